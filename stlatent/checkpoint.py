@@ -1,0 +1,132 @@
+"""One self-describing file per model: safetensors with the config inside. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .config import ModelConfig, parse
+from .ladder import Ladder
+
+FORMAT = "stlatent.model.1"
+FILE = "model.safetensors"
+PLACES = ("best", "last", ".")  # where a run folder keeps its models, first choice first
+
+
+def save(
+    model: Ladder, path: str | Path, about: Mapping[str, object] | None = None, half: bool = False
+) -> None:
+    """Write `model` to one safetensors file, atomically.
+
+    Args:
+        about: anything JSON-able that goes along, such as the recipe and measured figures.
+        half: store weights in float16, half the size; they are computed with in float32.
+    """
+    tensors = {k: (v.half() if half else v).contiguous() for k, v in model.state_dict().items()}
+    metadata = {
+        "format": FORMAT,
+        "config": model.config.model_dump_json(),
+        "about": json.dumps(about or {}),
+    }
+    write(path, tensors, metadata)
+
+
+def load(reference: str | Path, device: str | torch.device = "cpu") -> Ladder:
+    """Open a model for use: in evaluation mode, without gradients, in float32.
+
+    Args:
+        reference: a shipped model by name (`video`), a run folder, or a model file or its folder.
+
+    Raises:
+        ValueError: nothing of the kind is there, or the file is no model of this library.
+    """
+    path = locate(reference)
+    tensors, metadata = read(path)
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is no stlatent model (format {metadata.get('format')!r}, expected {FORMAT!r})"
+        )
+    model = Ladder(parse(ModelConfig, json.loads(metadata["config"]), str(path)))
+    try:
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise ValueError(f"{path}: weights and config do not fit: {str(error).split(chr(10))[0]}")
+    return model.eval().requires_grad_(False).to(device)
+
+
+def about(reference: str | Path) -> dict[str, object]:
+    """What was written beside the weights by `save`."""
+    return json.loads(read(locate(reference), tensors=False)[1].get("about", "{}"))
+
+
+def fingerprint(model: Ladder) -> str:
+    """16 hex digits that change whenever the config or any weight does."""
+    digest = hashlib.sha256(model.config.model_dump_json().encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def shipped() -> dict[str, Path]:
+    """Models that come with the library, by name."""
+    package = Path(__file__).parent
+    roots = (package / "assets" / "models", package.parent / "assets" / "models")
+    return {f.parent.name: f for root in roots for f in sorted(root.glob(f"*/{FILE}"))}
+
+
+def locate(reference: str | Path) -> Path:
+    """The model file that `reference` means; see `load`."""
+    path, names = Path(reference), shipped()
+    if str(reference) in names and not path.exists():
+        return names[str(reference)]
+    if path.is_file():
+        return path
+    for place in PLACES:
+        if (path / place / FILE).is_file():
+            return path / place / FILE
+    raise ValueError(
+        f"no model at '{reference}'; give a shipped model ({', '.join(names) or 'none'}), "
+        f"a run folder, or a {FILE} file"
+    )
+
+
+def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file under a temporary name, then move it into place."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(dict(tensors), temporary, dict(metadata))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors (unless not wanted) and metadata of a safetensors file.
+
+    Raises:
+        ValueError: the file is no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
+            return found, file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as safetensors: {error}") from None
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file under a temporary name, then move it into place."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)

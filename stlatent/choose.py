@@ -1,0 +1,83 @@
+"""How a latent is chosen in the top-down pass: `choose(site, posterior, prior) -> z`.
+
+Training, encoding, decoding and sampling run the same pass and differ only in what they put here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .gaussian import Gaussian
+
+
+class Site(NamedTuple):
+    """Where in the ladder a latent is chosen; level 0 is the coarsest."""
+
+    level: int
+    group: int
+
+
+Choose = Callable[[Site, Gaussian | None, Gaussian], Tensor]
+
+
+def mean(site: Site, posterior: Gaussian | None, prior: Gaussian) -> Tensor:
+    """The most likely latent: the posterior's mean, or the prior's where there is no input."""
+    return (posterior or prior).mean
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A draw from the posterior, or from the prior where there is no input.
+
+    Attributes:
+        temperature: scales the standard deviation; 1 is the model's own.
+        generator: source of the noise; None is torch's global one.
+    """
+
+    temperature: float = 1.0
+    generator: torch.Generator | None = None
+
+    def __call__(self, site: Site, posterior: Gaussian | None, prior: Gaussian) -> Tensor:
+        return (posterior or prior).sample(self.generator, self.temperature)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Given latents at some levels, `rest` at the others.
+
+    Attributes:
+        levels: level -> latents `[B, groups * latent, *grid]`, groups side by side.
+        rest: how the other levels are chosen.
+    """
+
+    levels: Mapping[int, Tensor]
+    rest: Choose = mean
+
+    def __call__(self, site: Site, posterior: Gaussian | None, prior: Gaussian) -> Tensor:
+        if site.level not in self.levels:
+            return self.rest(site, posterior, prior)
+        width = prior.mean.shape[1]
+        return self.levels[site.level].narrow(1, site.group * width, width)
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Each sample keeps its first levels; its finer ones are the prior's mean.
+
+    Attributes:
+        keep: number of levels that each sample keeps `[B]`.
+        kept: how the kept levels are chosen.
+    """
+
+    keep: Tensor
+    kept: Choose
+
+    def __call__(self, site: Site, posterior: Gaussian | None, prior: Gaussian) -> Tensor:
+        z = self.kept(site, posterior, prior)
+        keeps = (self.keep > site.level).view(-1, *[1] * (z.ndim - 1))
+        return torch.where(keeps, z, prior.mean)

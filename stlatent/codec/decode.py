@@ -1,0 +1,127 @@
+"""A data set of multi-level latents -> videos and pictures, from any prefix of the levels."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .. import choose as choosing
+from ..checkpoint import fingerprint
+from ..choose import Choose
+from ..data import to_uint8
+from ..ladder import Ladder
+from ..latents import Latents
+from ..stream import decode_chunk
+from .manifest import Item
+from .precision import autocast
+from .store import LatentStore
+from .video_writer import check_outputs, frame_writer, suffix
+
+CHUNK_PIXELS = 2**22  # of the frames decoded at a time
+
+
+def decode_store(
+    model: Ladder,
+    store: LatentStore,
+    out: str | Path,
+    levels: int | None = None,
+    format: str = "mp4",
+    draw: Choose = choosing.mean,
+    precision: str | None = None,
+    replace: bool = False,
+) -> list[Path]:
+    """Decode every item of a data set from its first `levels` levels (all by default).
+
+    Only the files of these levels are read; the finer ones take their prior's mean, or what `draw`
+    takes from it. Videos of any length go through in constant memory. Names, sub-folders and sizes
+    are those of the sources:
+
+        mp4    H.264; a picture becomes a png
+        png    a folder of pictures per video
+        npy    uint8 `[T, H, W, 3]`
+
+    Returns:
+        The files and folders made, in the order of the items.
+
+    Raises:
+        ValueError: the latents come from another model, there are not so many levels, or an output
+            file exists and `replace` is not given.
+    """
+    check_model(model, store)
+    kept = store.check_levels(levels)
+    targets = outputs(store, Path(out), format)
+    check_outputs([path for _, path in targets], replace)
+    device = next(model.parameters()).device
+    start, frames = time.perf_counter(), 0
+    with (
+        tqdm(total=len(targets), unit="file", disable=None) as bar,
+        torch.inference_mode(),
+        autocast(device, precision),
+    ):
+        for item, path in targets:
+            size = (1, *item.size)[-3:]  # a picture is one frame
+            with frame_writer(path, format, item.kind == "image", size, item.fps) as writer:
+                for pixels in decode_item(model, store, item, kept, draw):
+                    writer.write(pixels)
+                    frames += len(pixels)
+            bar.update()
+            bar.set_postfix_str(f"{frames / (time.perf_counter() - start):.0f} frames/s")
+    return [path for _, path in targets]
+
+
+def decode_item(
+    model: Ladder, store: LatentStore, item: Item, levels: int, draw: Choose = choosing.mean
+) -> Iterator[np.ndarray]:
+    """The frames of one item, uint8 `[t, H, W, 3]` at a time."""
+    device = next(model.parameters()).device
+    causal = model.domain.causal
+    if causal is None:
+        latents = tuple(z.to(device) for z in store.read(item.name, levels).levels)
+        yield to_uint8(model.decode(Latents(latents, item.size), draw=draw)[0][:, None])
+        return
+    left, *size = item.size
+    steps = max(1, CHUNK_PIXELS // (math.prod(size) * model.levels[0].stride[causal]))
+    state = None
+    for latents in store.stream(item.name, levels, steps):
+        latents = [z.to(device) for z in latents]
+        video, state = decode_chunk(model, latents, size, state, draw)
+        yield to_uint8(video[0][:, :left])
+        left -= video.shape[2]
+
+
+def check_model(model: Ladder, store: LatentStore) -> None:
+    """ValueError unless the latents were made by this very model."""
+    made_by = store.manifest
+    if fingerprint(model) != made_by.fingerprint:
+        raise ValueError(
+            f"the latents in {store.path} come from model '{made_by.model}' with fingerprint "
+            f"{made_by.fingerprint}, but the given model has {fingerprint(model)}; "
+            f"give the one that encoded them"
+        )
+
+
+def outputs(store: LatentStore, out: Path, format: str) -> list[tuple[Item, Path]]:
+    """Where each item goes: its name without suffix, or with it where two would meet."""
+    items = list(store.items.values())
+    short = [item.kind != "frames" for item in items]  # a folder's name has no suffix
+    while True:
+        paths = [_target(item, format, s) for item, s in zip(items, short, strict=True)]
+        count, folders = Counter(paths), {folder for path in paths for folder in path.parents}
+        meets = [count[path] > 1 or path in folders for path in paths]
+        if not any(s and m for s, m in zip(short, meets, strict=True)):
+            return [(item, out / path) for item, path in zip(items, paths, strict=True)]
+        short = [s and not m for s, m in zip(short, meets, strict=True)]
+
+
+def _target(item: Item, format: str, short: bool) -> PurePosixPath:
+    """Relative path of the output for `item`."""
+    path = PurePosixPath(item.name)
+    path = path.with_suffix("") if short else path
+    return path.with_name(path.name + suffix(format, item.kind == "image"))

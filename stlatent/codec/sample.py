@@ -1,0 +1,92 @@
+"""Draw videos and pictures from a model, with any of the levels taken from a real clip."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data import UnreadableError, VideoReader, to_float
+from ..ladder import Ladder
+from .encode import suitable_sources
+
+log = logging.getLogger(__name__)
+
+
+def centre_clip(path: str | Path, size: Sequence[int]) -> tuple[Tensor, float | None]:
+    """The beginning of a file: at most T frames, of them at most the central H x W pixels.
+
+    Args:
+        size: `(T, H, W)`.
+
+    Returns:
+        `[1, 3, T, H, W]` in [-1, 1], and the frames per second, if it has any.
+
+    Raises:
+        UnreadableError: the file cannot be read.
+    """
+    frames, height, width = size
+    with VideoReader(path) as reader:
+        clip = reader.read(range(min(frames, reader.frames)))
+        top, left = (max(0, n - m) // 2 for n, m in zip(reader.size, (height, width), strict=True))
+        clip = clip[:, top : top + height, left : left + width]
+        return to_float(np.ascontiguousarray(clip))[None], reader.fps
+
+
+def centre_clips(
+    model: Ladder, root: str | Path, size: Sequence[int], count: int
+) -> Iterator[tuple[str, Tensor]]:
+    """Names and beginnings of `count` files below `root`, spread evenly over all, for `model`.
+
+    Files that cannot be read are left out and named in the log.
+
+    Raises:
+        ValueError: nothing that suits the model lies there.
+    """
+    sources = suitable_sources(model, root)
+    count = min(count, len(sources))
+    for source in (sources[i * len(sources) // count] for i in range(count)):
+        try:
+            clip, _ = centre_clip(source.path, size)
+        except UnreadableError as error:
+            log.warning("left out %s: %s", source.name, error.reason)
+            continue
+        yield source.name, clip if model.domain.causal is not None else clip[:, :, 0]
+
+
+def held_levels(model: Ladder, clip: Tensor, keep: Sequence[int]) -> dict[int, Tensor]:
+    """The levels `keep` of the latents of `clip` `[1, 3, T, H, W]`.
+
+    Raises:
+        ValueError: a level does not exist.
+    """
+    there = range(len(model.levels))
+    if wrong := [k for k in keep if k not in there]:
+        raise ValueError(f"level {wrong[0]} does not exist; the model has levels 0 to {there[-1]}")
+    clip = clip.to(next(model.parameters()).device)
+    levels = model.encode(clip if model.domain.causal is not None else clip[:, :, 0]).levels
+    return {k: levels[k] for k in sorted({*keep})}
+
+
+def draw_samples(
+    model: Ladder,
+    size: Sequence[int],
+    count: int,
+    held: Mapping[int, Tensor],
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> Iterator[Tensor]:
+    """`count` draws `[3, T, H, W]`, one at a time, with the latents of some levels `held`.
+
+    Args:
+        size: along the axes of the model's domain.
+        temperature: scales the standard deviation of every prior; 0 is its mean.
+    """
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    for _ in range(count):
+        x = model.sample(size, 1, held, temperature, generator)[0]
+        yield x if model.domain.causal is not None else x[:, None]

@@ -1,0 +1,182 @@
+"""Frames to files: H.264 in mp4, numbered PNGs, one npy array, or a single picture.
+
+A writer takes frames as they come and keeps none of them. The file gets its name when it is
+complete; if something fails before, nothing is left.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+from PIL import Image
+
+FORMATS = ("mp4", "png", "npy")
+FPS = 24.0  # of an mp4 made from frames that have no rate of their own
+CRF = 12  # nearly transparent, so that what one sees is the autoencoder's doing
+BT709 = 1  # as ITU-T H.273 numbers primaries, transfer and matrix alike
+
+
+class FrameWriter:
+    """What all writers share: a context in which `write` takes uint8 RGB `[t, H, W, 3]`.
+
+    Args:
+        path: of the file or folder to make; what is there already is replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(f".{path.name}.partial")
+
+    def write(self, frames: np.ndarray) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Complete what lies at `self.partial`."""
+
+    def __enter__(self) -> FrameWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(self.partial)
+        return self
+
+    def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.close()
+            if failure is None:
+                _remove(self.path)
+                os.replace(self.partial, self.path)
+        finally:
+            _remove(self.partial)
+
+
+class Mp4Writer(FrameWriter):
+    """H.264 at any size: 4:2:0, which everything plays, for even sizes, and 4:4:4 for odd ones.
+
+    Colours are BT.709, and the file says so.
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
+        super().__init__(path)
+        self.size, self.fps = size, fps
+
+    def __enter__(self) -> Mp4Writer:
+        super().__enter__()
+        flags = {"movflags": "+faststart"}  # the index first, so that a browser starts at once
+        self._container = av.open(str(self.partial), "w", format="mp4", options=flags)
+        rate = Fraction(self.fps).limit_denominator(1001)  # 29.97 is 30000/1001
+        self._stream = self._container.add_stream("libx264", rate=rate)
+        self._stream.height, self._stream.width = self.size
+        self._stream.pix_fmt = "yuv444p" if any(n % 2 for n in self.size) else "yuv420p"
+        self._stream.options = {"crf": str(CRF)}
+        codec = self._stream.codec_context
+        codec.color_primaries = codec.color_trc = codec.colorspace = BT709
+        codec.color_range = ColorRange.MPEG
+        return self
+
+    def write(self, frames: np.ndarray) -> None:
+        for pixels in frames:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame = frame.reformat(
+                format=self._stream.pix_fmt,
+                dst_colorspace=Colorspace.ITU709,
+                dst_color_range=ColorRange.MPEG,
+            )
+            self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode())
+        self._container.close()
+
+
+class PngWriter(FrameWriter):
+    """A folder of numbered pictures."""
+
+    def __enter__(self) -> PngWriter:
+        super().__enter__()
+        self.partial.mkdir()
+        self._count = 0
+        return self
+
+    def write(self, frames: np.ndarray) -> None:
+        for pixels in frames:
+            Image.fromarray(pixels).save(self.partial / f"{self._count:06d}.png")
+            self._count += 1
+
+
+class NpyWriter(FrameWriter):
+    """One uint8 array `[T, H, W, 3]`, written through a memory map."""
+
+    def __init__(self, path: Path, size: tuple[int, int, int]) -> None:
+        super().__init__(path)
+        self.shape = (*size, 3)
+
+    def __enter__(self) -> NpyWriter:
+        super().__enter__()
+        self._array = np.lib.format.open_memmap(self.partial, "w+", np.uint8, self.shape)
+        self._count = 0
+        return self
+
+    def write(self, frames: np.ndarray) -> None:
+        self._array[self._count : self._count + len(frames)] = frames
+        self._count += len(frames)
+
+    def close(self) -> None:
+        self._array.flush()
+        del self._array
+
+
+class PictureWriter(FrameWriter):
+    """A single picture, as PNG."""
+
+    def write(self, frames: np.ndarray) -> None:
+        (pixels,) = frames
+        Image.fromarray(pixels).save(self.partial, format="png")
+
+
+def suffix(format: str, still: bool) -> str:
+    """What the name of an output ends in; `still` is a picture, not a video.
+
+    Raises:
+        ValueError: there is no such format.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format is '{format}'; it can be {', '.join(FORMATS)}")
+    if format == "npy":
+        return ".npy"
+    if still:
+        return ".png"
+    return ".mp4" if format == "mp4" else ""
+
+
+def frame_writer(
+    path: Path, format: str, still: bool, size: tuple[int, int, int], fps: float | None
+) -> FrameWriter:
+    """The writer for `size` `(T, H, W)` in `format`."""
+    if format == "npy":
+        return NpyWriter(path, size)
+    if still:
+        return PictureWriter(path)
+    return Mp4Writer(path, size[1:], fps or FPS) if format == "mp4" else PngWriter(path)
+
+
+def check_outputs(paths: Iterable[Path], replace: bool) -> None:
+    """ValueError if something lies there that must not, or may not, be replaced."""
+    for path in paths:
+        if path.is_dir() and any(not re.fullmatch(r"\d{6}\.png", p.name) for p in path.iterdir()):
+            raise ValueError(f"{path} is a folder with other things in it; give another --out")
+        if path.exists() and not replace:
+            raise ValueError(f"{path} exists; give another --out, or --replace to overwrite it")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,268 @@
+"""Frames of one video, picture or folder of pictures, whatever decodes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Protocol
+
+import av
+import numpy as np
+from PIL import Image, ImageOps
+
+from .files import IMAGE_SUFFIXES, UnreadableError, frame_files
+from .timeline import Timeline, read_timeline, reason, video_stream
+
+
+class VideoReader:
+    """Reads frames by their index, exactly; frame i is the i-th that a player shows.
+
+    path: a video, a picture (one frame) or a folder of numbered pictures.
+    threads: of the video decoder; 0 takes all cores. Keep 1 in worker processes.
+
+    frames: how many there are. size: (height, width), after rotation. fps: frames per second,
+    None where there is none (pictures).
+
+    Open it in the process that reads: some decoders hang when they are carried over a fork.
+    Raises UnreadableError (a ValueError), here or on reading, for what cannot be decoded.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 1):
+        self.path = Path(path)
+        if not self.path.exists():
+            raise UnreadableError(self.path, "no such file")
+        self._decoder = _open(self.path, threads)
+        self.frames = self._decoder.frames
+        self.size = self._decoder.size
+        self.fps = self._decoder.fps
+
+    def read(self, indices: Iterable[int]) -> np.ndarray:
+        """Frames at `indices` (any order, repeats allowed) as uint8 RGB `[n, H, W, 3]`."""
+        indices = np.asarray(list(indices), dtype=np.int64)
+        if indices.size == 0:
+            return np.empty((0, *self.size, 3), np.uint8)
+        if indices.min() < 0 or indices.max() >= self.frames:
+            raise IndexError(
+                f"{self.path}: frames {indices.min()} to {indices.max()} asked for; "
+                f"it has 0 to {self.frames - 1}"
+            )
+        wanted, place = np.unique(indices, return_inverse=True)
+        frames = self._decoder.read(wanted.tolist())
+        return frames if len(wanted) == len(indices) and _rises(indices) else frames[place]
+
+    def chunks(self, length: int) -> Iterator[np.ndarray]:
+        """All frames in order, `length` at a time (the last chunk may be shorter)."""
+        if length < 1:
+            raise ValueError(f"chunks of {length} frames; at least 1 is needed")
+        for start in range(0, self.frames, length):
+            yield self.read(range(start, min(start + length, self.frames)))
+
+    def close(self) -> None:
+        self._decoder.close()
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.close()
+
+
+class Decoder(Protocol):
+    """What VideoReader needs; `read` gets rising, distinct, valid indices."""
+
+    frames: int
+    size: tuple[int, int]
+    fps: float | None
+
+    def read(self, indices: list[int]) -> np.ndarray: ...
+
+    def close(self) -> None: ...
+
+
+def _open(path: Path, threads: int) -> Decoder:
+    if path.is_dir():
+        return FolderDecoder(path)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return PictureDecoder(path)
+    times = read_timeline(path)
+    if times.keys is not None:
+        try:
+            return DecordDecoder(path, times, threads)
+        except (ImportError, RuntimeError, AssertionError):  # no wheel here, or not its codec
+            pass
+    return AvDecoder(path, times, threads)
+
+
+class DecordDecoder:
+    """decord, the fastest; only for files whose frames it counts as the timeline does."""
+
+    def __init__(self, path: Path, times: Timeline, threads: int):
+        import decord
+
+        decord.logging.set_level(decord.logging.QUIET)
+        self.path, self.frames, self.fps = path, times.frames, times.fps
+        self._reader = decord.VideoReader(str(path), num_threads=threads)
+        if len(self._reader) != self.frames:  # it counts hidden frames too
+            raise RuntimeError(f"decord sees {len(self._reader)} frames")
+        self.size = self._reader[0].shape[:2]
+
+    def read(self, indices: list[int]) -> np.ndarray:
+        try:
+            return self._reader.get_batch(indices).asnumpy()
+        except (RuntimeError, IndexError) as error:
+            held = f"frames {indices[0]} to {indices[-1]} cannot be decoded ({reason(error)})"
+            raise UnreadableError(self.path, held) from None
+
+    def close(self) -> None:
+        self._reader = None
+
+
+class AvDecoder:
+    """PyAV: every format FFmpeg knows, on every platform."""
+
+    def __init__(self, path: Path, times: Timeline, threads: int):
+        self.path, self.frames, self.fps = path, times.frames, times.fps
+        self._keys = times.keys or ()
+        self._frame_at = {pts: i for i, pts in self._keys}
+        self._threads = threads
+        self._container = None
+        self._raw_size = None  # (width, height) before rotation
+        self._rewind()
+        first = self.read([0])
+        self.size = first.shape[1:3]
+
+    def read(self, indices: list[int]) -> np.ndarray:
+        out = []
+        try:
+            self._approach(indices[0])
+            for index in indices:
+                while self._next < index:
+                    self._step()
+                out.append(self._pixels(self._step()))
+        except (av.FFmpegError, EOFError) as error:
+            held = f"frame {self._next} cannot be decoded ({reason(error)})"
+            raise UnreadableError(self.path, held) from None
+        return np.stack(out)
+
+    def _step(self) -> av.VideoFrame:
+        frame = next(self._stream_frames, None)
+        if frame is None:
+            held = f"it ends after {self._next} of {self.frames} frames"
+            raise UnreadableError(self.path, held)
+        if self._frame_at.get(frame.pts, self._next) != self._next:
+            raise UnreadableError(self.path, f"frames before {self._frame_at[frame.pts]} are lost")
+        self._next += 1
+        return frame
+
+    def _approach(self, index: int) -> None:
+        """Goes to the last keyframe before `index`, unless the decoder is between the two."""
+        before = [key for key in self._keys if 0 < key[0] <= index]
+        if self._next <= index and (not before or before[-1][0] <= self._next):
+            return
+        for start, pts in reversed(before[-3:]):
+            self._container.seek(pts, stream=self._stream)
+            if self._reach(pts):
+                self._next = start
+                return
+        self._rewind()
+
+    def _reach(self, pts: int) -> bool:
+        """Drops frames up to the one at `pts`; False if the seek landed behind it."""
+        frames = self._container.decode(self._stream)
+        for frame in frames:
+            if frame.pts is None or frame.pts > pts:
+                return False
+            if frame.pts == pts:
+                self._stream_frames = chain([frame], frames)
+                return True
+        return False
+
+    def _rewind(self) -> None:
+        self.close()
+        self._container = av.open(str(self.path))
+        self._stream = video_stream(self._container, self.path)
+        self._stream.codec_context.thread_count = self._threads
+        self._stream.thread_type = "AUTO"
+        self._stream_frames = self._container.decode(self._stream)
+        self._next = 0
+
+    def _pixels(self, frame: av.VideoFrame) -> np.ndarray:
+        self._raw_size = self._raw_size or (frame.width, frame.height)
+        width, height = self._raw_size  # a stream may change its size; its first one holds
+        pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
+        return np.rot90(pixels, round(frame.rotation / 90))
+
+    def close(self) -> None:
+        if self._container is not None:
+            self._container.close()
+
+
+class PictureDecoder:
+    """One picture, or an animated webp or png, by Pillow; upright, as RGB."""
+
+    fps = None
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self._picture = Image.open(path)
+            animated = self._picture.format in ("WEBP", "PNG")
+            self.frames = self._picture.n_frames if animated else 1
+            self._first = self._pixels(0)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UnreadableError(path, _picture_reason(error)) from None
+        self.size = self._first.shape[:2]
+
+    def read(self, indices: list[int]) -> np.ndarray:
+        try:
+            return np.stack([self._first if i == 0 else self._pixels(i) for i in indices])
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UnreadableError(self.path, _picture_reason(error)) from None
+
+    def _pixels(self, index: int) -> np.ndarray:
+        if self.frames > 1:
+            self._picture.seek(index)
+        picture = ImageOps.exif_transpose(self._picture)
+        if picture.mode.startswith("I"):  # 16 bits of grey
+            grey = (np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=-1)
+        return np.asarray(picture.convert("RGB"))
+
+    def close(self) -> None:
+        self._picture.close()
+
+
+class FolderDecoder:
+    """A folder of numbered pictures, one frame each."""
+
+    fps = None
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._files = frame_files(path)
+        if not self._files:
+            raise UnreadableError(path, "not a folder of numbered pictures of one size")
+        self.frames = len(self._files)
+        self.size = PictureDecoder(self._files[0]).size
+
+    def read(self, indices: list[int]) -> np.ndarray:
+        pictures = [PictureDecoder(self._files[i]) for i in indices]
+        for picture in pictures:
+            if picture.size != self.size:
+                held = f"{picture.path.name} is {picture.size}, the first frame {self.size}"
+                raise UnreadableError(self.path, held)
+        return np.concatenate([picture.read([0]) for picture in pictures])
+
+    def close(self) -> None:
+        pass
+
+
+def _picture_reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not a picture that Pillow knows"
+    return reason(error)
+
+
+def _rises(indices: np.ndarray) -> bool:
+    return bool((np.diff(indices) > 0).all())

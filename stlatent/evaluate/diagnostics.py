@@ -1,0 +1,223 @@
+"""What each level of a ladder holds: quality of every prefix, rate and activity of every channel.
+
+Clips are an iterable of `[1, C, *axes]` in [-1, 1], of any sizes, taken one at a time. Latents are
+the posterior's means, as `encode` gives them, and rates are the KL at these latents.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..choose import Draw
+from ..gaussian import BITS_PER_NAT
+from ..ladder import Ladder
+from ..latents import Latents
+from .metrics import psnr, ssim
+
+ACTIVE_BITS = 0.1 * BITS_PER_NAT  # of a channel and clip: 0.1 nat, as NVAE's training log counts
+ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2: Var_x(E_q[z]) > 0.01
+
+
+@dataclass(frozen=True)
+class ClipQuality:
+    """One clip decoded from one prefix.
+
+    Attributes:
+        psnr_db: after rounding to 8 bits; infinite for equal pixels.
+        ssim: 1 for equal pixels.
+        numbers: latent numbers that the prefix holds.
+        values: values of the input, channels included.
+        bits: KL of the prefix's levels, posterior against prior.
+    """
+
+    psnr_db: float
+    ssim: float
+    numbers: int
+    values: int
+    bits: float
+
+
+@dataclass(frozen=True)
+class PrefixQuality:
+    """All clips decoded from the first `levels` levels; sizes and rates are over all clips."""
+
+    levels: int
+    clips: tuple[ClipQuality, ...]
+
+    @property
+    def psnr_db(self) -> float:
+        """Mean over clips."""
+        return _mean([clip.psnr_db for clip in self.clips])
+
+    @property
+    def ssim(self) -> float:
+        """Mean over clips."""
+        return _mean([clip.ssim for clip in self.clips])
+
+    @property
+    def values_per_number(self) -> float:
+        """Input values per latent number: the N of 1/N."""
+        return sum(c.values for c in self.clips) / sum(c.numbers for c in self.clips)
+
+    @property
+    def bits(self) -> float:
+        """Mean over clips."""
+        return _mean([clip.bits for clip in self.clips])
+
+    @property
+    def bits_per_value(self) -> float:
+        return sum(c.bits for c in self.clips) / sum(c.values for c in self.clips)
+
+
+@dataclass(frozen=True)
+class LevelStatistics:
+    """Rate and spread of one level, channel by channel; level 0 is the coarsest.
+
+    Attributes:
+        level: its number.
+        bits_per_value: KL in bits per input value.
+        channel_bits: KL of each channel, summed over positions, mean over clips.
+        position_bits: KL of each channel per latent position.
+        mean, std: of the posterior means over clips and positions.
+    """
+
+    level: int
+    bits_per_value: float
+    channel_bits: tuple[float, ...]
+    position_bits: tuple[float, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def bits(self) -> float:
+        """KL in bits, mean over clips."""
+        return sum(self.channel_bits)
+
+    @property
+    def active_by_rate(self) -> tuple[bool, ...]:
+        """Channels whose KL exceeds 0.1 nat per clip (Vahdat & Kautz 2020); grows with the clip."""
+        return tuple(bits > ACTIVE_BITS for bits in self.channel_bits)
+
+    @property
+    def active_by_variance(self) -> tuple[bool, ...]:
+        """Channels with Var_x(E_q[z]) > 0.01 (Burda et al. 2016)."""
+        return tuple(std**2 > ACTIVE_VARIANCE for std in self.std)
+
+
+class LevelTally:
+    """Collects `LevelStatistics` clip by clip."""
+
+    def __init__(self) -> None:
+        self.clips, self.values = 0, 0
+        self.levels: list[dict[str, Tensor]] = []
+
+    def add(self, x: Tensor, latents: Latents, kl: Sequence[Tensor]) -> None:
+        """One clip `[1, C, *axes]`, its latents, and its KL in nats per level `[1, C_l]`."""
+        self.clips += len(x)
+        self.values += x.numel()
+        sums = [_sums(nats, z) for nats, z in zip(kl, latents.levels, strict=True)]
+        self.levels = [
+            {name: old[name] + new[name] for name in new}
+            for old, new in zip(
+                self.levels or [dict.fromkeys(s, 0) for s in sums], sums, strict=True
+            )
+        ]
+
+    def result(self) -> list[LevelStatistics]:
+        return [self._level(level, sums) for level, sums in enumerate(self.levels)]
+
+    def _level(self, level: int, sums: dict[str, Tensor]) -> LevelStatistics:
+        mean = sums["first"] / sums["positions"]
+        variance = (sums["second"] / sums["positions"] - mean**2).clamp(min=0)
+        return LevelStatistics(
+            level=level,
+            bits_per_value=sums["bits"].sum().item() / self.values,
+            channel_bits=tuple((sums["bits"] / self.clips).tolist()),
+            position_bits=tuple((sums["bits"] / sums["positions"]).tolist()),
+            mean=tuple(mean.tolist()),
+            std=tuple(variance.sqrt().tolist()),
+        )
+
+
+@torch.no_grad()
+def prefix_quality(model: Ladder, clips: Iterable[Tensor]) -> list[PrefixQuality]:
+    """PSNR, SSIM, numbers and bits of every prefix, the shortest first.
+
+    Raises:
+        ValueError: no clips, or frames too small for SSIM.
+    """
+    rows = []
+    for x in clips:
+        latents = model.encode(x)
+        rows.append(clip_quality(x, latents, model(x).kl, decode_prefixes(model, latents)))
+    return gather(rows)
+
+
+@torch.no_grad()
+def level_statistics(model: Ladder, clips: Iterable[Tensor]) -> list[LevelStatistics]:
+    """KL, activity, mean and standard deviation per level and channel, coarsest level first."""
+    tally = LevelTally()
+    for x in clips:
+        tally.add(x, model.encode(x), model(x).kl)
+    return tally.result()
+
+
+def decode_prefixes(model: Ladder, latents: Latents) -> list[Tensor]:
+    """Decoded from levels 0, 0-1, ..., all; the finer ones at their prior's mean."""
+    return [model.decode(latents, levels=k + 1) for k in range(len(latents.levels))]
+
+
+def redraw(
+    model: Ladder, latents: Latents, level: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """`[B, C, *size]` in [-1, 1] with one level drawn anew from its prior, the others held."""
+    held = {k: z for k, z in enumerate(latents.levels) if k != level}
+    batch = len(latents.levels[0])
+    return model.sample(latents.size, batch=batch, held=held, generator=generator)
+
+
+def redraw_below(
+    model: Ladder, latents: Latents, levels: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """`[B, C, *size]` in [-1, 1]: the first `levels` levels held, all finer ones drawn anew."""
+    return model.decode(latents, levels=levels, draw=Draw(generator=generator))
+
+
+def clip_quality(
+    x: Tensor, latents: Latents, kl: Sequence[Tensor], prefixes: Sequence[Tensor]
+) -> tuple[ClipQuality, ...]:
+    """One clip `[1, C, *axes]` decoded from each prefix; `kl` in nats per level `[1, C_l]`."""
+    numbers, bits, row = 0, 0.0, []
+    for z, nats, decoded in zip(latents.levels, kl, prefixes, strict=True):
+        numbers += z.numel()
+        bits += nats.sum().item() * BITS_PER_NAT
+        quality = psnr(x, decoded).item(), ssim(x, decoded).item()
+        row.append(ClipQuality(*quality, numbers, x.numel(), bits))
+    return tuple(row)
+
+
+def gather(rows: Sequence[tuple[ClipQuality, ...]]) -> list[PrefixQuality]:
+    """Rows of `clip_quality`, one per clip, to one record per prefix."""
+    if not rows:
+        raise ValueError("there are no clips to evaluate; give at least one of shape [1, C, *axes]")
+    return [PrefixQuality(k + 1, column) for k, column in enumerate(zip(*rows, strict=True))]
+
+
+def _sums(nats: Tensor, z: Tensor) -> dict[str, Tensor]:
+    """What adds up over clips, per channel, in float64 on the CPU."""
+    flat = z.cpu().double().transpose(0, 1).flatten(1)
+    return {
+        "bits": nats.cpu().double().sum(0) * BITS_PER_NAT,
+        "positions": torch.tensor(flat.shape[1]),
+        "first": flat.sum(1),
+        "second": flat.square().sum(1),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -1,0 +1,216 @@
+"""The HTML page of a level report: one file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from .media import data_uri
+from .plots import prefix_name
+
+FRAME_REM, VIDEO_REM = 7, 9  # least width of a frame in a strip and of a video's panel
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot in both themes, as PNG files."""
+
+    light: bytes
+    dark: bytes
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class ClipMedia:
+    """What the page shows of one clip.
+
+    Attributes:
+        frames: numbers of the frames in the strips.
+        strips: label -> one row of frames, a JPEG file.
+        panels: what the video shows, from left to right.
+        video: an MP4 file; None for pictures.
+    """
+
+    frames: tuple[int, ...]
+    strips: dict[str, bytes]
+    panels: tuple[str, ...] = ()
+    video: bytes | None = field(default=None, repr=False)
+
+
+def page(report: dict[str, Any], plots: Iterable[Plot], media: Sequence[ClipMedia]) -> str:
+    """The whole page, from the numbers of `report.json`, the plots and the first clips' media."""
+    video = any(clip.video for clip in media)
+    button = '<div class="bar"><button type="button">Play all videos</button></div>'
+    body = [
+        _head(report),
+        "<h2>Every prefix</h2>",
+        _prefix_table(report["prefixes"], report["clips"]),
+        "<h2>Every level</h2>",
+        _level_table(report["levels"]),
+        '<h2>Plots</h2><div class="plots">',
+        *map(_plot, plots),
+        "</div><h2>Clips</h2>",
+        "<p>Rows: the original, every prefix with its finer levels at their prior’s mean, and each "
+        "level drawn anew from its prior while the others are held.</p>",
+        button if video else "",
+        *(_clip(*pair) for pair in zip(report["clips"], media, strict=False)),
+        _unshown(len(report["clips"]) - len(media)),
+        "<h2>How it is measured</h2><dl>",
+        *(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in report["definitions"].items()),
+        "</dl>",
+    ]
+    template = Template(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
+    return template.substitute(title=escape(report["title"]), body="\n".join(body))
+
+
+def _head(report: dict[str, Any]) -> str:
+    model = report["model"]
+    clips = len(report["clips"])
+    facts = [
+        f"{model['config']['domain']} model",
+        f"{model['parameters'] / 1e6:.2f} M parameters",
+        f"fingerprint {model['fingerprint']}",
+        f"{clips} clip{'s' * (clips != 1)}",
+        f"seed {report['seed']}",
+    ]
+    return (
+        f'<header><p class="kicker">stlatent · level report</p><h1>{escape(report["title"])}</h1>'
+        f'<p class="meta">{escape(" · ".join(facts))}</p></header>'
+        f'<p class="lead">{escape(report["summary"])}</p>'
+    )
+
+
+def _prefix_table(prefixes: Sequence[dict[str, Any]], clips: Sequence[dict[str, Any]]) -> str:
+    rows = []
+    for k, prefix in enumerate(prefixes):
+        worst = min(clips, key=lambda clip: clip["prefixes"][k]["psnr_db"] or float("inf"))
+        low = f"{_db(worst['prefixes'][k]['psnr_db'])} ({worst['name']})"
+        rows.append(
+            [
+                prefix_name(k + 1, len(prefixes)),
+                _db(prefix["psnr_db"]),
+                _gain(prefixes, k),
+                f"{prefix['ssim']:.3f}",
+                f"1/{prefix['values_per_number']:,.0f}",
+                f"{prefix['bits_per_value']:.3g}",
+                f"{prefix['bits'] / 1000:,.1f}",
+                low,
+            ]
+        )
+    header = ["Kept", "PSNR, dB", "Gain, dB", "SSIM", "Numbers per value", "Bits per value"]
+    return _table([*header, "kbit per clip", "Worst clip, dB"], rows)
+
+
+def _level_table(levels: Sequence[dict[str, Any]]) -> str:
+    total = sum(level["bits"] for level in levels) or 1.0
+    rows = [
+        [
+            f"level {level['level']}",
+            "×".join(map(str, level["stride"])),
+            f"{level['channels']}",
+            f"1/{level['values_per_number']:,.0f}",
+            f"{level['bits_per_value']:.3g}",
+            f"{level['bits'] / total:.0%}",
+            f"{sum(level['active_by_rate'])}",
+            f"{sum(level['active_by_variance'])}",
+        ]
+        for level in levels
+    ]
+    header = ["Level", "Stride", "Channels", "Numbers per value", "Bits per value"]
+    return _table([*header, "Share of bits", "Active by rate", "Active by variance"], rows)
+
+
+def _plot(plot: Plot) -> str:
+    dark, light = data_uri(plot.dark, "image/png"), data_uri(plot.light, "image/png")
+    return (
+        f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
+        f'<img src="{light}" alt="{escape(plot.alt)}"></picture>'
+        f"<figcaption>{escape(plot.caption)}</figcaption></figure>"
+    )
+
+
+def _clip(clip: dict[str, Any], media: ClipMedia) -> str:
+    total = len(clip["prefixes"])
+    rows = [
+        [
+            prefix_name(k + 1, total),
+            _db(quality["psnr_db"]),
+            f"{quality['ssim']:.3f}",
+            f"1/{quality['values'] / quality['numbers']:,.0f}",
+            f"{quality['bits'] / quality['values']:.3g}",
+        ]
+        for k, quality in enumerate(clip["prefixes"])
+    ]
+    header = ["Kept", "PSNR, dB", "SSIM", "Numbers per value", "Bits per value"]
+    size = "×".join(map(str, clip["size"]))
+    return (
+        f'<section class="clip"><div><h3>{escape(clip["name"])}</h3>'
+        f'<span class="meta">{size}</span></div>{_table(header, rows)}'
+        f"{_video(clip['name'], media)}{_strips(clip['name'], media)}</section>"
+    )
+
+
+def _video(name: str, media: ClipMedia) -> str:
+    if media.video is None:
+        return ""
+    panels = "".join(f"<span>{escape(panel)}</span>" for panel in media.panels)
+    title = escape(f"{name}: {', '.join(media.panels)}")
+    width = VIDEO_REM * len(media.panels)
+    return (
+        f'<div class="scroll"><div class="wide" style="--width: {width}rem">'
+        f'<div class="captions">{panels}</div>'
+        f'<video src="{data_uri(media.video, "video/mp4")}" title="{title}" '
+        f"controls loop muted playsinline preload=auto></video></div></div>"
+    )
+
+
+def _strips(name: str, media: ClipMedia) -> str:
+    """Rows of frames with labels at their side; single pictures in a grid, labels above."""
+    pictures = "".join(
+        f'<div class="row"><b>{escape(label)}</b><img src="{data_uri(row, "image/jpeg")}" '
+        f'alt="{escape(name)}: {escape(label)}"></div>'
+        for label, row in media.strips.items()
+    )
+    if len(media.frames) == 1:
+        return f'<div class="stills">{pictures}</div>'
+    times = "".join(f"<span>frame {time}</span>" for time in media.frames)
+    width = FRAME_REM * len(media.frames)
+    return (
+        f'<div class="scroll"><div class="wide strips" style="--width: {width}rem">'
+        f'<div class="captions">{times}</div>{pictures}</div></div>'
+    )
+
+
+def _unshown(count: int) -> str:
+    if not count:
+        return ""
+    return f'<p class="note">{count} more clips are in the numbers above and in report.json.</p>'
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The first column heads its row."""
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
+    body = "".join(
+        f'<tr><th scope="row">{escape(first)}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in rest)
+        + "</tr>"
+        for first, *rest in rows
+    )
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll">{table}</div>'
+
+
+def _db(value: float | None) -> str:
+    """`None` stands for infinity, which JSON has not."""
+    return "∞" if value is None else f"{value:.2f}"
+
+
+def _gain(prefixes: Sequence[dict[str, Any]], k: int) -> str:
+    if k == 0 or None in (here := prefixes[k]["psnr_db"], before := prefixes[k - 1]["psnr_db"]):
+        return "–"
+    return f"{here - before:+.2f}"

@@ -1,0 +1,281 @@
+"""The level report: what every level of a ladder holds, as numbers, plots, strips and one page.
+
+OUT/report.json   all numbers
+OUT/index.html    one page that needs no other file
+OUT/plots/*.png   quality against rate, rate per channel, shares of frequency bands
+OUT/clips/*       strips of frames (png) and the prefixes side by side (mp4)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checkpoint import fingerprint
+from ..ladder import Ladder
+from . import plots
+from .diagnostics import (
+    ClipQuality,
+    LevelStatistics,
+    LevelTally,
+    PrefixQuality,
+    clip_quality,
+    decode_prefixes,
+    gather,
+    redraw,
+)
+from .media import fitted, jpeg, mp4, side_by_side, to_frames
+from .page import ClipMedia, Plot, page
+from .spectrum import BandShares, BandTally
+from .summary import DEFINITIONS, summary
+
+FORMAT = "stlatent.report.1"
+STRIP_FRAMES = 5
+
+
+def write_report(
+    model: Ladder,
+    clips: Iterable[tuple[str, Tensor]],
+    out: str | Path,
+    *,
+    title: str = "Ladder",
+    seed: int = 0,
+    fps: float = 12.0,
+    shown: int = 8,
+    replace: bool = False,
+) -> dict[str, Any]:
+    """Evaluate `model` on `clips` and write the report to the folder `out`, whole or not at all.
+
+    Args:
+        model: of domain `image` or `video`, with 1 or 3 channels.
+        clips: name and `[1, C, H, W]` or `[1, C, T, H, W]` in [-1, 1], taken one at a time.
+        out: a new or empty folder.
+        title: heads the page, such as the model's name.
+        seed: of the latents that are drawn anew.
+        fps: at which the page plays the clips.
+        shown: the page shows the first so many clips; the numbers are over all.
+        replace: whether `out` may be a former report, which is then replaced.
+
+    Returns:
+        What stands in `report.json`.
+
+    Raises:
+        ValueError: `out` is something else than a report or is not to be replaced, there are no
+            clips, or a clip does not fit the model.
+    """
+    out = Path(out).resolve()
+    _check_out(out, replace)
+    _check_model(model)
+    with _staged(out) as folder:
+        measured = _Measurement(model, seed)
+        media = []
+        for index, (name, x) in enumerate(clips):
+            frames = measured.add(name, x)
+            if index < shown:
+                stem = re.sub(r"[^\w.-]+", "_", f"{index:02d}_{os.path.splitext(name)[0]}")
+                media.append(_write_media(folder / "clips" / stem, frames, fps))
+        prefixes, levels, bands = measured.result()
+        numbers = _finite(_numbers(measured, prefixes, levels, bands, title))
+        drawn = list(_plots(folder / "plots", prefixes, levels, bands))
+        text = json.dumps(numbers, indent=1, allow_nan=False, ensure_ascii=False)
+        (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+        (folder / "index.html").write_text(page(numbers, drawn, media), encoding="utf-8")
+    return numbers
+
+
+class _Measurement:
+    """Everything that is measured, collected clip by clip."""
+
+    def __init__(self, model: Ladder, seed: int) -> None:
+        self.model, self.seed = model, seed
+        self.device = next(model.parameters()).device
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.names: list[str] = []
+        self.sizes: list[tuple[int, ...]] = []
+        self.rows: list[tuple[ClipQuality, ...]] = []
+        self.levels, self.bands = LevelTally(), BandTally()
+
+    @torch.no_grad()
+    def add(self, name: str, x: Tensor) -> dict[str, np.ndarray]:
+        """Measure one clip; returns its frames, label -> uint8 `[T, H, W, 3]`."""
+        if len(x) != 1:
+            raise ValueError(
+                f"clip '{name}' is {list(x.shape)}; give one clip at a time, [1, C, ...]"
+            )
+        x = x.to(self.device)
+        latents, kl = self.model.encode(x), self.model(x).kl
+        prefixes = decode_prefixes(self.model, latents)
+        count = len(prefixes)
+        redrawn = [redraw(self.model, latents, k, self.generator) for k in range(count)]
+        self.names.append(name)
+        self.sizes.append(tuple(x.shape[2:]))
+        self.rows.append(clip_quality(x, latents, kl, prefixes))
+        self.levels.add(x, latents, kl)
+        self.bands.add(prefixes[-1], redrawn)
+        shown = {"original": x}
+        shown |= {plots.prefix_name(k + 1, count): y for k, y in enumerate(prefixes)}
+        shown |= {f"level {k} redrawn": y for k, y in enumerate(redrawn)}
+        return {label: fitted(to_frames(y)) for label, y in shown.items()}
+
+    def result(self) -> tuple[list[PrefixQuality], list[LevelStatistics], dict[str, BandShares]]:
+        return gather(self.rows), self.levels.result(), self.bands.result()
+
+
+def _numbers(
+    measured: _Measurement,
+    prefixes: Sequence[PrefixQuality],
+    levels: Sequence[LevelStatistics],
+    bands: dict[str, BandShares],
+    title: str,
+) -> dict[str, Any]:
+    """The content of `report.json`."""
+    model = measured.model
+    report = {
+        "format": FORMAT,
+        "title": title,
+        "seed": measured.seed,
+        "model": {
+            "fingerprint": fingerprint(model),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "config": model.config.model_dump(mode="json"),
+        },
+        "prefixes": [
+            {
+                "levels": p.levels,
+                "psnr_db": p.psnr_db,
+                "ssim": p.ssim,
+                "values_per_number": p.values_per_number,
+                "bits_per_value": p.bits_per_value,
+                "bits": p.bits,
+            }
+            for p in prefixes
+        ],
+        "levels": [_level(level, model, prefixes) for level in levels],
+        "bands": {
+            name: {**asdict(share), "of_band": share.of_band, "of_level": share.of_level}
+            for name, share in bands.items()
+        },
+        "clips": [
+            {"name": name, "size": size, "prefixes": [asdict(quality) for quality in row]}
+            for name, size, row in zip(measured.names, measured.sizes, measured.rows, strict=True)
+        ],
+        "definitions": DEFINITIONS,
+    }
+    return {"format": FORMAT, "summary": summary(report), **report}
+
+
+def _level(
+    level: LevelStatistics, model: Ladder, prefixes: Sequence[PrefixQuality]
+) -> dict[str, Any]:
+    values = sum(clip.values for clip in prefixes[0].clips)
+    kept = [sum(clip.numbers for clip in prefix.clips) for prefix in prefixes]
+    numbers = kept[level.level] - (kept[level.level - 1] if level.level else 0)
+    return {
+        **asdict(level),
+        "stride": model.levels[level.level].stride,
+        "channels": len(level.channel_bits),
+        "values_per_number": values / numbers,
+        "bits": level.bits,
+        "active_by_rate": level.active_by_rate,
+        "active_by_variance": level.active_by_variance,
+    }
+
+
+def _plots(
+    folder: Path,
+    prefixes: Sequence[PrefixQuality],
+    levels: Sequence[LevelStatistics],
+    bands: dict[str, BandShares],
+) -> Iterator[Plot]:
+    """Draw every plot in both themes; the light one is also written as a file."""
+    words = {"spatial": "in space", "temporal": "in time"}
+    drawings = {
+        "rate_quality": (plots.rate_quality, prefixes, "PSNR against rate for every prefix."),
+        "channel_rates": (plots.channel_rates, levels, "KL per channel and latent position."),
+    }
+    for name, share in bands.items():
+        caption = f"What redrawing a level changes, by frequency {words[name]}."
+        drawings[f"bands_{name}"] = (plots.band_map, share, caption)
+    folder.mkdir(parents=True)
+    for name, (draw, data, caption) in drawings.items():
+        light, dark = (plots.png(draw(data, theme)) for theme in (plots.LIGHT, plots.DARK))
+        (folder / f"{name}.png").write_bytes(light)
+        yield Plot(light, dark, name.replace("_", " "), caption)
+
+
+def _write_media(path: Path, frames: dict[str, np.ndarray], fps: float) -> ClipMedia:
+    """Write a clip's strip and video as files, and return what the page shows of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    length = len(frames["original"])
+    times = tuple(int(t) for t in np.linspace(0, length - 1, min(length, STRIP_FRAMES)).round())
+    rows = {label: video[list(times)] for label, video in frames.items()}
+    path.with_name(f"{path.name}.png").write_bytes(plots.png(plots.strip(rows, times)))
+    strips = {label: jpeg(side_by_side(list(row))) for label, row in rows.items()}
+    if length == 1:
+        return ClipMedia(times, strips)
+    panels = tuple(label for label in frames if not label.endswith("redrawn"))
+    video = mp4(side_by_side([frames[label] for label in panels]), fps)
+    path.with_name(f"{path.name}.mp4").write_bytes(video)
+    return ClipMedia(times, strips, panels, video)
+
+
+def _check_model(model: Ladder) -> None:
+    config = model.config
+    if config.domain not in ("image", "video") or config.channels not in (1, 3):
+        raise ValueError(
+            f"the model is of domain '{config.domain}' with {config.channels} channels; a report "
+            f"shows domain image or video with 1 or 3 channels"
+        )
+
+
+def _check_out(out: Path, replace: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not _is_report(out):
+        raise ValueError(f"{out} exists and is no level report; give a new folder")
+    if not replace:
+        raise ValueError(f"{out} holds a former report; give a new folder, or ask to replace it")
+
+
+def _is_report(folder: Path) -> bool:
+    try:
+        content = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+@contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """A temporary sibling of `out` that takes its place at the end, or vanishes on an error."""
+    folder, former = (out.with_name(f".{out.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+        if out.exists():
+            os.replace(out, former)
+        os.replace(folder, out)
+        shutil.rmtree(former, ignore_errors=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity: it becomes null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

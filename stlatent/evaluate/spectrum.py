@@ -1,0 +1,135 @@
+"""Which frequencies a level owns: what changes, band by band, when it alone is drawn anew.
+
+Bands are octaves, named by wavelength: spatial ones by the radius of the 2-D frequency of each
+frame, temporal ones by frequency along time. A Hann window keeps the borders from leaking into
+every band; it still spreads each frequency over its neighbours, so that wavelengths beyond a
+quarter of the clip are told apart poorly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ..ladder import Ladder
+from .diagnostics import redraw
+
+WAVELENGTHS_PX = (64, 32, 16, 8, 4)
+WAVELENGTHS_FRAMES = (16, 8, 4)
+
+
+@dataclass(frozen=True)
+class BandShares:
+    """Energy of the change that each level makes in each band.
+
+    Attributes:
+        unit: of the wavelengths, `px` or `frames`.
+        bands: names of the bands, longest wavelength first.
+        energy: `[levels][bands]`, squared change summed over all clips.
+    """
+
+    unit: str
+    bands: tuple[str, ...]
+    energy: tuple[tuple[float, ...], ...]
+
+    @property
+    def of_band(self) -> tuple[tuple[float, ...], ...]:
+        """Each level's share of the change in a band: columns sum to 1, or 0 without change."""
+        totals = [sum(column) or 1.0 for column in zip(*self.energy, strict=True)]
+        return tuple(tuple(e / t for e, t in zip(row, totals, strict=True)) for row in self.energy)
+
+    @property
+    def of_level(self) -> tuple[tuple[float, ...], ...]:
+        """Each band's share of the change by a level: rows sum to 1, or 0 without change."""
+        return tuple(tuple(e / (sum(row) or 1.0) for e in row) for row in self.energy)
+
+
+class BandTally:
+    """Collects `BandShares` clip by clip."""
+
+    def __init__(self) -> None:
+        self.spatial: Tensor | None = None
+        self.temporal: Tensor | None = None
+
+    def add(self, decoded: Tensor, redrawn: Sequence[Tensor]) -> None:
+        """One clip `[1, C, (T,) H, W]` in [-1, 1] as decoded, and with each level redrawn."""
+        changes = [y.clamp(-1, 1) - decoded.clamp(-1, 1) for y in redrawn]
+        self.spatial = _plus(self.spatial, [spatial_energy(change) for change in changes])
+        if changes[0].ndim == 5 and changes[0].shape[2] > 1:
+            self.temporal = _plus(self.temporal, [temporal_energy(change) for change in changes])
+
+    def result(self) -> dict[str, BandShares]:
+        """`spatial`, and `temporal` if there was a clip of more than one frame."""
+        shares = {
+            "spatial": ("px", WAVELENGTHS_PX, self.spatial),
+            "temporal": ("frames", WAVELENGTHS_FRAMES, self.temporal),
+        }
+        return {
+            name: BandShares(unit, _names(edges), tuple(map(tuple, energy.tolist())))
+            for name, (unit, edges, energy) in shares.items()
+            if energy is not None
+        }
+
+
+@torch.no_grad()
+def band_shares(
+    model: Ladder, clips: Iterable[Tensor], generator: torch.Generator | None = None
+) -> dict[str, BandShares]:
+    """Redraw each level of each clip from its prior, the others held, and compare by frequency.
+
+    Args:
+        clips: `[1, C, H, W]` or `[1, C, T, H, W]` in [-1, 1], of any sizes.
+        generator: source of the draws; None is torch's global one.
+
+    Returns:
+        `spatial`, and `temporal` if there was a clip of more than one frame.
+    """
+    tally = BandTally()
+    for x in clips:
+        latents = model.encode(x)
+        redrawn = [redraw(model, latents, k, generator) for k in range(len(latents.levels))]
+        tally.add(model.decode(latents), redrawn)
+    return tally.result()
+
+
+def spatial_energy(change: Tensor) -> Tensor:
+    """`[..., H, W]` -> squared change per octave of radial frequency `[bands]`, float64."""
+    height, width = change.shape[-2:]
+    window = _hann(height, change)[:, None] * _hann(width, change)
+    power = torch.fft.fft2(change.float() * window, norm="ortho").abs().square()
+    down, across = torch.fft.fftfreq(height), torch.fft.fftfreq(width)
+    return _binned(power.flatten(0, -3).sum(0), torch.hypot(down[:, None], across), WAVELENGTHS_PX)
+
+
+def temporal_energy(change: Tensor) -> Tensor:
+    """`[B, C, T, H, W]` -> squared change per octave of temporal frequency `[bands]`, float64."""
+    frames = change.float().movedim(2, -1)
+    power = torch.fft.fft(frames * _hann(change.shape[2], change), norm="ortho").abs().square()
+    frequency = torch.fft.fftfreq(change.shape[2]).abs()
+    return _binned(power.flatten(0, -2).sum(0), frequency, WAVELENGTHS_FRAMES)
+
+
+def _hann(samples: int, like: Tensor) -> Tensor:
+    """Without the zeros at its ends, so that no sample is lost."""
+    return torch.hann_window(samples + 2, periodic=False, device=like.device)[1:-1]
+
+
+def _binned(power: Tensor, frequency: Tensor, wavelengths: Sequence[int]) -> Tensor:
+    """Sum `power` over bands of `frequency` (cycles per sample); an edge belongs to the higher."""
+    edges = torch.tensor([1 / length for length in wavelengths])
+    band = torch.bucketize(frequency, edges, right=True).flatten()
+    return torch.bincount(band, power.cpu().double().flatten(), len(edges) + 1)
+
+
+def _plus(total: Tensor | None, rows: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(rows)) + (0 if total is None else total)
+
+
+def _names(wavelengths: Sequence[int]) -> tuple[str, ...]:
+    """`over 64`, `64-32`, ..., `under 4`."""
+    inner = (f"{a}–{b}" for a, b in pairwise(wavelengths))
+    return (f"over {wavelengths[0]}", *inner, f"under {wavelengths[-1]}")

@@ -1,0 +1,47 @@
+"""Diagonal Gaussians: the only distribution of the latents."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BITS_PER_NAT = 1 / math.log(2)
+LOG_STD_LIMIT = 6.0  # standard deviations between e^-6 and e^6
+
+
+def bounded(x: Tensor, limit: float = LOG_STD_LIMIT) -> Tensor:
+    """Soft clamp to `(-limit, limit)`; the identity near 0 (Vahdat & Kautz 2020, NVAE)."""
+    return limit * torch.tanh(x / limit)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Independent normal variables `[B, C, *axes]`, always in float32.
+
+    Attributes:
+        mean: means.
+        log_std: natural logarithms of the standard deviations.
+    """
+
+    mean: Tensor
+    log_std: Tensor
+
+    @property
+    def std(self) -> Tensor:
+        return self.log_std.exp()
+
+    def sample(self, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
+        """A draw; `temperature` scales the standard deviation."""
+        noise = torch.randn(
+            self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
+        )
+        return self.mean + temperature * self.std * noise
+
+    def kl(self, other: Gaussian) -> Tensor:
+        """KL(self || other) in nats, per variable `[B, C, *axes]`."""
+        ratio = self.log_std - other.log_std
+        offset = (self.mean - other.mean) * torch.exp(-other.log_std)
+        return 0.5 * (offset.square() + torch.expm1(2 * ratio)) - ratio

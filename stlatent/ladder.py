@@ -1,0 +1,283 @@
+"""The ladder: a hierarchical variational autoencoder over any domain. Read this file first.
+
+    bottom-up (deterministic)               top-down (stochastic)
+
+    x ── stem ─┬────────────────────────────────────────────► head ── x̂   (down to full resolution)
+               ▼                                    ▲
+              down ── e₂ ──►  cell: p(z₂|h), q(z₂|h,e₂), z₂ = choose(q, p), h ← h + merge(z₂)
+               ▼                                    ▲ up
+              down ── e₁ ──►  cell                  h
+               ▼                                    ▲ up
+              down ── e₀ ──►  cell  ◄── learned constant, expanded to any size
+
+Level 0 is the coarsest. There is one top-down pass, `descend`; training, encoding, decoding,
+sampling and prefix decoding differ only in the `choose` they hand to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from . import choose as choosing
+from .cells import Cell, blocks
+from .choose import Choose, Draw, Held, Site
+from .config import ModelConfig
+from .domain import Past
+from .gaussian import Gaussian
+from .latents import Latents
+from .layers import Conv, Down, Up
+from .likelihoods import Likelihood
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happened at one cell of the top-down pass."""
+
+    site: Site
+    posterior: Gaussian | None
+    prior: Gaussian
+    z: Tensor
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Result of a whole pass over a batch.
+
+    Attributes:
+        x: the decoded batch `[B, C, *size]`, in [-1, 1] up to over- and undershoot.
+        steps: one per cell, coarse to fine.
+        previews: per level, the input averaged over space at the level's stride, as predicted
+            from this level and the coarser ones `[B, C * frames, *grid]`, see `preview_target`.
+        kl: per level, nats per sample and channel `[B, C_l]`, summed over all positions.
+    """
+
+    x: Tensor
+    steps: tuple[Step, ...]
+    previews: tuple[Tensor, ...]
+
+    @property
+    def kl(self) -> tuple[Tensor, ...]:
+        per_step = [step.posterior.kl(step.prior).flatten(2).sum(2) for step in self.steps]
+        return _by_level(self.steps, per_step)
+
+
+class Ladder(nn.Module):
+    """A hierarchical variational autoencoder: `config` says over which domain and which levels."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config, self.domain, self.levels = config, config.axes, config.levels
+        axes, stem, finest = self.domain, config.stem, config.levels[-1]
+        self.stem = Down(axes, config.channels, stem.width, stem.stride)
+        self.stem_blocks = blocks(config, stem.width, stem.blocks)
+        finer = (*config.levels[1:], stem)
+        steps = [
+            (level, fine, [c // f for c, f in zip(level.stride, fine.stride, strict=True)])
+            for level, fine in zip(config.levels, finer, strict=True)
+        ]
+        # each list is indexed by level, coarsest first
+        self.down = nn.ModuleList(Down(axes, f.width, lv.width, by) for lv, f, by in steps)
+        self.down_blocks = nn.ModuleList(
+            blocks(config, lv.width, lv.blocks, lv.attention) for lv in config.levels
+        )
+        self.cells = nn.ModuleList(
+            nn.ModuleList(Cell(config, lv) for _ in range(lv.groups)) for lv in config.levels
+        )
+        self.preview = nn.ModuleList(
+            Conv(axes, lv.width, self._preview_channels(lv.stride)) for lv in config.levels
+        )
+        self.up = nn.ModuleList(Up(axes, lv.width, f.width, by) for lv, f, by in steps)
+        self.top = nn.Parameter(torch.zeros(config.levels[0].width))
+        self.head_blocks = blocks(config, stem.width, stem.blocks)
+        self.head = Up(axes, stem.width, config.channels, stem.stride)
+        self.likelihood = Likelihood(config.likelihood)
+
+    # the two passes ---------------------------------------------------------------------------
+
+    def climb(self, x: Tensor, past: Past) -> list[Tensor]:
+        """Bottom-up features per level, coarsest first, from a padded input."""
+        h = self.stem_blocks(self.stem(x, past), past)
+        features = []
+        for down, stack in zip(reversed(self.down), reversed(self.down_blocks), strict=True):
+            h = stack(down(h, past), past)
+            features.append(h)
+        return features[::-1]
+
+    def descend(
+        self,
+        choose: Choose,
+        grid: Sequence[int],
+        past: Past,
+        features: Sequence[Tensor] | None = None,
+        batch: int = 1,
+        whole: bool = True,
+    ) -> tuple[list[Step], list[Tensor]]:
+        """The top-down pass, coarse to fine.
+
+        Args:
+            choose: how each latent is chosen.
+            grid: size of the coarsest level.
+            features: bottom-up features per level; None where there is no input.
+            batch: number of samples, where there are no features.
+            whole: whether to go on below the last latent, which decoding needs.
+
+        Returns:
+            The steps, and the top-down features after each level and, if `whole`, at the stem.
+        """
+        batch = len(features[0]) if features is not None else batch
+        h = self.top.view(1, -1, *[1] * len(grid)).expand(batch, -1, *grid)
+        steps: list[Step] = []
+        merged: list[Tensor] = []
+        for level, cells in enumerate(self.cells):
+            for group, cell in enumerate(cells):
+                site = Site(level, group)
+                prior = cell.prior(h, past)
+                posterior = cell.posterior(h, features[level], prior, past) if features else None
+                steps.append(Step(site, posterior, prior, choose(site, posterior, prior)))
+                if not whole and site == self.last_site:
+                    return steps, merged
+                h = cell.merge(h, steps[-1].z, past)
+            merged.append(h)
+            h = self.up[level](h, past)
+        return steps, [*merged, self.head_blocks(h, past)]
+
+    def paint(self, h: Tensor, past: Past) -> Tensor:
+        """From the finest top-down features to the input's own resolution."""
+        return self.head(h, past)
+
+    @property
+    def last_site(self) -> Site:
+        return Site(len(self.levels) - 1, self.levels[-1].groups - 1)
+
+    # what one does with them ------------------------------------------------------------------
+
+    def forward(self, x: Tensor, choose: Choose = choosing.mean) -> Pass:
+        """Encode and decode `x` `[B, C, *axes]` in [-1, 1], of any size."""
+        past = Past()
+        size, x, grid = self._enter(x, past)
+        steps, features = self.descend(choose, grid, past, self.climb(x, past))
+        previews = tuple(conv(h, past) for conv, h in zip(self.preview, features, strict=False))
+        decoded = self.domain.crop(self.paint(features[-1], past), size)
+        return Pass(decoded, tuple(steps), previews)
+
+    def encode(
+        self, x: Tensor, choose: Choose = choosing.mean, past: Past | None = None
+    ) -> Latents:
+        """Latents of `x` `[B, C, *axes]` in [-1, 1]; nothing finer than the last latent is run.
+
+        Args:
+            past: of a stream, see `stream.py`; None for a whole input.
+
+        Raises:
+            ValueError: `x` has not the axes or channels of this model.
+        """
+        past = past or Past()
+        size, x, grid = self._enter(x, past)
+        steps, _ = self.descend(choose, grid, past, self.climb(x, past), whole=False)
+        return Latents(_by_level(steps, [step.z for step in steps]), size)
+
+    def decode(
+        self, latents: Latents, levels: int | None = None, draw: Choose = choosing.mean
+    ) -> Tensor:
+        """Decode the first `levels` levels (all by default) to `[B, C, *size]`.
+
+        Args:
+            draw: how the finer levels are chosen: the prior's mean, or `choose.Draw(...)`.
+
+        Raises:
+            ValueError: fewer levels were given than asked for, or more asked for than there are.
+        """
+        kept = len(latents.levels) if levels is None else levels
+        self.check_levels(kept, latents.levels)
+        held = Held(dict(enumerate(latents.levels[:kept])), draw)
+        return self.generate(held, latents.size, len(latents.levels[0]))
+
+    def sample(
+        self,
+        size: Sequence[int],
+        batch: int = 1,
+        held: Mapping[int, Tensor] | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw from the model `[batch, C, *size]`, with any subset of levels `held` at given latents.
+
+        Raises:
+            ValueError: a held level does not exist or has not the shape this size asks for.
+        """
+        self.domain.check(size)
+        held = dict(held or {})
+        for level, z in held.items():
+            if level not in range(len(self.levels)):
+                raise ValueError(
+                    f"level {level} does not exist; this model has levels 0 to {len(self.levels) - 1}"
+                )
+            needed = (batch, *self.latent_shape(size)[level])
+            if tuple(z.shape) != needed:
+                raise ValueError(
+                    f"latents of level {level} have shape {list(z.shape)}; "
+                    f"size {list(size)} and batch {batch} need {list(needed)}"
+                )
+        return self.generate(Held(held, Draw(temperature, generator)), size, batch)
+
+    def generate(
+        self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None
+    ) -> Tensor:
+        """The top-down pass alone, at `size`: what decoding and sampling have in common."""
+        past = past or Past()
+        grid = self.domain.shape(size, self.levels[0].stride, past.started)
+        _, features = self.descend(choose, grid, past, batch=batch)
+        return self.domain.crop(self.paint(features[-1], past), size)
+
+    # shapes -----------------------------------------------------------------------------------
+
+    def latent_shape(self, size: Sequence[int]) -> list[tuple[int, ...]]:
+        """Per level, the shape `(channels, *grid)` of the latents of one sample of `size`."""
+        coarsest = self.levels[0].stride
+        padded = self.domain.samples(self.domain.shape(size, coarsest), coarsest)
+        return [
+            (level.latent * level.groups, *self.domain.shape(padded, level.stride))
+            for level in self.levels
+        ]
+
+    def preview_target(self, x: Tensor, level: int) -> Tensor:
+        """What `Pass.previews[level]` predicts: `x` averaged over space, frames as channels."""
+        axes, stride = self.domain, self.levels[level].stride
+        over_time = [f if a.kind == "causal" else 1 for a, f in zip(axes.axes, stride, strict=True)]
+        return axes.fold(axes.pool(axes.pad(x, self.levels[0].stride), stride), over_time)
+
+    def _preview_channels(self, stride: Sequence[int]) -> int:
+        causal = self.domain.causal
+        return self.config.channels * (1 if causal is None else stride[causal])
+
+    def check_levels(self, levels: int, given: Sequence[Tensor]) -> None:
+        """Raise ValueError unless `levels` levels can be decoded from those given."""
+        if not 1 <= levels <= len(self.levels):
+            raise ValueError(f"levels is {levels}; this model decodes 1 to {len(self.levels)}")
+        if levels > len(given):
+            raise ValueError(f"{levels} levels are to be decoded, but only {len(given)} are given")
+
+    def _enter(self, x: Tensor, past: Past) -> tuple[tuple[int, ...], Tensor, tuple[int, ...]]:
+        """Check an input and pad it: its size, itself padded, the size of its coarsest level."""
+        size, stride = tuple(x.shape[2:]), self.levels[0].stride
+        self.domain.check(size)
+        if x.shape[1] != self.config.channels:
+            raise ValueError(
+                f"input has {x.shape[1]} channels; this model reads {self.config.channels}: "
+                f"the order of axes is [B, C, {', '.join(a.name for a in self.domain.axes)}]"
+            )
+        grid = self.domain.shape(size, stride, past.started)
+        return size, self.domain.pad(x, stride, past.started), grid
+
+
+def _by_level(steps: Sequence[Step], values: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Put the groups of each level side by side."""
+    count = 1 + max(step.site.level for step in steps)
+    return tuple(
+        torch.cat([v for step, v in zip(steps, values, strict=True) if step.site.level == level], 1)
+        for level in range(count)
+    )

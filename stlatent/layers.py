@@ -1,0 +1,179 @@
+"""The layers of every ladder, over any domain. Each takes `(x, past)`; only convolutions use it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .domain import Domain, Past
+
+CAUSAL_KERNEL = 3  # the present step and two of the past
+
+
+class Conv(nn.Module):
+    """Convolution over the axes of a domain: `[B, C_in, *axes] -> [B, C_out, *axes]`.
+
+    Args:
+        kernel: size along space axes; 1 is a pointwise layer.
+        causal_kernel: size along a causal axis, on its past side only.
+        depthwise: one filter per channel.
+        gain: scale of the initial weights, relative to unit variance.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        causal_kernel: int = 1,
+        depthwise: bool = False,
+        gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.domain = domain
+        self.groups = inputs if depthwise else 1
+        shape = (outputs, inputs // self.groups, *domain.kernel(kernel, causal_kernel))
+        std = gain / math.sqrt(math.prod(shape[1:]))
+        self.weight = nn.Parameter(torch.randn(shape) * std)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor, past: Past) -> Tensor:
+        return self.domain.conv(x, self.weight, self.bias, self.groups, past)
+
+
+class Stack(nn.ModuleList):
+    """Layers one after the other; with `checkpointing`, activations are recomputed, not kept."""
+
+    def __init__(self, layers: Iterable[nn.Module], checkpointing: bool = False) -> None:
+        super().__init__(layers)
+        self.checkpointing = checkpointing
+
+    def forward(self, x: Tensor, past: Past) -> Tensor:
+        for layer in self:
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(layer, x, past, use_reentrant=False)
+            else:
+                x = layer(x, past)
+        return x
+
+
+class Norm(nn.Module):
+    """RMS normalisation over channels, per position (Zhang & Sennrich 2019).
+
+    No statistics over time or space, so that a video may be cut into chunks anywhere.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain = self.gain.to(x.dtype)
+        return F.rms_norm(x.movedim(1, -1), gain.shape, gain, 1e-6).movedim(-1, 1)
+
+
+class Block(nn.Module):
+    """Residual block: neighbours exchange by a depthwise convolution, channels by two pointwise ones.
+
+        x ─┬─ norm ─ depthwise (space, then time) ─ pointwise C→eC ─ SiLU ─ pointwise eC→C ─┬─ + ─
+           └────────────────────────────────────────────────────────────────────────────────┘
+
+    (Liu et al. 2022, ConvNeXt, with RMS norm.) The last layer starts small, so that a deep stack
+    starts near the identity.
+    """
+
+    def __init__(
+        self, domain: Domain, width: int, expand: int, kernel: int, factorised: bool
+    ) -> None:
+        super().__init__()
+        self.norm = Norm(width)
+        causal = domain.causal is not None
+        joint = CAUSAL_KERNEL if causal and not factorised else 1
+        self.space = Conv(domain, width, width, kernel, joint, depthwise=True)
+        self.time = (
+            Conv(domain, width, width, 1, CAUSAL_KERNEL, depthwise=True)
+            if causal and factorised
+            else None
+        )
+        self.mix = Conv(domain, 2 * width, width, gain=0.1) if domain.square else None
+        self.widen = Conv(domain, width, expand * width)
+        self.narrow = Conv(domain, expand * width, width, gain=0.1)
+
+    def forward(self, x: Tensor, past: Past) -> Tensor:
+        y = self.space(self.norm(x), past)
+        if self.time is not None:
+            y = self.time(y, past)
+        if self.mix is not None:
+            y = y + self.mix(self.space.domain.mix(y), past)
+        return x + self.narrow(F.silu(self.widen(y, past)), past)
+
+
+class Attention(nn.Module):
+    """Residual self-attention over the space axes, one frame or plane at a time."""
+
+    def __init__(self, domain: Domain, width: int) -> None:
+        super().__init__()
+        self.domain = domain
+        self.heads = max(1, width // 64)
+        self.norm = Norm(width)
+        self.qkv = Conv(domain, width, 3 * width)
+        self.out = Conv(domain, width, width, gain=0.1)
+
+    def forward(self, x: Tensor, past: Past) -> Tensor:
+        tokens = self.domain.tokens(self.qkv(self.norm(x), past))
+        q, k, v = tokens.unflatten(-1, (3, self.heads, -1)).unbind(2)
+        y = attend(q, k, v).flatten(2)
+        return x + self.out(self.domain.untokens(y, x), past)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention, `[B, N, heads, C]`: xformers on a GPU that has it, else torch's."""
+    if q.is_cuda and (kernel := _xformers_kernel(q.device, q.dtype, q.shape[-1])):
+        return kernel(q.contiguous(), k.contiguous(), v.contiguous())
+    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+
+@functools.cache
+def _xformers_kernel(device: torch.device, dtype: torch.dtype, channels: int):
+    """xformers' attention if it really runs here: its import and its own checks prove nothing."""
+    try:
+        from xformers.ops import memory_efficient_attention as kernel
+
+        probe = torch.zeros(1, 8, 1, channels, device=device, dtype=dtype, requires_grad=True)
+        with torch.enable_grad():
+            kernel(probe, probe, probe).sum().backward()
+    except Exception:
+        return None
+    return kernel
+
+
+class Down(nn.Module):
+    """To a coarser stride: fold to channels, then a pointwise layer."""
+
+    def __init__(self, domain: Domain, inputs: int, outputs: int, factors: Sequence[int]) -> None:
+        super().__init__()
+        self.factors = tuple(factors)
+        self.conv = Conv(domain, inputs * math.prod(factors), outputs)
+
+    def forward(self, x: Tensor, past: Past) -> Tensor:
+        return self.conv(self.conv.domain.fold(x, self.factors, past), past)
+
+
+class Up(nn.Module):
+    """To a finer stride: a pointwise layer, then unfold from channels."""
+
+    def __init__(self, domain: Domain, inputs: int, outputs: int, factors: Sequence[int]) -> None:
+        super().__init__()
+        self.factors = tuple(factors)
+        self.conv = Conv(domain, inputs, outputs * math.prod(factors))
+
+    def forward(self, x: Tensor, past: Past) -> Tensor:
+        return self.conv.domain.unfold(self.conv(x, past), self.factors, past)

@@ -1,0 +1,1 @@
+"""What is minimised. Knows tensors and domains, never the ladder."""

@@ -1,0 +1,63 @@
+"""Schedule, guard against bad steps, averaged weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .config import OptimiserConfig
+
+
+def learning_rate(config: OptimiserConfig, step: int, progress: float) -> float:
+    """Linear warm-up in steps, then half a cosine in `progress` (0 to 1)."""
+    warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+    wave = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return config.lr * warm * (config.final + (1 - config.final) * wave)
+
+
+@dataclass
+class StepGuard:
+    """Skips steps whose gradient is not finite or far longer than usual.
+
+    The limit is `factor` times the running geometric mean of the norms. A skipped norm moves the
+    mean too, by at most `factor`, so that a lasting change is let through after a few steps: a
+    fixed limit can lock training out for good (openai/vdvae, issue 25).
+    """
+
+    factor: float
+    log_mean: float | None = None
+    skipped: int = 0
+
+    MEMORY = 0.98
+
+    def allows(self, norm: float) -> bool:
+        if not math.isfinite(norm):
+            self.skipped += 1
+            return False
+        log_norm = math.log(max(norm, 1e-12))
+        if self.log_mean is None:
+            self.log_mean = log_norm
+        allowed = log_norm <= self.log_mean + math.log(self.factor)
+        step = min(log_norm - self.log_mean, math.log(self.factor))
+        self.log_mean += (1 - self.MEMORY) * step
+        self.skipped += not allowed
+        return allowed
+
+
+class AveragedWeights:
+    """Exponential moving average of a model's weights, itself a model."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Young averages forget faster, so that the random start is soon gone."""
+        decay = min(self.decay, (step + 1) / (step + 10))
+        ours: list[Tensor] = list(self.model.parameters())
+        torch._foreach_lerp_(ours, [p.detach() for p in model.parameters()], 1 - decay)

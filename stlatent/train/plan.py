@@ -1,0 +1,60 @@
+"""What a run would take, before it is started."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..ladder import Ladder
+from .config import RunConfig
+
+
+def describe(config: RunConfig) -> str:
+    """Parameter count, latent sizes and memory of one step, in words."""
+    model = Ladder(config.model)
+    data = config.data
+    size = (data.crop, data.crop)
+    if model.domain.causal is not None:
+        size = (data.frames, *size)
+    values = config.model.channels * torch.Size(size).numel()
+    lines = [f"# parameters: {parameters(model) / 1e6:.2f} M", f"# one sample: {list(size)}"]
+    total = 0
+    for level, shape in enumerate(model.latent_shape(size)):
+        numbers = torch.Size(shape).numel()
+        total += numbers
+        lines.append(
+            f"# level {level}: {list(shape)}, {numbers} numbers, 1/{values / numbers:.0f} of input"
+        )
+    lines.append(f"# all levels: {total} numbers, 1/{values / total:.1f} of the input values")
+    weights, activations = step_memory(model, (data.batch, config.model.channels, *size))
+    lines.append(
+        f"# memory of one step in float32: {weights / 2**20:.0f} MiB for weights, gradients, "
+        f"moments and average, {activations / 2**20:.0f} MiB for activations"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def step_memory(model: Ladder, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Bytes of a training step: (weights and all that is kept per weight, kept activations).
+
+    Counted by running one forward pass and adding up the storages autograd keeps for it.
+    """
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        out = model(torch.zeros(shape))
+    activations = sum(kept.values())
+    del out
+    per_weight = 4 * 5  # weight, gradient, two moments, average, float32 each
+    return per_weight * parameters(model), activations

@@ -1,0 +1,272 @@
+"""The training loop: read `train` from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from .. import checkpoint
+from ..choose import Draw, Prefix
+from ..config import dump, load
+from ..data import Batch, to_float
+from ..ladder import Ladder
+from ..losses.elbo import Objective, draw_prefixes, objective
+from . import state
+from .config import RunConfig
+from .feed import Order, loader, open_data
+from .log import Log
+from .optimiser import AveragedWeights, StepGuard, learning_rate
+from .plan import describe
+from .validate import Validation
+
+
+def run(path: str | Path, overrides: Sequence[str] = (), dry_run: bool = False) -> Path | None:
+    """Train as the config says, or go on where the run stopped; returns the run folder.
+
+    Args:
+        path: YAML file of a `RunConfig`.
+        overrides: `key.sub=value` each.
+        dry_run: only print the resolved config, sizes and the memory of one step.
+
+    Raises:
+        ValueError: the config is wrong, the data cannot be read, or `out` holds another run.
+    """
+    config = load(RunConfig, path, overrides)
+    if dry_run:
+        print(dump(config) + describe(config))
+        return None
+    claim(config)
+    train(Trainer(config))
+    return config.out
+
+
+def train(trainer: Trainer) -> None:
+    """The loop itself."""
+    config, log = trainer.config, trainer.log
+    batches = iter(trainer.batches())
+    try:
+        while not trainer.finished:
+            parts = [next(batches) for _ in range(config.optimiser.accumulate)]
+            log.step(trainer.done, trainer.step(parts))
+            log.skip_files({name: why for part in parts for name, why in part.failed.items()})
+            last = trainer.finished
+            if last or trainer.done % config.data.validation.every == 0:
+                trainer.validate()
+            if last or trainer.done % config.save_every == 0:
+                trainer.save()
+    finally:
+        log.close()
+
+
+@dataclass
+class Counters:
+    """What a run must remember besides weights."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_psnr_db: float = float("-inf")
+    guard: dict[str, float | int | None] = field(default_factory=dict)
+    scaler: dict[str, object] = field(default_factory=dict)
+
+
+class Trainer:
+    """A model, its optimiser, its data, and where they stand."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.accelerator = Accelerator(mixed_precision=config.precision.replace("fp32", "no"))
+        torch.manual_seed(config.seed)
+        model = checkpoint.load(config.start).train() if config.start else Ladder(config.model)
+        model.requires_grad_(True)
+        if model.config != config.model:
+            raise ValueError(f"the model in start={config.start} has another config than `model`")
+        model = model.to(self.accelerator.device)
+        self.average = AveragedWeights(model, config.optimiser.ema)
+        optimiser = torch.optim.AdamW(
+            model.parameters(),
+            lr=config.optimiser.lr,
+            betas=config.optimiser.betas,
+            weight_decay=config.optimiser.weight_decay,
+        )
+        self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
+        self.ladder: Ladder = self.accelerator.unwrap_model(self.model)
+        self.guard = StepGuard(config.optimiser.skip)
+        self.data = open_data(config)
+        self.validation = Validation(self.data.held_out, config)
+        self.counters = Counters()
+        self._resume()
+        self.began = time.monotonic() - self.counters.seconds
+        self.log = Log(config, self.accelerator, self.counters.step, self.data.bad)
+
+    # where the run stands ----------------------------------------------------------------------
+
+    @property
+    def done(self) -> int:
+        return self.counters.step
+
+    @property
+    def progress(self) -> float:
+        """Part of the run that is done, 0 to 1, by steps or by minutes, whichever is further."""
+        by_steps = self.done / self.config.steps
+        minutes = (time.monotonic() - self.began) / 60
+        return max(by_steps, minutes / self.config.minutes) if self.config.minutes else by_steps
+
+    @property
+    def finished(self) -> bool:
+        return self.progress >= 1
+
+    def batches(self) -> torch.utils.data.DataLoader:
+        """Batches from where the run stands."""
+        data, accelerator = self.config.data, self.accelerator
+        reads = max(1, data.batch // data.crops_per_read)
+        clip, photo = (self.ladder.latent_shape(self._axes(n))[-1] for n in (data.frames, 1))
+        order = Order(
+            # photos fill a batch with as many latents as clips do
+            {"clips": reads, "photos": reads * math.prod(clip) // math.prod(photo)},
+            data.photo_share if data.photos else 0.0,
+            self.config.optimiser.accumulate,
+            self.config.seed,
+            accelerator.process_index,
+            accelerator.num_processes,
+        )
+        return loader(self.data.mixture, order, self.done, data.workers)
+
+    def _axes(self, frames: int) -> tuple[int, ...]:
+        crop = self.config.data.crop
+        return (frames, crop, crop) if self.ladder.domain.causal is not None else (crop, crop)
+
+    # one step ----------------------------------------------------------------------------------
+
+    def step(self, batches: Sequence[Batch]) -> dict[str, object]:
+        """One optimiser step over `batches`; returns its metrics."""
+        config = self.config.optimiser
+        lr = learning_rate(config, self.done, self.progress)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        self.optimiser.zero_grad()
+        results = []
+        for number, batch in enumerate(batches):
+            with self.accelerator.autocast():
+                result = self._objective(batch.clips.to(self.accelerator.device), number)
+            self.accelerator.backward(result.total / len(batches))
+            results.append(result)
+        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip))
+        if self.guard.allows(norm):
+            self.optimiser.step()
+            self.average.update(self.ladder, self.done)
+        self.counters.step += 1
+        return _summary(results) | {
+            "gradient_norm": norm,
+            "lr": lr,
+            "skipped": self.guard.skipped,
+        }
+
+    def _objective(self, frames: Tensor, number: int) -> Objective:
+        ladder, config = self.ladder, self.config
+        x = to_float(frames)
+        if ladder.domain.causal is None:
+            x = x.squeeze(2)
+        generator = self._generator(number)
+        share = config.loss.prefix.share if self.progress < config.loss.prefix.until else 0.0
+        keep = draw_prefixes(len(x), len(ladder.levels), share, generator, x.device)
+        out = self.model(x, Prefix(keep, Draw(generator=generator)))
+        previews = [
+            (preview.float() - ladder.preview_target(x, level)).abs().mean()
+            for level, preview in enumerate(out.previews)
+        ]
+        distortion = ladder.likelihood(out.x, x)
+        values = x[0].numel()
+        return objective(distortion, out.kl, previews, keep, values, config.loss, self.done)
+
+    def _generator(self, number: int) -> torch.Generator:
+        """Noise that depends on seed, step, batch and process only."""
+        seed = hash((self.config.seed, self.done, number, self.accelerator.process_index))
+        return torch.Generator(self.accelerator.device).manual_seed(seed % 2**63)
+
+    # measuring, saving, resuming ---------------------------------------------------------------
+
+    def validate(self) -> None:
+        """Measure the averaged weights, write pictures, keep the best."""
+        if not self.accelerator.is_main_process or not self.validation.clips:
+            return
+        figures = self.validation.measure(self.average.model, self.done)
+        self.log.validation(self.done, figures)
+        if figures["psnr_db"][-1] > self.counters.best_psnr_db:
+            self.counters.best_psnr_db = figures["psnr_db"][-1]
+            self._keep("best", figures)
+
+    def save(self) -> None:
+        """Write the averaged model and the state of the run."""
+        if not self.accelerator.is_main_process:
+            return
+        self._keep("last", {})
+        scaler = self.accelerator.scaler
+        self.counters.seconds = time.monotonic() - self.began
+        self.counters.guard = {"log_mean": self.guard.log_mean, "skipped": self.guard.skipped}
+        self.counters.scaler = scaler.state_dict() if scaler else {}
+        state.save(self._state_file, *self._parts(), vars(self.counters))
+
+    def _resume(self) -> None:
+        if not self._state_file.exists():
+            return
+        self.counters = Counters(**state.load(self._state_file, *self._parts()))
+        self.guard = StepGuard(self.config.optimiser.skip, **self.counters.guard)
+        if self.counters.scaler and self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(self.counters.scaler)
+
+    def _parts(self) -> tuple[dict[str, torch.nn.Module], dict[str, torch.optim.Optimizer]]:
+        modules = {"model": self.ladder, "average": self.average.model}
+        return modules, {"optimiser": self.optimiser}
+
+    def _keep(self, place: str, figures: dict[str, object]) -> None:
+        about = {"step": self.done, **figures}
+        checkpoint.save(self.average.model, self.config.out / place / checkpoint.FILE, about)
+
+    @property
+    def _state_file(self) -> Path:
+        return self.config.out / "state.safetensors"
+
+
+def claim(config: RunConfig) -> None:
+    """Make `out` the folder of this run, or find that it is already.
+
+    Raises:
+        ValueError: the folder holds something else, or a run with other settings.
+    """
+    out, file = config.out, config.out / "config.yaml"
+    if not file.exists():
+        if out.exists() and any(out.iterdir()):
+            raise ValueError(f"out={out} is not empty and holds no run; give another folder")
+        out.mkdir(parents=True, exist_ok=True)
+        checkpoint.replace_text(file, dump(config))
+        return
+    before = load(RunConfig, file)
+    free = ("steps", "minutes", "log_every", "save_every", "tracker")
+    for name in RunConfig.model_fields:
+        if name not in free and getattr(before, name) != getattr(config, name):
+            raise ValueError(
+                f"out={out} holds a run with another `{name}`; "
+                f"give another folder, or the same settings to resume ({', '.join(free)} may change)"
+            )
+    checkpoint.replace_text(file, dump(config))
+
+
+def _summary(results: Sequence[Objective]) -> dict[str, object]:
+    """Means over the batches of one step, as plain numbers."""
+
+    def mean(values: Sequence[Tensor]) -> float:
+        return float(sum(float(v) for v in values) / len(values))
+
+    return {
+        "loss": mean([r.total.detach() for r in results]),
+        "distortion": mean([r.distortion for r in results]),
+        "preview": mean([r.preview for r in results]),
+        "rate_bits": [mean(bits) for bits in zip(*(r.rate_bits for r in results), strict=True)],
+    }

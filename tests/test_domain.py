@@ -1,0 +1,111 @@
+import math
+
+import pytest
+import torch
+from domains import SIZES, STRIDES, VARIANTS, batch
+
+from stlatent import DOMAINS, TRIPLANE, VIDEO
+from stlatent.domain import Past
+from stlatent.layers import Attention, Block, Conv
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_unfold_undoes_fold_exactly(name):
+    domain, stride = DOMAINS[name], STRIDES[name][0]
+    x = domain.pad(batch(name), stride)
+    folded = domain.fold(x, stride)
+    assert folded.shape == (2, 3 * math.prod(stride), *domain.shape(x.shape[2:], stride))
+    assert torch.equal(domain.unfold(folded, stride), x)
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_pad_fills_whole_groups_and_crop_undoes_it(name):
+    domain, stride = DOMAINS[name], STRIDES[name][0]
+    x = batch(name)
+    padded = domain.pad(x, stride)
+    assert tuple(padded.shape[2:]) == domain.samples(domain.shape(x.shape[2:], stride), stride)
+    assert torch.equal(domain.crop(padded, x.shape[2:]), x)
+
+
+@pytest.mark.parametrize("frames, latents", [(1, 1), (2, 2), (5, 2), (6, 3), (17, 5)])
+def test_causal_axis_begins_with_one_frame(frames, latents):
+    assert VIDEO.shape((frames, 8, 8), (4, 8, 8)) == (latents, 1, 1)
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_convolution_agrees_with_the_definition(name):
+    """The 2-D shortcuts against one dense convolution with explicit padding."""
+    domain = DOMAINS[name]
+    x = batch(name).double()
+    for kernel, causal in [(3, 1), (3, 3), (1, 3), (1, 1)]:
+        layer = Conv(domain, 3, 5, kernel, causal).double()
+        pads = []
+        for axis, k in zip(domain.axes, layer.weight.shape[2:], strict=True):
+            pads = ([k - 1, 0] if axis.kind == "causal" else [k // 2, k // 2]) + pads
+        plain = torch.nn.functional.conv2d if x.ndim == 4 else torch.nn.functional.conv3d
+        expected = plain(torch.nn.functional.pad(x, pads), layer.weight, layer.bias)
+        assert torch.allclose(layer(x, Past()), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_tokens_come_back(name):
+    domain, x = DOMAINS[name], batch(name)
+    tokens = domain.tokens(x)
+    space = [n for n, axis in zip(x.shape[2:], domain.axes, strict=True) if axis.kind == "space"]
+    assert tokens.shape[1:] == (math.prod(space), 3)
+    assert torch.equal(domain.untokens(tokens, x), x)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_layers_never_look_at_the_future(variant):
+    domain = DOMAINS[variant.partition("-")[0]]
+    if domain.causal is None:
+        pytest.skip("no causal axis")
+    x = torch.randn(1, 64, 6, 5, 5)
+    changed = x.clone()
+    changed[:, :, 4:] += 1
+    for layer in (Block(domain, 64, 2, 3, factorised=variant == "video"), Attention(domain, 64)):
+        before, after = layer(x, Past()), layer(changed, Past())
+        assert torch.equal(before[:, :, :4], after[:, :, :4])
+        assert not torch.allclose(before[:, :, 4:], after[:, :, 4:])
+
+
+def test_pool_is_a_mean_over_space_and_keeps_time():
+    x = torch.arange(2 * 4 * 4.0).view(1, 1, 2, 4, 4)
+    pooled = VIDEO.pool(x, (2, 2, 2))
+    assert pooled.shape == (1, 1, 2, 2, 2)
+    assert pooled[0, 0, 1, 0, 0] == x[0, 0, 1, :2, :2].mean()
+
+
+def test_planes_exchange_along_the_axis_they_share():
+    """A mark at one place of the solid is seen by each plane at the same coordinate."""
+    n, place = 7, (1, 3, 5)
+    planes = torch.zeros(1, 1, 3, n, n)
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    for plane, (a, b) in enumerate(pairs):
+        planes[0, 0, plane, place[a], place[b]] = 1
+    seen = TRIPLANE.mix(planes)
+    for plane, (a, b) in enumerate(pairs):
+        along_first, along_second = seen[0, 0, plane], seen[0, 1, plane]
+        assert (along_first[place[a]] == 1 / n).all() and along_first.sum() == pytest.approx(1)
+        assert (along_second[:, place[b]] == 1 / n).all()
+        assert along_second.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "name, size, words",
+    [
+        ("video", (8, 8), "2 axes"),
+        ("image", (0, 8), "nearest legal size is 1"),
+        ("triplane", (2, 8, 8), "axis 'plane'.*nearest legal size is 3"),
+        ("triplane", (3, 8, 9), "square"),
+    ],
+)
+def test_errors_name_axis_size_and_remedy(name, size, words):
+    with pytest.raises(ValueError, match=words):
+        DOMAINS[name].check(size)
+
+
+def test_sizes_of_the_tests_fit_no_stride():
+    for name, size in SIZES.items():
+        assert DOMAINS[name].pad(torch.zeros(1, 1, *size), STRIDES[name][0]).shape[2:] != size

@@ -1,0 +1,227 @@
+"""What always holds, over every domain (the invariants of the design)."""
+
+import copy
+
+import pytest
+import torch
+from domains import SIZES, VARIANTS, batch, config, ladder
+
+import stlatent
+from stlatent import Draw, Ladder, Latents, choose, stream
+
+TOLERANCE = 1e-4
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_decoding_the_code_is_the_forward_pass_bit_for_bit(variant):
+    model, x = ladder(variant), batch(variant)
+    latents = model.encode(x)
+    assert torch.equal(model.decode(latents), model(x).x)
+    draw = [Draw(generator=torch.Generator().manual_seed(3)) for _ in range(2)]
+    assert torch.equal(model.decode(model.encode(x, draw[0])), model(x, draw[1]).x)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("seed", range(3))
+def test_any_size_in_the_same_size_out(variant, seed):
+    model, base = ladder(variant), SIZES[variant.partition("-")[0]]
+    numbers = torch.randint(1, 24, (3,), generator=torch.Generator().manual_seed(seed)).tolist()
+    size = (3, numbers[0], numbers[0]) if variant == "triplane" else tuple(numbers[: len(base)])
+    latents = model.encode(batch(variant, size, 1))
+    assert latents.size == size
+    assert [tuple(z.shape[1:]) for z in latents.levels] == model.latent_shape(size)
+    for levels in (1, 2, 3):
+        assert tuple(model.decode(latents, levels).shape) == (1, 3, *size)
+    assert tuple(model.sample(size, 2).shape) == (2, 3, *size)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_prefix_reads_nothing_finer(variant):
+    model, latents = ladder(variant), None
+    latents = model.encode(batch(variant))
+    noisy = Latents((*latents.levels[:2], latents.levels[2] + 1), latents.size)
+    assert torch.equal(model.decode(latents, 2), model.decode(noisy, 2))
+    assert torch.equal(
+        model.decode(latents, 2), model.decode(Latents(latents.levels[:2], latents.size))
+    )
+    assert not torch.allclose(model.decode(latents), model.decode(noisy))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_prefix_choice_equals_prefix_decoding(variant):
+    """What training decodes from a cut sample is what `decode(levels=k)` gives."""
+    model, x = ladder(variant), batch(variant)
+    out = model(x, choose.Prefix(torch.tensor([1, 3]), choose.mean))
+    latents = model.encode(x)
+    assert torch.allclose(out.x[0], model.decode(latents, 1)[0], atol=TOLERANCE)
+    assert torch.allclose(out.x[1], model.decode(latents, 3)[1], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("variant", ["video", "video-joint"])
+def test_later_frames_change_nothing_earlier(variant):
+    """Neither in the code nor in what is decoded: changes stay within their group of 8 frames."""
+    model, x = ladder(variant), batch(variant, (25, 20, 18), 1)
+    changed = x.clone()
+    changed[:, :, 9:] += 0.5
+    first, second = model.encode(x), model.encode(changed)
+    for level, (a, b) in enumerate(zip(first.levels, second.levels, strict=True)):
+        kept = 1 + 8 // model.levels[level].stride[0]
+        assert torch.equal(a[:, :, :kept], b[:, :, :kept])
+        assert not torch.allclose(a[:, :, kept:], b[:, :, kept:])
+    assert torch.equal(model.decode(first)[:, :, :9], model.decode(second)[:, :, :9])
+
+
+@pytest.mark.parametrize("variant", ["video", "video-joint"])
+@pytest.mark.parametrize("length", [1, 3, 8, 100])
+def test_chunks_of_any_length_give_the_whole(variant, length):
+    """Two streams, interleaved; encoder and decoder."""
+    model = ladder(variant)
+    whole = [batch(variant, (22, 20, 18), 1), -batch(variant, (22, 20, 18), 1)]
+    states, pieces = [None, None], [[], []]
+    for start in range(0, 22, length):
+        for i, x in enumerate(whole):
+            levels, states[i] = stream.encode_chunk(
+                model, x[:, :, start : start + length], states[i]
+            )
+            pieces[i].append(levels)
+    for i, x in enumerate(whole):
+        pieces[i].append(stream.encode_end(model, states[i])[0])
+        levels = [torch.cat(parts, 2) for parts in zip(*pieces[i], strict=True)]
+        expected = model.encode(x)
+        for z, e in zip(levels, expected.levels, strict=True):
+            assert z.shape == e.shape and (z - e).abs().max() < TOLERANCE
+        assert (decoded_in_chunks(model, levels, length) - model.decode(expected)).abs().max() < (
+            TOLERANCE
+        )
+
+
+def decoded_in_chunks(model, levels, length):
+    state, frames = None, []
+    for start in range(0, levels[-1].shape[2], length):
+        piece = [z[:, :, start : start + length] for z in levels]
+        more, state = stream.decode_chunk(model, piece, (20, 18), state)
+        frames.append(more)
+    return torch.cat(frames, 2)[:, :, :22]
+
+
+def test_a_stream_does_not_grow():
+    model, state, sizes = ladder("video"), None, []
+    for _ in range(5):
+        _, state = stream.encode_chunk(model, batch("video", (8, 20, 18), 1), state)
+        held = [t.untyped_storage().nbytes() for t in (*state.past, *state.waiting)]
+        sizes.append(sum(held))
+    assert len(set(sizes)) == 1
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_kl_counts_every_axis(variant):
+    model, x = ladder(variant), batch(variant)
+    out = model(x)
+    for level, kl in enumerate(out.kl):
+        channels = model.levels[level].latent * model.levels[level].groups
+        assert kl.shape == (2, channels) and (kl >= 0).all()
+    expected = torch.stack(
+        [
+            torch.distributions.kl_divergence(
+                torch.distributions.Normal(s.posterior.mean, s.posterior.std),
+                torch.distributions.Normal(s.prior.mean, s.prior.std),
+            )
+            .flatten(1)
+            .sum(1)
+            for s in out.steps
+        ]
+    ).sum(0)
+    assert torch.allclose(sum(kl.sum(1) for kl in out.kl), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_distributions_stay_in_float32_under_autocast(variant):
+    model, x = ladder(variant), batch(variant)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model(x)
+        nats = model.likelihood(out.x, x)
+    for step in out.steps:
+        assert step.prior.mean.dtype == step.posterior.log_std.dtype == torch.float32
+    assert nats.dtype == out.kl[0].dtype == torch.float32
+    assert (out.x.float() - model(x).x).abs().mean() < 0.1
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_parameter_learns(variant):
+    torch.manual_seed(0)
+    model = Ladder(config(variant))
+    x = batch(variant)
+    out = model(x, Draw())
+    previews = sum(
+        (p - model.preview_target(x, level)).abs().mean() for level, p in enumerate(out.previews)
+    )
+    loss = model.likelihood(out.x, x).mean() + sum(kl.mean() for kl in out.kl) + previews
+    loss.backward()
+    missing = [name for name, p in model.named_parameters() if p.grad is None]
+    assert not missing
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_recomputing_activations_changes_no_gradient(variant):
+    torch.manual_seed(0)
+    model = Ladder(config(variant))
+    twin = Ladder(config(variant, checkpointing=True))
+    twin.load_state_dict(copy.deepcopy(model.state_dict()))
+    for net in (model, twin):
+        net(batch(variant)).x.square().mean().backward()
+    for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+        assert (p.grad is None) == (q.grad is None)
+        assert p.grad is None or torch.allclose(p.grad, q.grad, atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_saved_models_come_back_the_same(variant, tmp_path):
+    model = ladder(variant)
+    stlatent.save(model, tmp_path / "model.safetensors", {"psnr_db": 1.5})
+    again = stlatent.load(tmp_path)
+    assert again.config == model.config
+    assert stlatent.fingerprint(again) == stlatent.fingerprint(model)
+    assert torch.equal(again(batch(variant)).x, model(batch(variant)).x)
+
+
+def test_same_seed_same_weights_and_samples():
+    models = [ladder("video"), ladder("video")]
+    assert stlatent.fingerprint(models[0]) == stlatent.fingerprint(models[1])
+    draws = [m.sample((9, 20, 18), 2, generator=torch.Generator().manual_seed(5)) for m in models]
+    assert torch.equal(draws[0], draws[1])
+
+
+def test_held_levels_are_held():
+    model, x = ladder("video"), batch("video")
+    latents = model.encode(x)
+    everything = model.sample(latents.size, 2, held=dict(enumerate(latents.levels)))
+    assert torch.equal(everything, model.decode(latents))
+    redrawn = model.sample(latents.size, 2, held={0: latents.levels[0]})
+    assert not torch.allclose(redrawn, everything)
+
+
+def test_encoding_runs_nothing_finer_than_the_finest_latent(monkeypatch):
+    model = ladder("video")
+    monkeypatch.setattr(model, "paint", None)
+    model.head_blocks.forward = model.up[-1].forward = None
+    model.encode(batch("video"))
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda m, x: m.encode(x[:, :2]), r"2 channels; this model reads 3"),
+        (lambda m, x: m.encode(x[:, :, 0]), r"2 axes"),
+        (lambda m, x: m.decode(m.encode(x), 4), r"levels is 4; this model decodes 1 to 3"),
+        (lambda m, x: m.sample((9, 16, 16), held={3: x}), r"levels 0 to 2"),
+        (lambda m, x: m.sample((9, 16, 16), held={0: x}), r"need \[1, 4, 2, 1, 1\]"),
+    ],
+)
+def test_wrong_use_is_explained(call, words):
+    with pytest.raises(ValueError, match=words):
+        call(ladder("video"), batch("video"))
+
+
+def test_only_causal_domains_stream():
+    with pytest.raises(ValueError, match="cannot be streamed"):
+        stream.encode_chunk(ladder("image"), batch("image"))
