@@ -20,6 +20,9 @@ from .gaussian import Gaussian, bounded
 from .layers import Attention, Block, Conv, Norm, Stack
 
 
+LOG_NOISE = -3.0  # deviation of a new posterior, relative to its prior's: e^-3
+
+
 def blocks(config: ModelConfig, width: int, count: int, attention: bool = False) -> Stack:
     """`count` residual blocks, the last one followed by attention if asked."""
     layers: list[nn.Module] = [
@@ -34,7 +37,7 @@ def blocks(config: ModelConfig, width: int, count: int, attention: bool = False)
 class Cell(nn.Module):
     """One group of latents at one level."""
 
-    def __init__(self, config: ModelConfig, level: Level) -> None:
+    def __init__(self, config: ModelConfig, level: Level, group: int) -> None:
         super().__init__()
         axes, width = config.axes, level.width
         self.norm = Norm(width)
@@ -44,6 +47,22 @@ class Cell(nn.Module):
         self.to_offset = Conv(axes, width, 2 * level.latent, gain=0.1)
         self.from_latent = Conv(axes, level.latent, width)
         self.blocks = blocks(config, width, level.blocks, level.attention)
+        self._start(group)
+
+    @torch.no_grad()
+    def _start(self, group: int) -> None:
+        """Begin by coding the channels of e - h that are this group's own; see `transform.py`."""
+        width, latent = self.from_latent.weight.shape[:2]
+        own = torch.arange(latent)
+        channel = (group * latent + own) % width
+        for conv in (self.to_prior, self.join, self.to_offset, self.from_latent):
+            conv.weight.zero_()
+        every = torch.arange(width)
+        self.join.weight[every, every] = -1
+        self.join.weight[every, width + every] = 1
+        self.to_offset.weight[own, channel] = 1
+        self.to_offset.bias[latent:] = LOG_NOISE
+        self.from_latent.weight[channel, own] = 1
 
     def prior(self, h: Tensor, past: Past) -> Gaussian:
         """p(z | coarser levels), from the top-down features `[B, width, *grid]`."""

@@ -153,14 +153,14 @@ def decode(options: Options) -> int:
     levels = store.check_levels(options.levels)
     here = store.path.resolve()
     out = Path(options.out) if options.out else here.with_name(f"{here.name}-decoded")
+    try:
+        model = _load(options.model or store.manifest.model, options)
+    except ValueError as error:
+        hint = "" if options.model else "; it made these latents: give its place with --model"
+        raise ValueError(f"{error}{hint}") from None
+    precision, replace = options.precision, options.replace
     made = decode_store(
-        _load(options.model or store.manifest.model, options),
-        store,
-        out,
-        levels,
-        options.format,
-        precision=options.precision,
-        replace=options.replace,
+        model, store, out, levels, options.format, precision=precision, replace=replace
     )
     print(f"{out}: {len(made)} sources from {levels} of {len(store.manifest.levels)} levels")
     return 0

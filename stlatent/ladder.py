@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from . import choose as choosing
+from . import transform
 from .cells import Cell, blocks
 from .choose import Choose, Draw, Held, Site
 from .config import ModelConfig
@@ -85,7 +86,8 @@ class Ladder(nn.Module):
             blocks(config, lv.width, lv.blocks, lv.attention) for lv in config.levels
         )
         self.cells = nn.ModuleList(
-            nn.ModuleList(Cell(config, lv) for _ in range(lv.groups)) for lv in config.levels
+            nn.ModuleList(Cell(config, lv, group) for group in range(lv.groups))
+            for lv in config.levels
         )
         self.preview = nn.ModuleList(
             Conv(axes, lv.width, self._preview_channels(lv.stride)) for lv in config.levels
@@ -95,6 +97,21 @@ class Ladder(nn.Module):
         self.head_blocks = blocks(config, stem.width, stem.blocks)
         self.head = Up(axes, stem.width, config.channels, stem.stride)
         self.likelihood = Likelihood(config.likelihood)
+        self._start()
+
+    def _start(self) -> None:
+        """Begin as a linear code; see `transform.py`."""
+        stages = (*self.levels, self.config.stem)
+        bases = [
+            transform.basis(self.domain, self.config.channels, stage.stride, stage.width)
+            for stage in stages
+        ]
+        samples = transform.samples(self.domain, self.config.channels)
+        self.stem.start_as(samples, bases[-1])
+        self.head.start_as(bases[-1], samples)
+        for level, (coarse, fine) in enumerate(zip(bases, bases[1:], strict=False)):
+            self.down[level].start_as(fine, coarse)
+            self.up[level].start_as(coarse, fine)
 
     # the two passes ---------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .domain import Domain, Past
+from .transform import Basis, analysis, synthesis
 
 CAUSAL_KERNEL = 3  # the present step and two of the past
 
@@ -85,8 +86,8 @@ class Block(nn.Module):
         x ─┬─ norm ─ depthwise (space, then time) ─ pointwise C→eC ─ SiLU ─ pointwise eC→C ─┬─ + ─
            └────────────────────────────────────────────────────────────────────────────────┘
 
-    (Liu et al. 2022, ConvNeXt, with RMS norm.) The last layer starts small, so that a deep stack
-    starts near the identity.
+    (Liu et al. 2022, ConvNeXt, with RMS norm.) The last layer starts at zero, so that a block starts
+    as the identity.
     """
 
     def __init__(
@@ -102,9 +103,9 @@ class Block(nn.Module):
             if causal and factorised
             else None
         )
-        self.mix = Conv(domain, 2 * width, width, gain=0.1) if domain.square else None
+        self.mix = Conv(domain, 2 * width, width) if domain.square else None
         self.widen = Conv(domain, width, expand * width)
-        self.narrow = Conv(domain, expand * width, width, gain=0.1)
+        self.narrow = Conv(domain, expand * width, width, gain=0.0)
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
         y = self.space(self.norm(x), past)
@@ -124,7 +125,7 @@ class Attention(nn.Module):
         self.heads = max(1, width // 64)
         self.norm = Norm(width)
         self.qkv = Conv(domain, width, 3 * width)
-        self.out = Conv(domain, width, width, gain=0.1)
+        self.out = Conv(domain, width, width, gain=0.0)
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
         tokens = self.domain.tokens(self.qkv(self.norm(x), past))
@@ -163,6 +164,14 @@ class Down(nn.Module):
         self.factors = tuple(factors)
         self.conv = Conv(domain, inputs * math.prod(factors), outputs)
 
+    @torch.no_grad()
+    def start_as(self, fine: Basis, coarse: Basis) -> None:
+        """Begin as the transform of fine coefficients to coarse ones."""
+        offsets, rows, columns = (matrix := analysis(fine, coarse)).shape
+        weight = self.conv.weight.view(len(self.conv.weight), offsets, -1)
+        weight[:rows] = 0
+        weight[:rows, :, :columns] = matrix.transpose(0, 1)
+
     def forward(self, x: Tensor, past: Past) -> Tensor:
         return self.conv(self.conv.domain.fold(x, self.factors, past), past)
 
@@ -174,6 +183,14 @@ class Up(nn.Module):
         super().__init__()
         self.factors = tuple(factors)
         self.conv = Conv(domain, inputs, outputs * math.prod(factors))
+
+    @torch.no_grad()
+    def start_as(self, coarse: Basis, fine: Basis) -> None:
+        """Begin as the transform of coarse coefficients back to fine ones."""
+        offsets, rows, columns = (matrix := synthesis(coarse, fine)).shape
+        weight = self.conv.weight.view(offsets, -1, self.conv.weight.shape[1])
+        weight[:, :rows] = 0
+        weight[:, :rows, :columns] = matrix
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
         return self.conv.domain.unfold(self.conv(x, past), self.factors, past)

@@ -24,7 +24,7 @@ for ((n = 1; n <= levels; n++)); do
 done
 run "$stlatent" inspect video --data assets/clips --out "$out/report"
 
-clip=$(find assets/clips -type f -name '*.mp4' | sort | head -n 1)
+clip=$(find assets/clips -type f -name '*.mp4' | sort | sed -n 1p)
 cat <<END
 
 All of it lies in $PWD/$out:

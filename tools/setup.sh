@@ -12,6 +12,7 @@ stamp=$venv/stlatent-${extras:-core}.stamp
 cpu_index=https://download.pytorch.org/whl/cpu
 
 say() { echo "setup: $*"; }
+has_nvidia() { command -v nvidia-smi >/dev/null || [ -e /proc/driver/nvidia ]; }
 die() { echo "setup: error: $*" >&2; exit 2; }
 
 wanted=$( (echo "$venv"; cat pyproject.toml) | cksum)
@@ -33,7 +34,7 @@ pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 # Without an NVIDIA GPU the CPU build of torch does, a tenth of the size; PyPI has it for macOS and
 # Windows, PyTorch's own index for Linux. Where that is out of reach, pip's own sources decide.
 options=()
-if [ "$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null && [ ! -e /proc/driver/nvidia ]; then
+if [ "$(uname)" = Linux ] && ! has_nvidia; then
     reach="import urllib.request as u; u.urlopen('$cpu_index/torch/', timeout=5)"
     if "$venv/bin/python" -c "$reach" 2>/dev/null; then
         say "no NVIDIA GPU: taking CPU builds from $cpu_index"
@@ -51,11 +52,21 @@ if "$venv/bin/python" -c "$version" >"$venv/constraints.txt" 2>/dev/null; then
 fi
 
 say "installing stlatent${extras:+[$extras]} into .venv (the first time takes minutes)"
-pip install --quiet 'pip>=23.1' # older ones cannot install editable packages
-pip install --quiet ${options[@]+"${options[@]}"} --editable ".${extras:+[$extras]}" ||
+pip install -qq 'pip>=23.1' # older ones cannot install editable packages
+pip install -qq ${options[@]+"${options[@]}"} --editable ".${extras:+[$extras]}" ||
     die "the installation failed, see above; if .venv is at fault, remove it and try again"
 
-"$venv/bin/python" -c 'import torch; print(f"setup: torch {torch.__version__},",
-    "with a GPU" if torch.cuda.is_available() else "without a GPU")'
+read -r torch gpu < <("$venv/bin/python" -c \
+    'import torch; print(torch.__version__, torch.cuda.is_available())') || die "torch does not import"
+say "torch $torch, GPU: $gpu"
+if has_nvidia && [ "$gpu" = False ]; then
+    say "note: this torch sees no GPU here; if its CUDA is too new for the driver, install another"
+    say "      torch into .venv (see https://pytorch.org/get-started), it will be kept"
+fi
+vision='import importlib.util as u; u.find_spec("torchvision") and __import__("torchvision")'
+if ! "$venv/bin/python" -c "$vision" 2>/dev/null; then
+    say "note: the installed torchvision does not fit torch $torch. Only the perceptual loss and the"
+    say "      models of diffusers mind; the tests make do. See https://pytorch.org/get-started"
+fi
 echo "$wanted" >"$stamp"
 say "done: source .venv/bin/activate, or call .venv/bin/stlatent"

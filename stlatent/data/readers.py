@@ -86,10 +86,10 @@ def _open(path: Path, threads: int) -> Decoder:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return PictureDecoder(path)
     times = read_timeline(path)
-    if times.keys is not None:
+    if times.keys is not None and times.closed:  # else decord may land beside the frame
         try:
             return DecordDecoder(path, times, threads)
-        except (ImportError, RuntimeError, AssertionError):  # no wheel here, or not its codec
+        except (ImportError, UnreadableError):  # no wheel for this machine, or not its codec
             pass
     return AvDecoder(path, times, threads)
 
@@ -102,16 +102,21 @@ class DecordDecoder:
 
         decord.logging.set_level(decord.logging.QUIET)
         self.path, self.frames, self.fps = path, times.frames, times.fps
-        self._reader = decord.VideoReader(str(path), num_threads=threads)
+        self._errors = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError)
+        try:
+            # fault_tol: no frame may be replaced by its neighbour
+            self._reader = decord.VideoReader(str(path), num_threads=threads, fault_tol=1e-9)
+        except (*self._errors, AssertionError) as error:
+            raise UnreadableError(path, reason(error)) from None
         if len(self._reader) != self.frames:  # it counts hidden frames too
-            raise RuntimeError(f"decord sees {len(self._reader)} frames")
-        self.size = self._reader[0].shape[:2]
+            raise UnreadableError(path, f"decord counts {len(self._reader)} frames")
+        self.size = self.read([0]).shape[1:3]
 
     def read(self, indices: list[int]) -> np.ndarray:
         try:
             return self._reader.get_batch(indices).asnumpy()
-        except (RuntimeError, IndexError) as error:
-            held = f"frames {indices[0]} to {indices[-1]} cannot be decoded ({reason(error)})"
+        except self._errors:
+            held = f"a frame among {indices[0]} to {indices[-1]} cannot be decoded"
             raise UnreadableError(self.path, held) from None
 
     def close(self) -> None:

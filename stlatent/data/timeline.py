@@ -20,11 +20,13 @@ UNTIMED_CODECS = ("mpeg4",)
 @dataclass(frozen=True)
 class Timeline:
     """frames: how many the decoder shows. fps: their mean rate, where known. keys: (frame,
-    timestamp) of the keyframes; None where timestamps do not name the frames."""
+    timestamp) of the keyframes; None where timestamps do not name the frames. closed: whether no
+    frame refers across a keyframe ("closed groups of pictures")."""
 
     frames: int
     fps: float | None
     keys: tuple[tuple[int, int], ...] | None
+    closed: bool
 
 
 def read_timeline(path: Path) -> Timeline:
@@ -54,11 +56,13 @@ def _read(path: Path, size: int, mtime_ns: int) -> Timeline:
                 held = f"it is cut off: {len(packets)} of {stream.frames} frames are there"
                 raise UnreadableError(path, held)
             times = [p.pts for p in packets if not p.is_discard]  # an edit list may hide some
-            starts = [p.pts for p in packets if p.is_keyframe and not p.is_discard]
+            starts = [p for p in packets if p.is_keyframe and not p.is_discard]
+            codec = stream.codec_context.name
+            closed = all(_starts_afresh(bytes(p), codec) for p in starts[1:])
             keys = None
             timed = kind.startswith(TIMED_CONTAINERS)
-            if timed and stream.codec_context.name not in UNTIMED_CODECS:
-                keys = _keys(times, starts)
+            if timed and codec not in UNTIMED_CODECS:
+                keys = _keys(times, [p.pts for p in starts])
             frames = len(times) if keys is not None else _count(path)
             fps = stream.average_rate
             if fps is None and container.duration:
@@ -68,7 +72,7 @@ def _read(path: Path, size: int, mtime_ns: int) -> Timeline:
         raise UnreadableError(path, reason(error)) from None
     if frames == 0:
         raise UnreadableError(path, "it holds no frames")
-    return Timeline(frames, float(fps) if fps else None, keys)
+    return Timeline(frames, float(fps) if fps else None, keys, closed)
 
 
 def _keys(times: list[int | None], starts: list[int]) -> tuple[tuple[int, int], ...] | None:
@@ -81,6 +85,20 @@ def _keys(times: list[int | None], starts: list[int]) -> tuple[tuple[int, int], 
 def _count(path: Path) -> int:
     with av.open(str(path)) as container:
         return sum(1 for _ in container.decode(video_stream(container, path)))
+
+
+def _starts_afresh(packet: bytes, codec: str) -> bool:
+    """Whether later frames need nothing from before this keyframe. In H.264 and HEVC that is an
+    IDR picture (unit types 5; 19 and 20), other keyframes there may be referred across."""
+    if codec not in ("h264", "hevc"):
+        return True
+    at = 0
+    while at + 4 < len(packet):  # units behind their 4-byte lengths, as mp4 and Matroska have them
+        kind = packet[at + 4] & 31 if codec == "h264" else packet[at + 4] >> 1 & 63
+        if kind in ((5,) if codec == "h264" else (19, 20)):
+            return True
+        at += 4 + int.from_bytes(packet[at : at + 4], "big")
+    return False
 
 
 def video_stream(container, path: Path):

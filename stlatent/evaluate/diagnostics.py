@@ -19,6 +19,7 @@ from ..ladder import Ladder
 from ..latents import Latents
 from .metrics import psnr, ssim
 
+NO_CLIPS = "there are no clips to evaluate; give at least one of shape [1, C, *axes]"
 ACTIVE_BITS = 0.1 * BITS_PER_NAT  # of a channel and clip: 0.1 nat, as NVAE's training log counts
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2: Var_x(E_q[z]) > 0.01
 
@@ -113,32 +114,30 @@ class LevelTally:
     """Collects `LevelStatistics` clip by clip."""
 
     def __init__(self) -> None:
-        self.clips, self.values = 0, 0
-        self.levels: list[dict[str, Tensor]] = []
+        self.values = 0
+        self.clips: list[list[dict[str, Tensor]]] = []  # [clips][levels]
 
     def add(self, x: Tensor, latents: Latents, kl: Sequence[Tensor]) -> None:
         """One clip `[1, C, *axes]`, its latents, and its KL in nats per level `[1, C_l]`."""
-        self.clips += len(x)
         self.values += x.numel()
-        sums = [_sums(nats, z) for nats, z in zip(kl, latents.levels, strict=True)]
-        self.levels = [
-            {name: old[name] + new[name] for name in new}
-            for old, new in zip(
-                self.levels or [dict.fromkeys(s, 0) for s in sums], sums, strict=True
-            )
-        ]
+        levels = zip(kl, latents.levels, strict=True)
+        self.clips.append([_sums(nats, z) for nats, z in levels])
 
     def result(self) -> list[LevelStatistics]:
-        return [self._level(level, sums) for level, sums in enumerate(self.levels)]
+        """Raises ValueError if there were no clips."""
+        if not self.clips:
+            raise ValueError(NO_CLIPS)
+        return [self._level(k, level) for k, level in enumerate(zip(*self.clips, strict=True))]
 
-    def _level(self, level: int, sums: dict[str, Tensor]) -> LevelStatistics:
-        mean = sums["first"] / sums["positions"]
-        variance = (sums["second"] / sums["positions"] - mean**2).clamp(min=0)
+    def _level(self, level: int, clips: Sequence[dict[str, Tensor]]) -> LevelStatistics:
+        total = {name: sum(sums[name] for sums in clips) for name in clips[0]}
+        mean = total["first"] / total["positions"]
+        variance = (total["second"] / total["positions"] - mean**2).clamp(min=0)
         return LevelStatistics(
             level=level,
-            bits_per_value=sums["bits"].sum().item() / self.values,
-            channel_bits=tuple((sums["bits"] / self.clips).tolist()),
-            position_bits=tuple((sums["bits"] / sums["positions"]).tolist()),
+            bits_per_value=total["bits"].sum().item() / self.values,
+            channel_bits=tuple((total["bits"] / len(clips)).tolist()),
+            position_bits=tuple((total["bits"] / total["positions"]).tolist()),
             mean=tuple(mean.tolist()),
             std=tuple(variance.sqrt().tolist()),
         )
@@ -160,7 +159,11 @@ def prefix_quality(model: Ladder, clips: Iterable[Tensor]) -> list[PrefixQuality
 
 @torch.no_grad()
 def level_statistics(model: Ladder, clips: Iterable[Tensor]) -> list[LevelStatistics]:
-    """KL, activity, mean and standard deviation per level and channel, coarsest level first."""
+    """KL, activity, mean and standard deviation per level and channel, coarsest level first.
+
+    Raises:
+        ValueError: no clips.
+    """
     tally = LevelTally()
     for x in clips:
         tally.add(x, model.encode(x), model(x).kl)
@@ -204,7 +207,7 @@ def clip_quality(
 def gather(rows: Sequence[tuple[ClipQuality, ...]]) -> list[PrefixQuality]:
     """Rows of `clip_quality`, one per clip, to one record per prefix."""
     if not rows:
-        raise ValueError("there are no clips to evaluate; give at least one of shape [1, C, *axes]")
+        raise ValueError(NO_CLIPS)
     return [PrefixQuality(k + 1, column) for k, column in enumerate(zip(*rows, strict=True))]
 
 

@@ -23,13 +23,17 @@ def to_frames(x: Tensor) -> np.ndarray:
 
 
 def fitted(frames: np.ndarray) -> np.ndarray:
-    """uint8 `[T, H, W, 3]` brought to a size to look at: 128 to 256 pixels on the longer side."""
+    """uint8 `[T, H, W, 3]` brought to a size to look at.
+
+    The longer side of a video's frames comes to 128 to 256 pixels, of a picture to 128 to 512.
+    """
     from PIL import Image
 
     height, width = frames.shape[1:3]
     longer = max(height, width)
-    if longer > LARGEST_PX:
-        size = (round(width * LARGEST_PX / longer), round(height * LARGEST_PX / longer))
+    largest = LARGEST_PX * (2 if len(frames) == 1 else 1)
+    if longer > largest:
+        size = max(1, round(width * largest / longer)), max(1, round(height * largest / longer))
         resized = [Image.fromarray(f).resize(size, Image.Resampling.LANCZOS) for f in frames]
         return np.stack([np.asarray(frame) for frame in resized])
     times = -(-SMALLEST_PX // longer)

@@ -11,6 +11,7 @@ from typing import Any
 
 from .media import data_uri
 from .plots import prefix_name
+from .summary import noun
 
 FRAME_REM, VIDEO_REM = 7, 9  # least width of a frame in a strip and of a video's panel
 
@@ -54,9 +55,9 @@ def page(report: dict[str, Any], plots: Iterable[Plot], media: Sequence[ClipMedi
         _level_table(report["levels"]),
         '<h2>Plots</h2><div class="plots">',
         *map(_plot, plots),
-        "</div><h2>Clips</h2>",
-        "<p>Rows: the original, every prefix with its finer levels at their prior’s mean, and each "
-        "level drawn anew from its prior while the others are held.</p>",
+        f"</div><h2>{noun(report).capitalize()}s</h2>",
+        "<p>Shown are the original, every prefix with its finer levels at their prior’s mean, and "
+        "each level drawn anew from its prior while the others are held.</p>",
         button if video else "",
         *(_clip(*pair) for pair in zip(report["clips"], media, strict=False)),
         _unshown(len(report["clips"]) - len(media)),
@@ -75,7 +76,7 @@ def _head(report: dict[str, Any]) -> str:
         f"{model['config']['domain']} model",
         f"{model['parameters'] / 1e6:.2f} M parameters",
         f"fingerprint {model['fingerprint']}",
-        f"{clips} clip{'s' * (clips != 1)}",
+        f"{clips} {noun(report)}{'s' * (clips != 1)}",
         f"seed {report['seed']}",
     ]
     return (
@@ -103,7 +104,7 @@ def _prefix_table(prefixes: Sequence[dict[str, Any]], clips: Sequence[dict[str, 
             ]
         )
     header = ["Kept", "PSNR, dB", "Gain, dB", "SSIM", "Numbers per value", "Bits per value"]
-    return _table([*header, "kbit per clip", "Worst clip, dB"], rows)
+    return _table([*header, "Mean kbit", "Worst PSNR, dB"], rows)
 
 
 def _level_table(levels: Sequence[dict[str, Any]]) -> str:
@@ -189,7 +190,8 @@ def _strips(name: str, media: ClipMedia) -> str:
 def _unshown(count: int) -> str:
     if not count:
         return ""
-    return f'<p class="note">{count} more clips are in the numbers above and in report.json.</p>'
+    more = "1 more is" if count == 1 else f"{count} more are"
+    return f'<p class="note">{more} in the numbers above and in report.json.</p>'
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

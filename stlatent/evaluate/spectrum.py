@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..ladder import Ladder
-from .diagnostics import redraw
+from .diagnostics import NO_CLIPS, redraw
 
 WAVELENGTHS_PX = (64, 32, 16, 8, 4)
 WAVELENGTHS_FRAMES = (16, 8, 4)
@@ -63,7 +63,9 @@ class BandTally:
             self.temporal = _plus(self.temporal, [temporal_energy(change) for change in changes])
 
     def result(self) -> dict[str, BandShares]:
-        """`spatial`, and `temporal` if there was a clip of more than one frame."""
+        """As `band_shares` returns it; ValueError if there were no clips."""
+        if self.spatial is None:
+            raise ValueError(NO_CLIPS)
         shares = {
             "spatial": ("px", WAVELENGTHS_PX, self.spatial),
             "temporal": ("frames", WAVELENGTHS_FRAMES, self.temporal),
@@ -87,6 +89,9 @@ def band_shares(
 
     Returns:
         `spatial`, and `temporal` if there was a clip of more than one frame.
+
+    Raises:
+        ValueError: no clips.
     """
     tally = BandTally()
     for x in clips:

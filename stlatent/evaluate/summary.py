@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,24 +42,13 @@ DEFINITIONS = {
 
 def summary(report: dict[str, Any]) -> str:
     """One paragraph: numbers, bits and PSNR of every prefix, and what each level is about."""
-    prefixes, levels = report["prefixes"], report["levels"]
-    whole, clips = prefixes[-1], len(report["clips"])
-    sentences = [
-        f"Over {clips} clip{'s' * (clips != 1)}, all {len(levels)} levels together hold one number "
-        f"for {whole['values_per_number']:,.0f} input values and decode to "
-        f"{_db(whole)} at {whole['bits_per_value']:.3g} bits per value."
-        if len(levels) > 1
-        else f"Over {clips} clip{'s' * (clips != 1)}, the model is flat: it has one level."
-    ]
-    for level, prefix in zip(levels, prefixes, strict=True):
-        stride = "×".join(map(str, level["stride"]))
-        subject = "Level 0 alone" if level["level"] == 0 else f"Adding level {level['level']}"
-        sentences.append(
-            f"{subject} ({level['channels']} channels at stride {stride}) gives {_db(prefix)} from "
-            f"one number for {prefix['values_per_number']:,.0f} values and "
-            f"{prefix['bits_per_value']:.3g} bits per value."
-        )
-    if len(levels) > 1 and "spatial" in report["bands"]:
+    prefixes, levels, clips = report["prefixes"], report["levels"], len(report["clips"])
+    over = f"Over one {noun(report)}" if clips == 1 else f"Over {clips} {noun(report)}s"
+    sentences = [f"{over}, all {len(levels)} levels together decode to {_figures(prefixes[-1])}."]
+    if len(levels) == 1:
+        sentences = [f"{over}, this flat model of one level decodes to {_figures(prefixes[0])}."]
+    else:
+        sentences += [_prefix(*pair) for pair in zip(levels, prefixes, strict=True)]
         sentences.append(_bands(report["bands"]["spatial"]))
     active = sum(sum(level["active_by_rate"]) for level in levels)
     channels = sum(level["channels"] for level in levels)
@@ -66,12 +56,32 @@ def summary(report: dict[str, Any]) -> str:
     return " ".join(sentences)
 
 
+def noun(report: dict[str, Any]) -> str:
+    """What the model reads."""
+    return "picture" if report["model"]["config"]["domain"] == "image" else "clip"
+
+
+def _prefix(level: dict[str, Any], prefix: dict[str, Any]) -> str:
+    stride = "×".join(map(str, level["stride"]))
+    subject = "Level 0 alone" if level["level"] == 0 else f"Adding level {level['level']}"
+    return f"{subject} ({level['channels']} channels at stride {stride}) gives {_figures(prefix)}."
+
+
+def _figures(prefix: dict[str, Any]) -> str:
+    value = prefix["psnr_db"]
+    quality = f"{value:.2f} dB" if math.isfinite(value) else "a perfect copy"
+    return (
+        f"{quality} from one number for {prefix['values_per_number']:,.0f} input values and "
+        f"{prefix['bits_per_value']:.3g} bits per value"
+    )
+
+
 def _bands(shares: dict[str, Any]) -> str:
     parts = []
     for level, row in enumerate(shares["of_level"]):
         band = shares["bands"][max(range(len(row)), key=row.__getitem__)]
-        parts.append(f"level {level} mostly wavelengths {_of(band)} px ({max(row):.0%})")
-    return f"Of what redrawing changes, {_listed(parts)}."
+        parts.append(f"{_of(band)} px for level {level} ({max(row):.0%})")
+    return f"What redrawing a level changes lies mostly at wavelengths {_listed(parts)}."
 
 
 def _of(band: str) -> str:
@@ -80,8 +90,3 @@ def _of(band: str) -> str:
 
 def _listed(parts: Sequence[str]) -> str:
     return ", ".join(parts[:-1]) + f" and {parts[-1]}"
-
-
-def _db(prefix: dict[str, Any]) -> str:
-    value = prefix["psnr_db"]
-    return f"{value:.2f} dB" if value is not None and value < float("inf") else "a perfect copy"

@@ -1,0 +1,111 @@
+"""The linear code that a ladder starts as, so that training begins at a good picture.
+
+Each stage begins as a truncated discrete cosine transform of the block of samples that one of its
+features covers: channel i of a stage holds the i-th most important coefficient, in units of its
+expected standard deviation. A level codes what the coarser ones left over, a Laplacian pyramid
+(Burt & Adelson 1983) in the coordinates of its own block:
+
+    e = D x          q(z).mean = first channels of (e - h)          h ← h + z          x̂ = Dᵀ h
+
+Importance is the variance of a coefficient under a first-order Markov model of neighbouring samples
+with correlation rho^distance, separable over axes and channels (Ahmed, Natarajan & Rao 1974). No
+data are needed, and everything stays trainable.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .domain import Domain
+
+RHO = {"space": 0.97, "causal": 0.9, "index": 0.0}  # correlation of neighbours, by kind of axis
+RHO_CHANNELS = 0.95
+SAMPLE_VARIANCE = 0.25  # of values in [-1, 1]
+
+
+def cosines(n: int) -> Tensor:
+    """Orthonormal DCT-II `[frequency, sample]`, float64."""
+    k, i = torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
+    basis = torch.cos(math.pi * k.double() * (2 * i + 1) / (2 * n)) * math.sqrt(2 / n)
+    basis[0] /= math.sqrt(2)
+    return basis
+
+
+def variances(n: int, rho: float) -> Tensor:
+    """Variance of each coefficient of `n` samples of unit variance, correlated as rho^distance."""
+    i = torch.arange(n).double()
+    basis = cosines(n)
+    return (basis @ (rho ** (i[:, None] - i).abs()) * basis).sum(1)
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The coefficients that the channels of a stage hold, most important first.
+
+    Attributes:
+        index: frequency per axis, then per channel of the input `[n, axes + 1]`.
+        std: expected standard deviation of each coefficient `[n]`.
+        blocks: samples per axis that one feature covers.
+        raw: whether these are the samples themselves, channels not yet turned either.
+    """
+
+    index: Tensor
+    std: Tensor
+    blocks: tuple[int, ...]
+    raw: bool = False
+
+
+def basis(domain: Domain, channels: int, stride: Sequence[int], width: int) -> Basis:
+    """At most `width` coefficients of blocks of `stride` samples with `channels` channels."""
+    per_axis = [variances(f, RHO[a.kind]) for a, f in zip(domain.axes, stride, strict=True)]
+    per_axis.append(variances(channels, RHO_CHANNELS))
+    expected = torch.ones(1, dtype=torch.float64)
+    for variance in per_axis:
+        expected = (expected[:, None] * variance).flatten()
+    order = torch.argsort(expected, descending=True, stable=True)[:width]
+    index = torch.tensor(list(itertools.product(*(range(len(v)) for v in per_axis))))[order]
+    return Basis(index, (expected[order] * SAMPLE_VARIANCE).sqrt(), tuple(stride))
+
+
+def samples(domain: Domain, channels: int) -> Basis:
+    """The input itself, as a stage of stride 1 in which nothing is scaled or turned."""
+    identity = [[0] * len(domain.axes) + [c] for c in range(channels)]
+    return Basis(
+        torch.tensor(identity), torch.ones(channels).double(), (1,) * len(domain.axes), True
+    )
+
+
+def merge(fine: Basis, coarse: Basis) -> Tensor:
+    """Coefficients of coarse blocks from those of the fine blocks inside them, in their units.
+
+    `[prod(factors), coarse n, fine n]`, the first axis ordered as `Domain.fold` orders offsets.
+    Its transpose is the way back, with the units exchanged.
+    """
+    n_axes = len(fine.blocks)
+    product = torch.ones((), dtype=torch.float64)
+    for axis, (big, small) in enumerate(zip(coarse.blocks, fine.blocks, strict=True)):
+        turn = cosines(big).unflatten(1, (big // small, small)) @ cosines(small).T
+        picked = turn[coarse.index[:, axis]][:, :, fine.index[:, axis]]  # [coarse, offset, fine]
+        shape = [len(coarse.index), *[1] * n_axes, len(fine.index)]
+        shape[1 + axis] = big // small
+        product = product * picked.view(shape)
+    c, f = coarse.index[:, -1], fine.index[:, -1]
+    colour = cosines(len(f)) if fine.raw else torch.eye(int(max(c.max(), f.max())) + 1).double()
+    product = product * colour[c][:, f].view(len(c), *[1] * n_axes, len(f))
+    return product.flatten(1, n_axes).transpose(0, 1)
+
+
+def analysis(fine: Basis, coarse: Basis) -> Tensor:
+    """`merge` between coefficients in units of their deviations `[offset, coarse, fine]`."""
+    return merge(fine, coarse) * fine.std / coarse.std[:, None]
+
+
+def synthesis(coarse: Basis, fine: Basis) -> Tensor:
+    """The way back, `[offset, fine, coarse]`."""
+    return merge(fine, coarse).transpose(1, 2) * coarse.std / fine.std[:, None]

@@ -1,0 +1,238 @@
+"""The command line: every verb once, and one clear line for whatever is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from domains import ladder
+from test_codec import pixels, write_video
+
+import stlatent
+from stlatent.cli import EXAMPLES, VERBS, main
+from stlatent.codec import LatentStore
+from stlatent.data import VideoReader, to_float, to_uint8
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models, a folder of videos, and the latents of these by one of the models."""
+    work = tmp_path_factory.mktemp("work")
+    for domain in ("video", "image"):
+        stlatent.save(ladder(domain), work / f"{domain}.safetensors")
+    write_video(work / "videos" / "clip.mp4", (20, 64, 80))
+    write_video(work / "videos" / "sub" / "odd.mp4", (9, 41, 57))
+    assert main(encode_videos(work, work / "latents")) == 0
+    shutil.copytree(work / "latents", work / "moved")
+    manifest = json.loads((work / "moved" / "manifest.json").read_text())
+    (work / "moved" / "manifest.json").write_text(json.dumps(manifest | {"model": "gone"}))
+    return work
+
+
+@pytest.fixture(autouse=True)
+def inside(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(work)
+
+
+def encode_videos(work: Path, out: Path) -> list[str]:
+    return ["encode", f"{work}/videos", "--model", f"{work}/video.safetensors", "--out", str(out)]
+
+
+# the verbs ------------------------------------------------------------------------------------
+
+
+def test_encode_prints_what_each_level_holds(work, tmp_path, capsys):
+    assert main([*encode_videos(work, tmp_path / "z"), "--dtype", "float32"]) == 0
+    table = capsys.readouterr().out
+    assert "2 sources, 29 frames" in table
+    assert [line.split()[:2] for line in table.splitlines()[2:5]] == [
+        ["0", "8x16x16"],
+        ["1", "4x16x16"],
+        ["2", "4x8x8"],
+    ]
+    assert json.loads((tmp_path / "z/manifest.json").read_text())["dtype"] == "float32"
+
+
+def test_encode_says_by_its_exit_code_that_files_failed(work, tmp_path, capsys):
+    write_video(tmp_path / "in" / "good.mp4", (3, 16, 32))
+    (tmp_path / "in" / "bad.mp4").write_text("no video")
+    model = ["--model", "video.safetensors"]
+    assert main(["encode", f"{tmp_path}/in", *model, "--out", f"{tmp_path}/z"]) == 1
+    assert "1 sources could not be read" in capsys.readouterr().out
+    assert list(LatentStore(tmp_path / "z").items) == ["good.mp4"]
+
+
+def test_decode_finds_the_model_by_itself(tmp_path):
+    assert (
+        main(["decode", "latents", "--levels", "1", "--format", "npy", "--out", f"{tmp_path}"]) == 0
+    )
+    assert np.load(tmp_path / "clip.npy").shape == (20, 64, 80, 3)
+    assert np.load(tmp_path / "sub" / "odd.npy").shape == (9, 41, 57, 3)
+
+
+def test_inspect_writes_a_report(tmp_path):
+    arguments = ["inspect", "video.safetensors", "--data", "videos", "--out", f"{tmp_path}/report"]
+    assert main([*arguments, "--frames", "2", "--size", "48"]) == 0
+    assert (tmp_path / "report" / "index.html").is_file()
+    clips = json.loads((tmp_path / "report" / "report.json").read_text())["clips"]
+    assert [(clip["name"], clip["size"]) for clip in clips] == [
+        ("clip.mp4", [2, 48, 48]),
+        ("sub/odd.mp4", [2, 41, 48]),
+    ]
+
+
+def test_sample_holds_levels_of_a_clip(tmp_path):
+    def draw(out: str, *options: str) -> np.ndarray:
+        shape = [
+            "--frames",
+            "9",
+            "--size",
+            "32x48",
+            "--format",
+            "npy",
+            "--out",
+            f"{tmp_path}/{out}",
+        ]
+        assert main(["sample", "video.safetensors", *shape, *options]) == 0
+        return np.stack([np.load(file) for file in sorted((tmp_path / out).iterdir())])
+
+    free = draw("free", "-n", "2")
+    assert free.shape == (2, 9, 32, 48, 3)
+    assert (free[0] != free[1]).any()
+    np.testing.assert_array_equal(draw("again", "-n", "2"), free)
+
+    clip = ["--from", "videos/clip.mp4"]
+    one, other = draw("coarse", *clip, "--keep-level", "0", "-n", "2")
+    assert (one != other).any()
+    mirror = draw("fine", *clip, "--keep-level", "1", "--keep-level", "2")
+    assert (mirror[0] != one).any()
+    one, other = draw("all", *clip, "--keep-level", "0", "1", "2", "-n", "2")
+    np.testing.assert_array_equal(one, other)
+
+    model = stlatent.load("video.safetensors")
+    x = to_float(pixels(Path("videos/clip.mp4"))[:9, 16:48, 16:64])[None]
+    expected = to_uint8(model(x).x[0])
+    assert np.abs(one.astype(int) - expected).max() <= 1
+
+
+def test_sample_from_an_image_model(tmp_path):
+    assert main(["sample", "image.safetensors", "--size", "20x30", "--out", f"{tmp_path}"]) == 0
+    with VideoReader(tmp_path / "0000.png") as reader:
+        assert (reader.frames, reader.size) == (1, (20, 30))
+
+
+def test_train_hands_on_its_arguments(monkeypatch):
+    given = []
+    monkeypatch.setattr("stlatent.train.run", lambda *arguments: given.extend(arguments))
+    assert main(["train", "a.yaml", "data.root=x", "--dry-run", "out=y"]) == 0
+    assert given == ["a.yaml", ["data.root=x", "out=y"], True]
+
+
+def test_every_verb_has_an_example_and_help(capsys):
+    assert set(EXAMPLES) == set(VERBS)
+    for verb in VERBS:
+        with pytest.raises(SystemExit) as stop:
+            main([verb, "--help"])
+        assert stop.value.code == 0 and EXAMPLES[verb] in capsys.readouterr().out
+
+
+# what is wrong --------------------------------------------------------------------------------
+
+ENCODE = "encode videos --model video.safetensors --out new"
+DECODE = "decode latents --out new"
+SAMPLE = "sample video.safetensors --out new"
+WRONG = {
+    "encode nowhere --model video.safetensors --out new": "nowhere does not exist",
+    "encode videos --model nowhere --out new": "no model at 'nowhere'",
+    "encode videos --model image.safetensors --out new": "domain is 'image'",
+    "encode videos --model video.safetensors --out latents": "--replace",
+    "encode videos --model video.safetensors --out videos": "holds other things",
+    "encode videos --model videos/clip.mp4 --out new": "cannot be read as safetensors",
+    f"{ENCODE} --device tpu9": "device 'tpu9' cannot be used",
+    "decode videos": "is no data set of latents",
+    f"{DECODE} --levels 0": "from 1 to 3",
+    f"{DECODE} --levels 4": "from 1 to 3",
+    f"{DECODE} --model image.safetensors": "fingerprint",
+    "decode moved --out new": "give its place with --model",
+    "inspect nowhere --data videos --out new": "no model at 'nowhere'",
+    "inspect video.safetensors --data nowhere --out new": "nowhere does not exist",
+    "inspect video.safetensors --data videos --out latents": "latents",
+    f"{SAMPLE} --keep-level 0": "--from",
+    f"{SAMPLE} --from videos/clip.mp4": "--keep-level",
+    f"{SAMPLE} --from nowhere.mp4 --keep-level 0": "no such file",
+    f"{SAMPLE} --from videos/clip.mp4 --keep-level 7 --size 32": "levels 0 to 2",
+    f"{SAMPLE} --from videos/clip.mp4 --keep-level 0 --size 128": "17x64x80",
+    "sample image.safetensors --out new --frames 5": "single pictures",
+    "train nowhere.yaml": "nowhere.yaml does not exist",
+}
+WRONG_USAGE = {
+    "": "VERB",
+    "fly": "invalid choice: 'fly'",
+    "encode videos": "--out",
+    f"{ENCODE} --speed 9": "unrecognized arguments: --speed 9",
+    f"{ENCODE} --dtype int4": "invalid choice: 'int4'",
+    f"{DECODE} --levels many": "invalid int value: 'many'",
+    f"{DECODE} --format gif": "invalid choice: 'gif'",
+    f"{SAMPLE} --size big": "not HEIGHTxWIDTH",
+    f"{SAMPLE} -n 0": "not a whole number from 1 on",
+    "train a.yaml --fast": "unrecognized arguments: --fast",
+}
+
+
+@pytest.mark.parametrize("command", WRONG)
+def test_wrong_input_is_one_line_and_code_2(command, work, capsys):
+    before = sorted(work.rglob("*"))
+    assert main(command.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("stlatent: error: ") and error.count("\n") == 1
+    assert WRONG[command] in error
+    assert sorted(work.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", WRONG_USAGE)
+def test_wrong_usage_is_code_2(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(command.split())
+    assert stop.value.code == 2
+    assert WRONG_USAGE[command] in capsys.readouterr().err
+
+
+def test_outputs_are_not_overwritten_unasked(tmp_path, capsys):
+    arguments = ["decode", "latents", "--levels", "1", "--out", f"{tmp_path}"]
+    assert main(arguments) == 0
+    made = (tmp_path / "clip.mp4").stat().st_mtime_ns
+    assert main(arguments) == 2
+    assert "clip.mp4 exists" in capsys.readouterr().err
+    assert (tmp_path / "clip.mp4").stat().st_mtime_ns == made
+    assert main([*arguments, "--replace"]) == 0
+
+
+def test_interruption_is_code_130(monkeypatch, capsys):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stlatent.cli.LatentStore", interrupt)
+    assert main(["decode", "latents"]) == 130
+    assert capsys.readouterr().err == "stlatent: interrupted\n"
+
+
+def test_a_process_of_its_own(work):
+    """As a user runs it: code and streams, without a traceback."""
+    python = [sys.executable, "-c", "import sys; from stlatent.cli import main; sys.exit(main())"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(stlatent.__file__).parents[1])}
+    run = subprocess.run(
+        [*python, "decode", "latents", "--levels", "9"],
+        cwd=work,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == "stlatent: error: levels is 9; latents has levels to read from 1 to 3\n"

@@ -1,0 +1,395 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stlatent.data import (
+    ClipDataset,
+    FrameCache,
+    Source,
+    UnreadableError,
+    VideoReader,
+    check_sources,
+    clip_loader,
+    find_sources,
+    to_float,
+    to_uint8,
+)
+from stlatent.data.readers import AvDecoder
+from stlatent.data.timeline import read_timeline
+
+BITS = 8
+
+
+def drawn(index: int, height: int, width: int) -> np.ndarray:
+    """A picture that carries its index: one bright or dark column per bit, over a dark ground."""
+    picture = np.full((height, width, 3), 40, np.uint8)
+    for bit in range(BITS):
+        left, right = bit * width // BITS, (bit + 1) * width // BITS
+        picture[: height // 2, left:right] = 230 * (index >> bit & 1)
+    return picture
+
+
+def index_of(frame: np.ndarray) -> int:
+    height, width = frame.shape[:2]
+    columns = [int((bit + 0.5) * width / BITS) for bit in range(BITS)]
+    return sum(int(frame[height // 4, x].mean() > 115) << bit for bit, x in enumerate(columns))
+
+
+def indices_of(frames: np.ndarray) -> list[int]:
+    return [index_of(frame) for frame in frames]
+
+
+def make_video(
+    path: Path, codec="libx264", frames=40, size=(48, 64), pix_fmt="yuv420p", steps=(1,), **options
+) -> Path:
+    """`steps`: ticks (1/30 s) between frames, repeated; more than one kind is a variable rate."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=30, options=options)
+        stream.height, stream.width, stream.pix_fmt = *size, pix_fmt
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 30)
+        tick = 0
+        for i in range(frames):
+            frame = av.VideoFrame.from_ndarray(drawn(i, *size), format="rgb24")
+            frame.pts, frame.time_base = tick, Fraction(1, 30)
+            tick += steps[i % len(steps)]
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+# Three B-frames and a keyframe every 12 frames, so that seeking has something to get wrong.
+GROUPS = {"g": "12", "bf": "3"}
+FILES = {
+    "h264.mp4": {**GROUPS},
+    "h264.mkv": {**GROUPS},
+    "h264.mov": {**GROUPS},
+    "variable.mp4": {**GROUPS, "steps": (1, 4, 2)},
+    "open_gop.mp4": {**GROUPS, "x264-params": "open-gop=1:b-adapt=0:b-pyramid=none"},
+    "open_gop_hevc.mkv": {"codec": "libx265", "x265-params": "keyint=12:open-gop=1:log-level=0"},
+    "h264.avi": {**GROUPS},
+    "raw.264": {**GROUPS},
+    "packed.mkv": {"codec": "mpeg4", **GROUPS},
+    "vp9.webm": {"codec": "libvpx-vp9", "g": "12", "deadline": "realtime", "cpu-used": "8"},
+    "vp8.webm": {"codec": "libvpx", "g": "12", "auto-alt-ref": "1", "lag-in-frames": "8"},
+    "av1.mp4": {"codec": "libsvtav1", "preset": "12", "frames": 20, "size": (64, 64)},
+    "wmv2.wmv": {"codec": "wmv2", "g": "12"},
+    "odd.mp4": {**GROUPS, "size": (37, 61), "pix_fmt": "yuv444p"},
+    "loop.gif": {"codec": "gif", "pix_fmt": "rgb8"},
+}
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("videos")
+    for name, how in FILES.items():
+        make_video(folder / name, **how)
+    return folder
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_frame_is_found_by_its_index(videos, name):
+    count, size = FILES[name].get("frames", 40), FILES[name].get("size", (48, 64))
+    with VideoReader(videos / name) as reader:
+        assert (reader.frames, reader.size) == (count, size)
+        chunks = list(reader.chunks(7))
+        assert [len(chunk) for chunk in chunks[:-1]] == [7] * (count // 7)
+        whole = np.concatenate(chunks)
+        assert whole.dtype == np.uint8 and whole.shape == (count, *size, 3)
+        assert indices_of(whole) == list(range(count))
+        order = np.random.default_rng(0).integers(count, size=12)
+        for i in order:
+            np.testing.assert_array_equal(reader.read([i])[0], whole[i])
+        np.testing.assert_array_equal(reader.read(order), whole[order])
+        assert reader.read([]).shape == (0, *size, 3)
+        with pytest.raises(IndexError, match="it has 0 to"):
+            reader.read([0, count])
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FILES if name.endswith((".mp4", ".mov", ".webm", "h264.mkv"))]
+)
+def test_both_decoders_give_the_same_frames(videos, name):
+    with VideoReader(videos / name) as reader:
+        other = AvDecoder(videos / name, read_timeline(videos / name), threads=1)
+        assert (other.frames, other.size, other.fps) == (reader.frames, reader.size, reader.fps)
+        for i in (reader.frames - 1, 0, 13, 12, 11):
+            np.testing.assert_array_equal(other.read([i]), reader.read([i]))
+
+
+def test_rates(videos, tmp_path):
+    assert VideoReader(videos / "h264.mp4").fps == pytest.approx(30)
+    assert VideoReader(videos / "variable.mp4").fps == pytest.approx(30 / (7 / 3), rel=0.05)
+
+
+def test_rotation_is_applied_by_both_decoders(videos, tmp_path):
+    path = tmp_path / "turned.mp4"
+    with av.open(str(videos / "h264.mp4")) as given, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                container.mux(packet)
+    turn_track(path)
+    with VideoReader(path) as reader, VideoReader(videos / "h264.mp4") as upright:
+        assert reader.size == (64, 48)
+        want = np.rot90(upright.read([5])[0], -1)  # 90 degrees clockwise
+        np.testing.assert_array_equal(reader.read([5])[0], want)
+        other = AvDecoder(path, read_timeline(path), threads=1)
+        np.testing.assert_array_equal(other.read([5])[0], want)
+
+
+def turn_track(path: Path) -> None:
+    """Writes a quarter turn clockwise into the matrix of the mp4's track header (ISO 14496-12)."""
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 4 + 20 + 16  # version 0
+    one = 1 << 16
+    values = (0, one, 0, -one, 0, 0, 48 * one, 0, 1 << 30)
+    data[matrix : matrix + 36] = b"".join(v.to_bytes(4, "big", signed=True) for v in values)
+    path.write_bytes(data)
+
+
+def test_pictures(tmp_path):
+    picture = drawn(77, 40, 64)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    Image.fromarray(picture).convert("RGBA").save(tmp_path / "alpha.png")
+    Image.fromarray(picture).convert("P").save(tmp_path / "palette.png")
+    Image.fromarray(np.full((8, 8), 0x80FF, np.uint16)).save(tmp_path / "deep.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # turn by 90 degrees clockwise to show
+    Image.fromarray(np.rot90(picture)).save(tmp_path / "turned.jpg", exif=turned, quality=95)
+    for name in ("a.png", "alpha.png", "palette.png", "turned.jpg"):
+        with VideoReader(tmp_path / name) as reader:
+            assert (reader.frames, reader.size, reader.fps) == (1, (40, 64), None)
+            assert indices_of(reader.read([0, 0])) == [77, 77]
+    assert (VideoReader(tmp_path / "deep.png").read([0]) == 0x80).all()
+
+
+def test_a_folder_of_frames_is_a_video(tmp_path):
+    folder = tmp_path / "shot"
+    folder.mkdir()
+    for i in range(12):  # 9, 10: the order of numbers is not that of letters
+        Image.fromarray(drawn(i, 32, 48)).save(folder / f"frame_{i}.png")
+    (source,) = find_sources(tmp_path)
+    assert source == Source(folder, "shot", "frames")
+    with VideoReader(folder) as reader:
+        assert (reader.frames, reader.size) == (12, (32, 48))
+        assert indices_of(reader.read([10, 2, 2])) == [10, 2, 2]
+    assert len(find_sources(tmp_path, frame_folders=False)) == 12
+    Image.fromarray(drawn(0, 32, 64)).save(folder / "frame_7.png")
+    assert {s.kind for s in find_sources(tmp_path)} == {"image"}  # sizes differ: photos
+    with pytest.raises(UnreadableError, match="numbered pictures"):
+        VideoReader(folder)
+
+
+def test_find_sources(tmp_path):
+    for name in ("b.MP4", "a/c.webm", "a/photo.jpg", "a/IMG_1.jpg", ".hidden.mp4", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    names = ["a/IMG_1.jpg", "a/c.webm", "a/photo.jpg", "b.MP4"]
+    assert [s.name for s in find_sources(tmp_path)] == names
+    assert [s.kind for s in find_sources(tmp_path)] == ["image", "video", "image", "video"]
+    kept = find_sources(tmp_path, exclude=["c.webm", "a/photo.jpg"])
+    assert [s.name for s in kept] == ["a/IMG_1.jpg", "b.MP4"]
+    assert find_sources(tmp_path / "b.MP4") == [Source(tmp_path / "b.MP4", "b.MP4", "video")]
+    with pytest.raises(ValueError, match=r"cannot exclude wolf\.mp4"):
+        find_sources(tmp_path, exclude=["wolf.mp4"])
+    with pytest.raises(ValueError, match="does not exist"):
+        find_sources(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"no video \(\.mp4"):
+        find_sources(tmp_path / "notes.txt")
+
+
+def make_broken(videos: Path, folder: Path) -> dict[str, str]:
+    """Damaged files by name, with a part of the reason that is to be given."""
+    h264, mkv = (videos / "h264.mp4").read_bytes(), (videos / "h264.mkv").read_bytes()
+    (folder / "moov_lost.mp4").write_bytes(h264[: len(h264) // 2])
+    (folder / "cut.mkv").write_bytes(mkv[: len(mkv) * 2 // 3])
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "text.mp4").write_text("this is no video\n" * 50)
+    (folder / "text.png").write_text("this is no picture\n" * 50)
+    (folder / "video.jpg").write_bytes(h264)
+    Image.fromarray(drawn(3, 64, 64)).save(folder / "cut.png")
+    data = (folder / "cut.png").read_bytes()
+    (folder / "cut.png").write_bytes(data[: len(data) // 2])
+    with av.open(str(folder / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        sound.sample_rate = 16000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode(None))
+    whole = folder / "front.mp4"
+    with av.open(str(whole), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for i in range(40):
+            frame = av.VideoFrame.from_ndarray(drawn(i, 48, 64), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    data = whole.read_bytes()
+    whole.write_bytes(data[: len(data) * 4 // 5])  # the index is there, frames are not
+    return {
+        "moov_lost.mp4": "invalid data",
+        "cut.mkv": "cut off",
+        "empty.mp4": "empty",
+        "text.mp4": "invalid data",
+        "text.png": "not a picture",
+        "video.jpg": "not a picture",
+        "cut.png": "truncated",
+        "sound.mp4": "no video stream",
+        "front.mp4": "cut off",
+        "missing.mp4": "no such file",
+    }
+
+
+def test_broken_files_say_why(videos, tmp_path, capfd):
+    for name, reason in make_broken(videos, tmp_path).items():
+        with pytest.raises(UnreadableError, match=reason) as error:
+            VideoReader(tmp_path / name)
+        assert error.value.path == tmp_path / name
+        assert error.value.reason and "\n" not in str(error.value)
+    assert capfd.readouterr().err == ""  # decoders do not chatter
+
+
+def test_frames_lost_on_the_way_are_an_error(videos, tmp_path):
+    """A stretch in the middle is overwritten: it may decode to something, but is never short."""
+    for name in ("h264.mp4", "vp9.webm"):
+        data = bytearray((videos / name).read_bytes())
+        middle = len(data) // 3
+        data[middle : middle + 400] = bytes(400)
+        (tmp_path / name).write_bytes(data)
+        try:
+            with VideoReader(tmp_path / name) as reader:
+                assert sum(map(len, reader.chunks(8))) == reader.frames == 40
+        except UnreadableError:
+            pass
+
+
+@pytest.fixture
+def mixed(videos, tmp_path) -> list[Source]:
+    """Three good videos and a bad one."""
+    (tmp_path / "bad.mp4").write_text("no video" * 100)
+    for name in ("h264.mp4", "vp9.webm", "raw.264"):
+        (tmp_path / name).symlink_to(videos / name)
+    return find_sources(tmp_path)
+
+
+def test_check_sources(mixed):
+    good, bad = check_sources(mixed)
+    assert [s.name for s in good] == ["h264.mp4", "raw.264", "vp9.webm"]
+    assert [error.path.name for error in bad] == ["bad.mp4"]
+    with pytest.raises(ValueError, match=r"none of 1 files can be read: .*bad\.mp4: invalid data"):
+        check_sources([s for s in mixed if s.name == "bad.mp4"])
+
+
+def test_clips_depend_on_seed_and_index_alone(mixed):
+    good, _ = check_sources(mixed)
+    how = {"frames": 5, "crop": 16, "crops_per_read": 2}
+    one, two = ClipDataset(good, **how), ClipDataset(good, **how)
+    reads = [one[i].clips for i in range(8)]
+    assert reads[0].shape == (2, 5, 16, 16, 3) and reads[0].dtype == torch.uint8
+    for i in (7, 0, 5, 3):  # any order: nothing is carried from one read to the next
+        assert torch.equal(two[i].clips, reads[i])
+    assert not torch.equal(ClipDataset(good, seed=1, **how)[0].clips, reads[0])
+    assert not torch.equal(reads[0][0], reads[0][1])
+    one[2**39]  # the data never end
+
+
+def test_workers_give_the_same_batches_and_survive_a_bad_file(mixed):
+    data = ClipDataset(mixed, frames=4, crop=16, crops_per_read=2)
+    many, plain, later = (
+        clip_loader(data, 4, workers=2),
+        clip_loader(data, 4),
+        clip_loader(data, 4, 4),
+    )
+    second = [batch for _, batch in zip(range(6), many, strict=False)]
+    first = [batch for _, batch in zip(range(6), plain, strict=False)]
+    assert first[0].clips.shape == (4, 4, 16, 16, 3)
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a.clips, b.clips)
+    assert torch.equal(next(iter(later)).clips, first[2].clips)  # resumed after two batches
+    for batches in (first, second):
+        failed = {name: why for batch in batches for name, why in batch.failed.items()}
+        assert list(failed) == ["bad.mp4"] and "invalid data" in failed["bad.mp4"]
+    with pytest.raises(ValueError, match="multiple of crops_per_read"):
+        clip_loader(data, 3)
+
+
+def test_nothing_readable_is_an_error(mixed):
+    with pytest.raises(ValueError, match="none of 1 files can be read"):
+        ClipDataset([s for s in mixed if s.name == "bad.mp4"])[0]
+    with pytest.raises(ValueError, match="no sources"):
+        ClipDataset([])
+
+
+def test_each_source_is_seen_once_a_pass(videos):
+    sources = [Source(videos / name, name, "video") for name in ("h264.mp4", "h264.mkv", "odd.mp4")]
+    data = ClipDataset(sources)
+    passes = [tuple(data._pass(n)) for n in range(20)]
+    assert {tuple(sorted(p)) for p in passes} == {(0, 1, 2)} and len(set(passes)) > 1
+
+
+def test_frames_of_a_clip(videos):
+    """Frames are in order, a drawn step apart, inside the file; the whole width is shown."""
+    data = ClipDataset(
+        [Source(videos / "square.mp4", "square", "video")],
+        frames=6, crop=32, frame_step=(2, 3), scale=(0.5, 0.5), flip=False,
+    )  # fmt: skip
+    make_video(videos / "square.mp4", size=(64, 64), frames=20, **GROUPS)
+    seen = set()
+    for i in range(30):
+        shown = indices_of(data[i].clips[0].numpy())
+        (step,) = set(np.diff(shown))
+        assert shown[-1] < 20
+        seen.add(int(step))
+    assert seen == {2, 3}
+    short = ClipDataset(data.sources, 30, 32, (2, 3), (0.5, 0.5), flip=False)
+    assert indices_of(short[0].clips[0].numpy()) == [*range(20), *[19] * 10]
+    fits = ClipDataset(data.sources, 18, 32, (2, 3), (0.5, 0.5), flip=False)
+    assert set(np.diff(indices_of(fits[0].clips[0].numpy()))) == {1}
+    assert ClipDataset(data.sources, 2, crop=96)[0].clips.shape == (1, 2, 96, 96, 3)  # enlarged
+
+
+def test_photos_are_clips_of_one_frame(tmp_path):
+    Image.fromarray(drawn(9, 64, 64)).save(tmp_path / "photo.png")
+    data = ClipDataset(find_sources(tmp_path), 1, 64, scale=(1, 1), flip=False)
+    np.testing.assert_array_equal(data[3].clips[0, 0].numpy(), drawn(9, 64, 64))
+
+
+def test_the_cache_changes_nothing_but_the_time(mixed, tmp_path, monkeypatch):
+    good, _ = check_sources(mixed)
+    cache = FrameCache(tmp_path / "cache")
+    plain, cached = ClipDataset(good, 5, 16), ClipDataset(good, 5, 16, cache=cache)
+    for i in range(6):
+        assert torch.equal(plain[i].clips, cached[i].clips)
+    files = list((tmp_path / "cache").iterdir())
+    assert len(files) == 3 and all(file.suffix == ".npy" for file in files)
+    monkeypatch.setattr("stlatent.data.cache.VideoReader", None)  # no decoding any more
+    again = ClipDataset(good, 5, 16, cache=FrameCache(tmp_path / "cache"))
+    assert torch.equal(again[4].clips, plain[4].clips)
+
+
+def test_windows_of_a_long_file(videos, tmp_path):
+    kept = FrameCache(tmp_path, frames=21).open(videos / "h264.mp4", window=10)
+    assert kept.shape == (2, 10, 48, 64, 3)
+    assert [indices_of(window) for window in kept] == [[*range(10)], [*range(30, 40)]]
+    whole = FrameCache(tmp_path, frames=40).open(videos / "h264.mp4", window=10)
+    assert whole.shape == (1, 40, 48, 64, 3)
+
+
+def test_pixels_round_trip():
+    frames = torch.arange(256, dtype=torch.uint8).repeat(3).reshape(2, 4, 4, 8, 3)
+    video = to_float(frames)
+    assert video.shape == (2, 3, 4, 4, 8) and (video.min(), video.max()) == (-1, 1)
+    np.testing.assert_array_equal(to_uint8(video), frames.numpy())
+    assert torch.equal(to_float(frames.numpy()), video)
+    with pytest.raises(ValueError, match="expected uint8"):
+        to_float(frames.float())
+    with pytest.raises(ValueError, match=r"\[\.\.\., 3, T, H, W\]"):
+        to_uint8(frames)

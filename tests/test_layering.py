@@ -1,0 +1,156 @@
+"""Who may import whom: the layers of the package, read from its source."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "stlatent"
+MAX_LINES = 330
+
+# Imports point down or sideways: a unit may import those of its own row and of the rows above it.
+LAYERS = [
+    {"domain", "gaussian", "config"},
+    {"layers", "choose", "latents", "transform"},
+    {"cells", "likelihoods"},
+    {"data", "geometry", "losses"},
+    {"ladder", "checkpoint", "stream"},
+    {"codec", "train", "evaluate"},
+    {"diffusion", "export"},
+    {"cli", "__main__", ""},  # "" is the package's own face, stlatent/__init__.py
+]
+RANK = {unit: rank for rank, row in enumerate(LAYERS) for unit in row}
+
+# Not installed with the core: each in one file, inside a function, where its absence is explained.
+OPTIONAL = {"timm", "torchvision", "xformers", "transformers", "ray", "open3d", "igl"}
+OPTIONAL |= {"constriction", "onnx", "onnxscript", "onnxruntime", "torchcodec", "wandb"}
+# Slow to import, and most commands do without: inside functions.
+LAZY = OPTIONAL | {"matplotlib"}
+
+
+def sources() -> dict[str, str]:
+    """Module name (`stlatent.data.video`; a package ends in `.__init__`) -> source."""
+    files = sorted((ROOT / PACKAGE).rglob("*.py"))
+    return {
+        ".".join(f.relative_to(ROOT).with_suffix("").parts): f.read_text(encoding="utf-8")
+        for f in files
+    }
+
+
+def unit(module: str) -> str:
+    """The part of the package that a module belongs to: `data` for `stlatent.data.video`."""
+    return module.removesuffix(".__init__").partition(".")[2].partition(".")[0]
+
+
+def imports(module: str, source: str) -> Iterator[tuple[str, bool]]:
+    """Absolute dotted names that a module imports, and whether only when a function needs them."""
+    tree = ast.parse(source)
+    late = {id(node) for block in ast.walk(tree) if is_late(block) for node in ast.walk(block)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = module.split(".")[: -node.level] if node.level else []
+            base += [node.module] if node.module else []
+            names = [".".join([*base, alias.name]) for alias in node.names]
+        else:
+            continue
+        yield from ((name, id(node) in late) for name in names)
+
+
+def is_late(block: ast.AST) -> bool:
+    """Whether what stands in it is not run on import: a function, or types for a checker."""
+    if isinstance(block, ast.If):
+        return isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
+    return isinstance(block, ast.FunctionDef | ast.AsyncFunctionDef)
+
+
+def resolve(name: str, modules: dict[str, str]) -> str:
+    """The module of this package that `from a.b import c` reads: `a.b.c`, or else `a.b`."""
+    while f"{name}.__init__" not in modules and name not in modules and "." in name:
+        name = name.rpartition(".")[0]
+    return f"{name}.__init__" if f"{name}.__init__" in modules else name
+
+
+def violations(modules: dict[str, str]) -> list[str]:
+    """One line for every import that is not allowed."""
+    found, graph, users = [], {}, {}
+    for module, source in modules.items():
+        if unit(module) not in RANK:
+            found.append(f"{module} has no place in LAYERS: give it one")
+            continue
+        for name, late in imports(module, source):
+            top = name.partition(".")[0]
+            if top in LAZY and not late:
+                found.append(f"{module} imports {top} at module level")
+            if top in OPTIONAL:
+                users.setdefault(top, set()).add(module)
+            if top != PACKAGE:
+                continue
+            target = resolve(name, modules)
+            if target != module:
+                graph.setdefault(module, set()).add(target)
+            if RANK.get(unit(target), 0) > RANK[unit(module)]:
+                found.append(f"{module} imports {target}, which lies above it")
+    found += [f"{p} is imported by {', '.join(sorted(u))}" for p, u in users.items() if len(u) > 1]
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        found.append(f"imports go in a circle: {' -> '.join(error.args[1])}")
+    return found
+
+
+def test_imports_point_down() -> None:
+    found = violations(sources())
+    assert not found, "\n".join(found)
+
+
+def test_files_stay_short() -> None:
+    files = [*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "tools").rglob("*.py")]
+    lines = {str(f.relative_to(ROOT)): f.read_text(encoding="utf-8").count("\n") for f in files}
+    assert {f: n for f, n in lines.items() if n > MAX_LINES} == {}
+
+
+PROPER = {
+    "stlatent.__init__": "from . import choose\nfrom .ladder import Ladder",
+    "stlatent.domain": "import torch",
+    "stlatent.config": "from .domain import Domain",
+    "stlatent.choose": "from .domain import Domain",
+    "stlatent.ladder": "from stlatent import choose\nfrom .config import X",
+    "stlatent.data.__init__": "from .video import Reader",
+    "stlatent.data.video": "from ..domain import Domain",
+    "stlatent.train.loop": "from ..data.video import Reader\nimport stlatent.ladder",
+    "stlatent.losses.perceptual": "def f():\n    import timm",
+    "stlatent.evaluate.plots": "def f():\n    import matplotlib.pyplot as plt",
+    "stlatent.evaluate.more": "def f():\n    from matplotlib import pyplot",
+    "stlatent.evaluate.types": "if TYPE_CHECKING:\n    from matplotlib.axes import Axes",
+}
+
+
+def test_the_checker_accepts_what_is_proper() -> None:
+    assert violations(PROPER) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "complaint"),
+    [
+        ("stlatent.domain", "from .ladder import Ladder", "imports stlatent.ladder, which lies"),
+        ("stlatent.data.mesh", "from ..ladder import Ladder", "imports stlatent.ladder, which"),
+        ("stlatent.losses.gan", "def f():\n    from .. import ladder", "imports stlatent.ladder"),
+        ("stlatent.ladder", "import stlatent.train.loop", "imports stlatent.train.loop, which"),
+        ("stlatent.codec.job", "from stlatent import load", "imports stlatent.__init__, which"),
+        ("stlatent.codec.job", "import stlatent", "imports stlatent.__init__, which"),
+        ("stlatent.domain", "from .config import X", "stlatent.config -> stlatent.domain"),
+        ("stlatent.train.grid", "import matplotlib.pyplot", "imports matplotlib at module level"),
+        ("stlatent.losses.lpips", "class A:\n    from timm import x", "imports timm at module"),
+        ("stlatent.losses.lpips", "def f():\n    import timm.data", "timm is imported by"),
+        ("stlatent.helpers", "", "no place in LAYERS"),
+    ],
+)
+def test_the_checker_finds(module: str, source: str, complaint: str) -> None:
+    assert complaint in "\n".join(violations({**PROPER, module: source}))

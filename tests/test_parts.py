@@ -1,0 +1,169 @@
+"""Distributions, choices, likelihoods, losses and configs: closed forms and error messages."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from domains import config
+
+from stlatent import ModelConfig, transform
+from stlatent.choose import Draw, Held, Prefix, Site, mean
+from stlatent.config import dump, load, parse
+from stlatent.gaussian import Gaussian
+from stlatent.likelihoods import Likelihood
+from stlatent.losses.elbo import LossConfig, draw_prefixes, objective
+from stlatent.train.config import OptimiserConfig, RunConfig
+from stlatent.train.optimiser import StepGuard, learning_rate
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+
+
+def gaussian(seed: int) -> Gaussian:
+    generator = torch.Generator().manual_seed(seed)
+    return Gaussian(*(torch.randn(2, 3, 4, generator=generator) for _ in range(2)))
+
+
+def test_kl_against_torch_and_against_draws():
+    q, p = gaussian(0), gaussian(1)
+    normal = torch.distributions.Normal
+    exact = torch.distributions.kl_divergence(normal(q.mean, q.std), normal(p.mean, p.std))
+    assert torch.allclose(q.kl(p), exact, rtol=1e-4, atol=1e-5)
+    assert torch.equal(q.kl(q), torch.zeros_like(q.mean))
+    z = torch.stack([q.sample(torch.Generator().manual_seed(s)) for s in range(4000)])
+    drawn = (normal(q.mean, q.std).log_prob(z) - normal(p.mean, p.std).log_prob(z)).mean(0)
+    assert (drawn - exact).abs().max() < 0.1 * exact.max()
+
+
+def test_kl_is_finite_at_the_limits():
+    extreme = Gaussian(torch.tensor([1e3, -1e3]), torch.tensor([6.0, -6.0])).kl(gaussian_unit())
+    assert torch.isfinite(extreme).all()
+
+
+def gaussian_unit() -> Gaussian:
+    return Gaussian(torch.zeros(2), torch.zeros(2))
+
+
+def test_choices():
+    q, p, site = gaussian(0), gaussian(1), Site(1, 1)
+    assert torch.equal(mean(site, q, p), q.mean) and torch.equal(mean(site, None, p), p.mean)
+    cold = Draw(temperature=0.0)
+    assert torch.equal(cold(site, q, p), q.mean) and torch.equal(cold(site, None, p), p.mean)
+    given = torch.arange(2 * 6 * 4.0).view(2, 6, 4)
+    held = Held({1: given}, mean)
+    assert torch.equal(held(site, q, p), given[:, 3:]) and torch.equal(held(Site(0, 0), q, p), q.mean)
+    cut = Prefix(torch.tensor([1, 2]), mean)(site, q, p)
+    assert torch.equal(cut[0], p.mean[0]) and torch.equal(cut[1], q.mean[1])
+
+
+@pytest.mark.parametrize(
+    "kind, family", [("gaussian", torch.distributions.Normal), ("laplace", torch.distributions.Laplace)]
+)
+def test_scaled_likelihoods_are_densities(kind, family):
+    likelihood = Likelihood(kind)
+    x, y = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8)
+    nats = -family(y, likelihood.log_scale.exp()).log_prob(x).flatten(1).mean(1)
+    assert torch.allclose(likelihood(y, x), nats, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mse", "l1", "charbonnier", "gaussian", "laplace"])
+def test_likelihoods_are_finite_and_least_where_equal(kind):
+    likelihood, x = Likelihood(kind), torch.randn(1, 3, 8, 8)
+    far = (x + 1e4).requires_grad_()
+    value = likelihood(far, x)
+    value.sum().backward()
+    assert torch.isfinite(value).all() and torch.isfinite(far.grad).all()
+    assert likelihood(x, x) < likelihood(x + 0.1, x) < value
+
+
+def test_prefixes_have_the_share_asked_for():
+    keep = draw_prefixes(20000, 3, 0.3, torch.Generator().manual_seed(0), torch.device("cpu"))
+    shares = [float((keep == k).float().mean()) for k in (1, 2, 3)]
+    assert shares == pytest.approx([0.15, 0.15, 0.7], abs=0.02)
+    flat = draw_prefixes(100, 1, 0.3, torch.Generator().manual_seed(0), torch.device("cpu"))
+    assert (flat == 1).all()
+
+
+def test_objective_adds_up():
+    """Two samples, the second cut after level 0: it pays no rate for level 1."""
+    loss = LossConfig.model_validate(
+        {"rate": {"weight": [1.0, 2.0], "warmup_steps": 4, "free_bits": [0.0, 0.0]},
+         "prefix": {"preview": 0.5}}
+    )  # fmt: skip
+    kl = [torch.tensor([[10.0], [20.0]]), torch.tensor([[3.0, 4.0], [100.0, 100.0]])]
+    result = objective(
+        torch.tensor([1.0, 5.0]), kl, [torch.tensor(0.2), torch.tensor(0.4)],
+        torch.tensor([2, 1]), 100, loss, step=1,
+    )  # fmt: skip
+    warm = 0.5
+    expected = 3.0 + warm * (1.0 * 15 + 2.0 * 3.5) / 100 + 0.5 * 0.3
+    assert float(result.total) == pytest.approx(expected)
+    assert float(result.distortion) == 1.0
+    bits = [15 / 100 / math.log(2), 7 / 100 / math.log(2)]
+    assert [float(b) for b in result.rate_bits] == pytest.approx(bits)
+
+
+def test_free_bits_stop_the_pull_on_a_level():
+    loss = LossConfig.model_validate({"rate": {"weight": 1.0, "free_bits": 10.0}})
+    for nats, pulled in [(5.0, False), (9.0, True)]:  # 10 bits are 6.93 nats
+        kl = [torch.full((1, 1), nats, requires_grad=True)]
+        objective(
+            torch.zeros(1), kl, [torch.zeros(())], torch.tensor([1]), 10, loss, 0
+        ).total.backward()
+        assert bool(kl[0].grad.abs().sum() > 0) == pulled
+
+
+def test_guard_skips_what_is_far_off_but_never_locks_out():
+    guard = StepGuard(factor=10.0)
+    assert all(guard.allows(1.0) for _ in range(50))
+    assert not guard.allows(float("nan")) and not guard.allows(float("inf"))
+    assert not guard.allows(100.0)
+    assert guard.allows(2.0) and guard.skipped == 3
+    assert any(guard.allows(500.0) for _ in range(300))
+
+
+def test_schedule():
+    options = OptimiserConfig(lr=1.0, warmup_steps=10, final=0.1)
+    assert learning_rate(options, 0, 0.0) == pytest.approx(0.1)
+    assert learning_rate(options, 99, 0.5) == pytest.approx(0.55)
+    assert learning_rate(options, 99, 1.0) == pytest.approx(0.1)
+
+
+def test_cosines_are_orthonormal_and_decorrelate():
+    basis = transform.cosines(8)
+    assert torch.allclose(basis @ basis.T, torch.eye(8).double(), atol=1e-12)
+    variance = transform.variances(8, 0.95)
+    assert float(variance.sum()) == pytest.approx(8) and (variance.diff() < 0).all()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: "/".join(p.parts[-2:]))
+def test_every_config_is_valid_and_survives_a_round_trip(path, tmp_path):
+    run = load(RunConfig, path)
+    (tmp_path / "again.yaml").write_text(dump(run))
+    assert load(RunConfig, tmp_path / "again.yaml") == run
+
+
+@pytest.mark.parametrize(
+    "override, words",
+    [
+        ("model.levles=1", "unknown key 'model.levles', the nearest valid key is 'levels'"),
+        ("model.levels.1.widht=3", "unknown key 'model.levels.1.widht'.*'width'"),
+        ("model.levels.7.width=3", "'7' is not an index from 0 to 2"),
+        ("steps=lots", "steps: input should be a valid integer.*'lots'"),
+        ("steps", "not of the form key=value"),
+        ("model.domain=film", "'image', 'video', 'voxel' or 'triplane'.*'film'"),
+        ("model.kernel=4", "must be odd, such as 5"),
+        ("model.levels.0.stride=[8, 24, 24]", "does not divide it"),
+        ("model.levels.0.stride=[8, 32]", "needs one each for t, h, w"),
+        ("loss.prefix.share=2", "loss.prefix.share: .*less than or equal to 1"),
+    ],
+)
+def test_wrong_configs_are_explained_in_one_line(override, words):
+    with pytest.raises(ValueError, match=words) as error:
+        load(RunConfig, CONFIGS[0].parents[1] / "video" / "tiny.yaml", [override])
+    assert "\n" not in str(error.value)
+
+
+def test_config_is_json(tmp_path):
+    original = config("video")
+    assert parse(ModelConfig, ModelConfig.model_validate_json(original.model_dump_json()).model_dump(), "x") == original

@@ -1,0 +1,253 @@
+"""The level report: its numbers against their definitions, its files, and its page in a browser."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from domains import ladder
+from skimage import data
+
+from stlatent import Ladder
+from stlatent.evaluate import (
+    band_shares,
+    level_statistics,
+    prefix_quality,
+    psnr,
+    redraw,
+    redraw_below,
+    write_report,
+)
+from stlatent.evaluate.spectrum import spatial_energy, temporal_energy
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NASTY = 'a/<b>"clip" & $more.mp4'
+
+
+def clip(frames: int = 9, height: int = 48, width: int = 61) -> torch.Tensor:
+    """A pan over a photograph `[1, 3, T, H, W]` in [-1, 1]."""
+    photo = torch.from_numpy(data.astronaut()).permute(2, 0, 1) / 127.5 - 1
+    crops = [photo[:, 60 : 60 + height, 150 + 3 * t : 150 + 3 * t + width] for t in range(frames)]
+    return torch.stack(crops, 1)[None]
+
+
+@pytest.fixture(scope="module")
+def model() -> Ladder:
+    return ladder("video")
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[torch.Tensor]:
+    return [clip(), clip(frames=5, height=33)]
+
+
+# numbers ------------------------------------------------------------------------------------------
+
+
+def test_prefixes_add_up_numbers_and_bits(model: Ladder, clips: list[torch.Tensor]) -> None:
+    prefixes = prefix_quality(model, clips)
+    for index, x in enumerate(clips):
+        latents, kl = model.encode(x), model(x).kl
+        for prefix in prefixes:
+            measured = prefix.clips[index]
+            bits = sum(nats.sum().item() for nats in kl[: prefix.levels]) / math.log(2)
+            decoded = model.decode(latents, levels=prefix.levels)
+            assert measured.numbers == sum(z.numel() for z in latents.levels[: prefix.levels])
+            assert measured.values == x.numel()
+            assert measured.bits == pytest.approx(bits, rel=1e-5)
+            assert measured.psnr_db == psnr(x, decoded).item()
+    total = sum(x.numel() for x in clips) / sum(model.encode(x).numbers for x in clips)
+    assert prefixes[-1].values_per_number == pytest.approx(total)
+
+
+def test_level_statistics_are_those_of_the_latents(
+    model: Ladder, clips: list[torch.Tensor]
+) -> None:
+    levels = level_statistics(model, clips)
+    latents = [model.encode(x) for x in clips]
+    for k, level in enumerate(levels):
+        flat = torch.cat([z.levels[k].transpose(0, 1).flatten(1) for z in latents], 1)
+        torch.testing.assert_close(torch.tensor(level.mean), flat.mean(1))
+        torch.testing.assert_close(torch.tensor(level.std), flat.std(1, correction=0))
+    whole = prefix_quality(model, clips)[-1]
+    assert sum(level.bits for level in levels) == pytest.approx(whole.bits, rel=1e-5)
+    assert sum(level.bits_per_value for level in levels) == pytest.approx(whole.bits_per_value)
+
+
+def test_a_level_that_repeats_its_prior_costs_nothing_and_is_not_active() -> None:
+    model = ladder("video")
+    for parameter in model.cells[1][0].to_offset.parameters():
+        parameter.zero_()  # q(z | x) = p(z) in the first group of the middle level
+    level = level_statistics(model, [clip()])[1]
+    half = len(level.channel_bits) // 2
+    assert level.channel_bits[:half] == (0.0,) * half
+    assert not any(level.active_by_rate[:half]) and all(level.active_by_rate[half:])
+
+
+def test_redrawing_changes_one_level_and_is_reproducible(model: Ladder) -> None:
+    latents = model.encode(clip())
+
+    def drawn(level: int, seed: int) -> torch.Tensor:
+        return redraw(model, latents, level, torch.Generator().manual_seed(seed))
+
+    assert torch.equal(drawn(1, 0), drawn(1, 0))
+    assert not torch.equal(drawn(1, 0), drawn(1, 1))
+    assert torch.equal(redraw_below(model, latents, 3), model.decode(latents))
+    held = {0: latents.levels[0], 1: latents.levels[1]}
+    both = torch.Generator().manual_seed(2), torch.Generator().manual_seed(2)
+    finest = model.sample(latents.size, held=held, generator=both[0])
+    assert torch.equal(redraw_below(model, latents, 2, both[1]), finest)
+
+
+@pytest.mark.parametrize("wavelength, band", [(100, 0), (48, 1), (24, 2), (12, 3), (6, 4), (3, 5)])
+def test_waves_in_space_fall_into_their_octave(wavelength: int, band: int) -> None:
+    wave = torch.sin(2 * math.pi * torch.arange(300) / wavelength)
+    for frame in (wave.expand(1, 3, 2, 280, 300), wave[:, None].expand(1, 3, 2, 300, 280)):
+        energy = spatial_energy(frame)
+        assert energy[band] > 0.95 * energy.sum()
+
+
+@pytest.mark.parametrize("wavelength, band", [(1000, 0), (12, 1), (6, 2), (3, 3)])
+def test_waves_in_time_fall_into_their_octave(wavelength: int, band: int) -> None:
+    wave = torch.cos(2 * math.pi * torch.arange(65) / wavelength)
+    energy = temporal_energy(wave.view(1, 1, -1, 1, 1).expand(1, 3, -1, 8, 8))
+    assert energy[band] > 0.95 * energy.sum()
+
+
+def test_shares_sum_to_one(model: Ladder, clips: list[torch.Tensor]) -> None:
+    shares = band_shares(model, clips, torch.Generator().manual_seed(0))
+    assert set(shares) == {"spatial", "temporal"}
+    for share in shares.values():
+        assert np.array(share.of_band).sum(0) == pytest.approx(1)
+        assert np.array(share.of_level).sum(1) == pytest.approx(1)
+    assert set(band_shares(model, [clip(frames=1)])) == {"spatial"}
+
+
+# files --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def named(clips: list[torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
+    return list(zip(["pan.mp4", NASTY, "unshown.mp4"], [*clips, clip(frames=5)], strict=True))
+
+
+@pytest.fixture(scope="module")
+def video_report(
+    tmp_path_factory: pytest.TempPathFactory, model: Ladder, named: list[tuple[str, torch.Tensor]]
+) -> Path:
+    out = tmp_path_factory.mktemp("video") / "report"
+    write_report(model, named, out, shown=2)
+    return out
+
+
+@pytest.fixture(scope="module")
+def image_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("image") / "report"
+    write_report(ladder("image"), [("photo.png", clip(1)[:, :, 0])], out)
+    return out
+
+
+def test_numbers_on_disk_are_those_measured(
+    video_report: Path, model: Ladder, named: list[tuple[str, torch.Tensor]]
+) -> None:
+    report = json.loads((video_report / "report.json").read_text())
+    assert [c["name"] for c in report["clips"]] == ["pan.mp4", NASTY, "unshown.mp4"]
+    expected = prefix_quality(model, [x for _, x in named])
+    assert [p["psnr_db"] for p in report["prefixes"]] == [p.psnr_db for p in expected]
+    assert [p["bits"] for p in report["prefixes"]] == [p.bits for p in expected]
+    assert f"{expected[-1].psnr_db:.2f} dB" in report["summary"]
+    assert [len(level["mean"]) for level in report["levels"]] == [4, 10, 6]
+    names = {path.name for path in video_report.rglob("*.*")}
+    assert {"00_pan.png", "00_pan.mp4", "rate_quality.png", "bands_temporal.png"} <= names
+
+
+def test_a_former_report_is_replaced_only_when_asked(
+    tmp_path: Path, video_report: Path, model: Ladder, named: list[tuple[str, torch.Tensor]]
+) -> None:
+    out = shutil.copytree(video_report, tmp_path / "out")
+    with pytest.raises(ValueError, match="former report"):
+        write_report(model, named, out)
+    second = write_report(model, named, out, title="second", shown=0, replace=True)
+    assert json.loads((out / "report.json").read_text()) == second
+    first = json.loads((video_report / "report.json").read_text())
+    assert first | {"title": "second"} == second  # the same seed gives the same numbers
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_anything_else_is_never_replaced(tmp_path: Path, model: Ladder) -> None:
+    (tmp_path / "report.json").write_text('{"format": "something else"}')
+    for place in (tmp_path, tmp_path / "report.json"):
+        with pytest.raises(ValueError, match="no level report"):
+            write_report(model, [("pan", clip(2))], place, replace=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_report_that_fails_leaves_nothing_and_spoils_nothing(
+    tmp_path: Path, video_report: Path, model: Ladder
+) -> None:
+    def broken() -> Iterator[tuple[str, torch.Tensor]]:
+        yield "pan", clip(2)
+        raise RuntimeError("the disk is gone")
+
+    shutil.copytree(video_report, tmp_path / "old")
+    for out in ("old", "new"):
+        with pytest.raises(RuntimeError, match="the disk is gone"):
+            write_report(model, broken(), tmp_path / out, replace=True)
+    with pytest.raises(ValueError, match="no clips"):
+        write_report(model, [], tmp_path / "new")
+    with pytest.raises(ValueError, match=r"'two'.*\[2, 3, 2, 48, 61\]"):
+        write_report(model, [("two", torch.cat([clip(2)] * 2))], tmp_path / "new")
+    with pytest.raises(ValueError, match="voxel"):
+        write_report(ladder("voxel"), [], tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert (tmp_path / "old" / "report.json").read_bytes() == (
+        video_report / "report.json"
+    ).read_bytes()
+
+
+# page ---------------------------------------------------------------------------------------------
+
+
+def browse(page: Path, profile: Path) -> tuple[str, str]:
+    """The page's document after loading in a headless browser, and the browser's log."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no browser to test the page in; install one of {', '.join(BROWSERS)}")
+        pytest.skip(f"no browser found; install one of {', '.join(BROWSERS)}")
+    flags = "--headless=new --no-sandbox --disable-gpu --enable-logging=stderr --dump-dom"
+    offline = ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}"]
+    command = [browser, *flags.split(), *offline, "--timeout=20000", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("kind, pictures, videos", [("video", 4 + 2 * 7, 2), ("image", 3 + 7, 0)])
+def test_page_shows_everything_in_a_browser(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, pictures: int, videos: int
+) -> None:
+    page = request.getfixturevalue(f"{kind}_report") / "index.html"
+    document, log = browse(page, tmp_path)
+    root = re.search(r"<html[^>]*>", document).group()
+    total = pictures + videos
+    assert len(re.findall("<img ", document)) == pictures
+    assert len(re.findall("<video ", document)) == videos
+    assert f'data-loaded="{total}/{total}"' in root and 'data-failed=""' in root
+    assert [line for line in log.splitlines() if "CONSOLE" in line] == []
+
+
+def test_page_needs_no_other_file_and_escapes_names(video_report: Path) -> None:
+    html = (video_report / "index.html").read_text()
+    assert re.findall(r'\b(?:src|srcset|href)\s*=\s*"(?!data:)[^"]*', html) == []
+    assert not re.search(r"@import|url\(|\bfetch\(|https?://(?!www\.w3\.org)", html)
+    assert "<b>&quot;" not in html and "a/&lt;b&gt;&quot;clip&quot; &amp; $more.mp4" in html
+    assert "1 more is in the numbers" in html
