@@ -63,7 +63,8 @@ class ModelConfig(Strict):
         levels: coarsest first; strides are absolute and divide each other.
         stem: the finest features, where input is folded to channels without loss; its stride
             divides that of the last level, and only decoding runs at it on the way down.
-        likelihood: `mse`, `charbonnier`, `l1` (fixed scale), `gaussian`, `laplace` (learned scale).
+        likelihood: `mse`, `charbonnier`, `l1` (fixed scale), `gaussian`, `laplace` (learned scale),
+            `fitted` (each sample's own scale).
         expand: width of the pointwise layers inside a block, relative to its own.
         kernel: kernel size along space; a causal axis has 3.
         factorised: convolve space and time one after the other, (2+1)D, and not jointly.
@@ -74,7 +75,7 @@ class ModelConfig(Strict):
     channels: Positive = 3
     levels: Annotated[tuple[Level, ...], Field(min_length=1)]
     stem: Stage
-    likelihood: Literal["mse", "charbonnier", "l1", "gaussian", "laplace"] = "laplace"
+    likelihood: Literal["mse", "charbonnier", "l1", "gaussian", "laplace", "fitted"] = "fitted"
     expand: Positive = 2
     kernel: Positive = 3
     factorised: bool = True

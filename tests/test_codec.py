@@ -57,7 +57,7 @@ def latents(model: Ladder, videos: Path, tmp_path_factory: pytest.TempPathFactor
     """The videos, streamed in chunks of one group of frames."""
     out = tmp_path_factory.mktemp("data") / "latents"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stlatent.codec.encode.CHUNK_PIXELS", 1)
+        patch.setattr("stlatent.codec.device.CPU_CHUNK_PIXELS", 1)
         encode_folder(model, videos, out, "tiny", "float32", "fp32")
     return out
 
@@ -253,7 +253,7 @@ def test_an_image_model_wants_pictures(videos, tmp_path):
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_decoding_is_that_of_the_model(model, videos, latents, tmp_path, monkeypatch, levels):
-    monkeypatch.setattr("stlatent.codec.decode.CHUNK_PIXELS", 1)
+    monkeypatch.setattr("stlatent.codec.device.CPU_CHUNK_PIXELS", 1)
     store = LatentStore(latents)
     made = decode_store(model, store, tmp_path, levels, "npy", precision="fp32")
     assert len(made) == len(SIZES)

@@ -66,7 +66,16 @@ def test_scaled_likelihoods_are_densities(kind, family):
     assert torch.allclose(likelihood(y, x), nats, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["mse", "l1", "charbonnier", "gaussian", "laplace"])
+def test_fitted_scale_is_the_best_one():
+    x, y = torch.randn(1, 3, 8, 8), torch.randn(1, 3, 8, 8)
+    best = Likelihood("fitted")(y, x)
+    scaled = Likelihood("gaussian")
+    for log_scale in torch.linspace(-1, 1, 21):
+        scaled.log_scale.data = log_scale
+        assert best <= scaled(y, x) + 1e-3
+
+
+@pytest.mark.parametrize("kind", ["mse", "l1", "charbonnier", "gaussian", "laplace", "fitted"])
 def test_likelihoods_are_finite_and_least_where_equal(kind):
     likelihood, x = Likelihood(kind), torch.randn(1, 3, 8, 8)
     far = (x + 1e4).requires_grad_()

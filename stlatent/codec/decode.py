@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,12 +18,10 @@ from ..data import to_uint8
 from ..ladder import Ladder
 from ..latents import Latents
 from ..stream import decode_chunk
+from .device import autocast, chunk_units
 from .manifest import Item
-from .precision import autocast
 from .store import LatentStore
 from .video_writer import check_outputs, frame_writer, suffix
-
-CHUNK_PIXELS = 2**22  # of the frames decoded at a time
 
 
 def decode_store(
@@ -87,7 +84,7 @@ def decode_item(
         yield to_uint8(model.decode(Latents(latents, item.size), draw=draw)[0][:, None])
         return
     left, *size = item.size
-    steps = max(1, CHUNK_PIXELS // (math.prod(size) * model.levels[0].stride[causal]))
+    steps = chunk_units(device, size, model.levels[0].stride[causal])
     state = None
     for latents in store.stream(item.name, levels, steps):
         latents = [z.to(device) for z in latents]

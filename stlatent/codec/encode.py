@@ -18,12 +18,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ..data import Source, UnreadableError, VideoReader, find_sources, to_float
 from ..ladder import Ladder
 from ..stream import encode_chunk, encode_end
+from .device import autocast, chunk_units
 from .manifest import Header, Item
-from .precision import autocast
 from .prefetch import prefetch
 from .store import LatentWriter
 
-CHUNK_PIXELS = 2**22  # of one chunk of frames: 16 frames of 512 x 512
 CHUNKS_AHEAD = 2  # decoded while the network is busy
 
 log = logging.getLogger(__name__)
@@ -172,7 +171,8 @@ def suitable_sources(model: Ladder, root: str | Path) -> list[Source]:
 
 def _read(sources: Sequence[Source], model: Ladder) -> Iterator[_Piece | Failure]:
     """All sources, chunk by chunk; a failure may come after some chunks of its source."""
-    causal = model.domain.causal
+    causal, device = model.domain.causal, next(model.parameters()).device
+    unit = 1 if causal is None else model.levels[0].stride[causal]
     for source in sources:
         try:
             with VideoReader(source.path, threads=0) as reader:
@@ -182,17 +182,11 @@ def _read(sources: Sequence[Source], model: Ladder) -> Iterator[_Piece | Failure
                 moves = source.kind == "image" and reader.frames > 1  # an animated picture
                 kind = "video" if moves else source.kind
                 clip = _Clip(source.name, kind, reader.frames, tuple(reader.size), reader.fps)
-                group = 1 if causal is None else model.levels[0].stride[causal]
-                for frames in reader.chunks(_chunk_frames(clip.size, group)):
+                for frames in reader.chunks(unit * chunk_units(device, clip.size, unit)):
                     yield _Piece(clip, frames)
                 yield _Piece(clip, None)
         except UnreadableError as error:
             yield Failure(source.name, error.reason)
-
-
-def _chunk_frames(size: tuple[int, int], group: int) -> int:
-    """Whole groups of frames that share a latent of the coarsest level, at least one of them."""
-    return max(1, CHUNK_PIXELS // (math.prod(size) * group)) * group
 
 
 def _encode(

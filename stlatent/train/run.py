@@ -54,7 +54,8 @@ def train(trainer: Trainer) -> None:
     try:
         while not trainer.finished:
             parts = [next(batches) for _ in range(config.optimiser.accumulate)]
-            log.step(trainer.done, trainer.step(parts))
+            metrics = trainer.step(parts)
+            log.step(trainer.done, metrics)
             log.skip_files({name: why for part in parts for name, why in part.failed.items()})
             last = trainer.finished
             if last or trainer.done % config.data.validation.every == 0:
@@ -81,7 +82,11 @@ class Trainer:
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
-        self.accelerator = Accelerator(mixed_precision=config.precision.replace("fp32", "no"))
+        self.accelerator = Accelerator(
+            mixed_precision=config.precision.replace("fp32", "no"),
+            log_with=config.tracker,
+            project_dir=config.out,
+        )
         torch.manual_seed(config.seed)
         model = checkpoint.load(config.start).train() if config.start else Ladder(config.model)
         model.requires_grad_(True)
