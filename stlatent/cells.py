@@ -19,7 +19,6 @@ from .domain import Past
 from .gaussian import Gaussian, bounded
 from .layers import Attention, Block, Conv, Norm, Stack
 
-
 LOG_NOISE = -3.0  # deviation of a new posterior, relative to its prior's: e^-3
 
 

@@ -58,7 +58,8 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Ladder:
     try:
         model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     except RuntimeError as error:
-        raise ValueError(f"{path}: weights and config do not fit: {str(error).split(chr(10))[0]}")
+        first_line = str(error).splitlines()[0]
+        raise ValueError(f"{path}: weights and config do not fit: {first_line}") from None
     return model.eval().requires_grad_(False).to(device)
 
 

@@ -7,6 +7,7 @@ the config file, the checkpoint and everything exported from it.
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -90,7 +91,7 @@ class ModelConfig(Strict):
         stages = [*self.levels, self.stem]
         for stage in stages:
             self.axes.check_stride(stage.stride)
-        for coarse, fine in zip(stages, stages[1:], strict=False):
+        for coarse, fine in itertools.pairwise(stages):
             if any(c % f for c, f in zip(coarse.stride, fine.stride, strict=True)):
                 raise ValueError(
                     f"stride {list(coarse.stride)} is followed by {list(fine.stride)}, which does "

@@ -26,6 +26,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 Kind = Literal["space", "causal", "index"]
@@ -170,28 +171,31 @@ class Domain:
         if causal is not None and factors[causal] > 1 and not (past and past.started):
             first = x.narrow(2 + causal, 0, 1)
             x = torch.cat([first] * (factors[causal] - 1) + [x], 2 + causal)
-        channels, size = x.shape[1], x.shape[2:]
-        for i, f in enumerate(factors):
-            x = x.unflatten(2 + 2 * i, (size[i] // f, f))
-        n = len(factors)
-        grid, inner = [2 + 2 * i for i in range(n)], [3 + 2 * i for i in range(n)]
-        x = x.permute(0, *grid, *inner, 1).flatten(1 + n)
-        return x.unflatten(-1, (channels * math.prod(factors),)).movedim(-1, 1)
+        names, blocks = self._names()
+        factor = dict(zip((f"f{name}" for name in names), factors, strict=True))
+        inner = " ".join(factor)
+        return rearrange(x, f"b c {blocks} -> b {' '.join(names)} ({inner} c)", **factor).movedim(
+            -1, 1
+        )
 
     def unfold(self, x: Tensor, factors: Sequence[int], past: Past | None = None) -> Tensor:
         """Channel to space: the exact inverse of `fold`."""
-        n = len(factors)
-        x = x.movedim(1, -1).unflatten(-1, (*factors, x.shape[1] // math.prod(factors)))
-        order = [axis for i in range(n) for axis in (1 + i, 1 + n + i)]
-        x = x.permute(0, *order, 1 + 2 * n)
-        for i in range(n):
-            x = x.flatten(1 + i, 2 + i)
-        x = x.movedim(-1, 1)
+        names, blocks = self._names()
+        factor = dict(zip((f"f{name}" for name in names), factors, strict=True))
+        inner = " ".join(factor)
+        x = rearrange(
+            x.movedim(1, -1), f"b {' '.join(names)} ({inner} c) -> b {blocks} c", **factor
+        ).movedim(-1, 1)
         causal = self.causal
         if causal is not None and factors[causal] > 1 and not (past and past.started):
             surplus = factors[causal] - 1
             x = x.narrow(2 + causal, surplus, x.shape[2 + causal] - surplus)
         return x
+
+    def _names(self) -> tuple[list[str], str]:
+        """Axes for einops: their names, and each as a grid of blocks, such as `(t ft) (h fh)`."""
+        names = [axis.name for axis in self.axes]
+        return names, " ".join(f"({name} f{name})" for name in names)
 
     def pool(self, x: Tensor, factors: Sequence[int]) -> Tensor:
         """Mean over blocks of the space axes; a causal axis is never pooled (it leaks the future).

@@ -16,6 +16,7 @@ sampling and prefix decoding differ only in the `choose` they hand to it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,7 +73,7 @@ class Ladder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config, self.domain, self.levels = config, config.axes, config.levels
-        axes, stem, finest = self.domain, config.stem, config.levels[-1]
+        axes, stem = self.domain, config.stem
         self.stem = Down(axes, config.channels, stem.width, stem.stride)
         self.stem_blocks = blocks(config, stem.width, stem.blocks)
         finer = (*config.levels[1:], stem)
@@ -109,7 +110,7 @@ class Ladder(nn.Module):
         samples = transform.samples(self.domain, self.config.channels)
         self.stem.start_as(samples, bases[-1])
         self.head.start_as(bases[-1], samples)
-        for level, (coarse, fine) in enumerate(zip(bases, bases[1:], strict=False)):
+        for level, (coarse, fine) in enumerate(itertools.pairwise(bases)):
             self.down[level].start_as(fine, coarse)
             self.up[level].start_as(coarse, fine)
 
@@ -221,7 +222,7 @@ class Ladder(nn.Module):
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw from the model `[batch, C, *size]`, with any subset of levels `held` at given latents.
+        """Draw from the model `[batch, C, *size]`, with any subset of levels `held` as given.
 
         Raises:
             ValueError: a held level does not exist or has not the shape this size asks for.
@@ -231,7 +232,8 @@ class Ladder(nn.Module):
         for level, z in held.items():
             if level not in range(len(self.levels)):
                 raise ValueError(
-                    f"level {level} does not exist; this model has levels 0 to {len(self.levels) - 1}"
+                    f"level {level} does not exist; "
+                    f"this model has levels 0 to {len(self.levels) - 1}"
                 )
             needed = (batch, *self.latent_shape(size)[level])
             if tuple(z.shape) != needed:

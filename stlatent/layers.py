@@ -81,10 +81,10 @@ class Norm(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block: neighbours exchange by a depthwise convolution, channels by two pointwise ones.
+    """Residual block: a depthwise convolution for the neighbours, two pointwise ones for channels.
 
-        x ─┬─ norm ─ depthwise (space, then time) ─ pointwise C→eC ─ SiLU ─ pointwise eC→C ─┬─ + ─
-           └────────────────────────────────────────────────────────────────────────────────┘
+        x ─┬─ norm ─ depthwise (space, then time) ─ pointwise C→eC ─ SiLU ─ pointwise eC→C ─ + ─
+           └──────────────────────────────────────────────────────────────────────────────────┘
 
     (Liu et al. 2022, ConvNeXt, with RMS norm.) The last layer starts at zero, so that a block starts
     as the identity.
@@ -135,7 +135,7 @@ class Attention(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Scaled dot-product attention, `[B, N, heads, C]`: xformers on a GPU that has it, else torch's."""
+    """Dot-product attention, `[B, N, heads, C]`: xformers on a GPU that has it, else torch's."""
     if q.is_cuda and (kernel := _xformers_kernel(q.device, q.dtype, q.shape[-1])):
         return kernel(q.contiguous(), k.contiguous(), v.contiguous())
     q, k, v = (t.transpose(1, 2) for t in (q, k, v))

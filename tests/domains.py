@@ -20,7 +20,7 @@ VARIANTS = [*SIZES, "video-joint"]
 
 
 def config(variant: str, **changes) -> ModelConfig:
-    """Three levels, the middle one of two groups; `video-joint` convolves space and time at once."""
+    """Three levels, the middle one of two groups; `video-joint`: space and time at once."""
     domain, _, joint = variant.partition("-")
     *levels, stem = STRIDES[domain]
     values = {

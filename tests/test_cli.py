@@ -64,7 +64,7 @@ def test_encode_says_by_its_exit_code_that_files_failed(work, tmp_path, capsys):
     (tmp_path / "in" / "bad.mp4").write_text("no video")
     model = ["--model", "video.safetensors"]
     assert main(["encode", f"{tmp_path}/in", *model, "--out", f"{tmp_path}/z"]) == 1
-    assert "1 sources could not be read" in capsys.readouterr().out
+    assert "left out: 1" in capsys.readouterr().out
     assert list(LatentStore(tmp_path / "z").items) == ["good.mp4"]
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from domains import config
+from domains import STRIDES, batch, config
 
-from stlatent import ModelConfig, transform
+from stlatent import DOMAINS, ModelConfig, transform
 from stlatent.choose import Draw, Held, Prefix, Site, mean
 from stlatent.config import dump, load, parse
 from stlatent.gaussian import Gaussian
 from stlatent.likelihoods import Likelihood
+from stlatent.losses.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
 from stlatent.losses.elbo import LossConfig, draw_prefixes, objective
 from stlatent.train.config import OptimiserConfig, RunConfig
 from stlatent.train.optimiser import StepGuard, learning_rate
@@ -51,13 +52,16 @@ def test_choices():
     assert torch.equal(cold(site, q, p), q.mean) and torch.equal(cold(site, None, p), p.mean)
     given = torch.arange(2 * 6 * 4.0).view(2, 6, 4)
     held = Held({1: given}, mean)
-    assert torch.equal(held(site, q, p), given[:, 3:]) and torch.equal(held(Site(0, 0), q, p), q.mean)
+    assert torch.equal(held(site, q, p), given[:, 3:]) and torch.equal(
+        held(Site(0, 0), q, p), q.mean
+    )
     cut = Prefix(torch.tensor([1, 2]), mean)(site, q, p)
     assert torch.equal(cut[0], p.mean[0]) and torch.equal(cut[1], q.mean[1])
 
 
 @pytest.mark.parametrize(
-    "kind, family", [("gaussian", torch.distributions.Normal), ("laplace", torch.distributions.Laplace)]
+    "kind, family",
+    [("gaussian", torch.distributions.Normal), ("laplace", torch.distributions.Laplace)],
 )
 def test_scaled_likelihoods_are_densities(kind, family):
     likelihood = Likelihood(kind)
@@ -175,4 +179,29 @@ def test_wrong_configs_are_explained_in_one_line(override, words):
 
 def test_config_is_json(tmp_path):
     original = config("video")
-    assert parse(ModelConfig, ModelConfig.model_validate_json(original.model_dump_json()).model_dump(), "x") == original
+    assert (
+        parse(
+            ModelConfig,
+            ModelConfig.model_validate_json(original.model_dump_json()).model_dump(),
+            "x",
+        )
+        == original
+    )
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_discriminator_learns_to_tell_over_every_domain(name):
+    """Smooth against noisy samples; one verdict per patch, any size."""
+    torch.manual_seed(0)
+    critic = PatchDiscriminator(DOMAINS[name], 3, STRIDES[name][-1], width=8)
+    optimiser = torch.optim.Adam(critic.parameters(), 3e-3)
+    noisy = batch(name)
+    smooth = noisy.mean(tuple(range(2, noisy.ndim)), keepdim=True).expand_as(noisy)
+    first = discriminator_loss(critic(smooth), critic(noisy)).item()
+    for _ in range(30):
+        loss = discriminator_loss(critic(smooth), critic(noisy))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.5 * first
+    assert generator_loss(critic(smooth)) < generator_loss(critic(noisy))

@@ -15,6 +15,7 @@ import torch
 
 import stlatent
 from stlatent.train import run
+from stlatent.train.run import Trainer
 
 TINY = Path(__file__).parents[1] / "configs" / "video" / "tiny.yaml"
 
@@ -62,7 +63,9 @@ def metrics(out: Path) -> list[dict]:
 
 def start(videos: Path, out: Path) -> subprocess.Popen:
     arguments = ["train", str(TINY), *options(videos, out)]
-    code = f"import torch; torch.set_num_threads(1); from stlatent.cli import main; main({arguments})"
+    code = (
+        f"import torch; torch.set_num_threads(1); from stlatent.cli import main; main({arguments})"
+    )
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
 
 
@@ -87,12 +90,13 @@ def test_resuming_after_a_kill_gives_the_same_digits(videos, tmp_path):
 def test_a_run_leaves_models_pictures_and_names_what_it_could_not_read(videos, tmp_path):
     out = tmp_path / "run"
     run(TINY, options(videos, out, steps=2, tracker="tensorboard"))
-    assert json.loads((out / "unreadable.json").read_text()).keys() == {
-        str(videos / "broken.mp4")
-    }
+    assert json.loads((out / "unreadable.json").read_text()).keys() == {str(videos / "broken.mp4")}
     assert list((out / "reconstructions").glob("*.png")) and list(out.rglob("events.out.*"))
     model = stlatent.load(out)
-    assert not model.training and torch.isfinite(model.encode(torch.zeros(1, 3, 9, 32, 32)).levels[0]).all()
+    assert (
+        not model.training
+        and torch.isfinite(model.encode(torch.zeros(1, 3, 9, 32, 32)).levels[0]).all()
+    )
     figures = metrics(out)[-1]
     assert len(figures["validation_psnr_db"]) == len(figures["validation_bits_per_value"]) == 3
 
@@ -134,13 +138,37 @@ def test_runs_do_not_mix(videos, tmp_path, change, words):
 def test_dry_run_prints_and_writes_nothing(videos, tmp_path, capsys):
     assert run(TINY, options(videos, tmp_path / "run"), dry_run=True) is None
     text = capsys.readouterr().out
-    assert "parameters" in text and "level 0: [8, 2, 1, 1]" in text and "MiB for activations" in text
+    assert (
+        "parameters" in text and "level 0: [8, 2, 1, 1]" in text and "MiB for activations" in text
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_starting_from_other_weights(videos, tmp_path):
     run(TINY, options(videos, tmp_path / "first", steps=3))
-    run(TINY, options(videos, tmp_path / "second", steps=1, start=tmp_path / "first", **{"optimiser.lr": 1e-9}))
+    run(
+        TINY,
+        options(
+            videos, tmp_path / "second", steps=1, start=tmp_path / "first", **{"optimiser.lr": 1e-9}
+        ),
+    )
     first, second = (stlatent.load(tmp_path / n) for n in ("first", "second"))
     pairs = zip(first.parameters(), second.parameters(), strict=True)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in pairs)
+
+
+def test_a_discriminator_trains_along_and_is_resumed(videos, tmp_path, monkeypatch):
+    extra = {"adversarial": "{weight: 0.1, width: 8}", "steps": 6, "save_every": 3}
+    run(TINY, options(videos, tmp_path / "whole", **extra))
+    step = Trainer.step
+
+    def interrupted(self, batches):
+        if self.done == 4:
+            raise KeyboardInterrupt
+        return step(self, batches)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "step", interrupted)
+        run(TINY, options(videos, tmp_path / "parts", **extra))
+    run(TINY, options(videos, tmp_path / "parts", **extra))
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")

@@ -77,7 +77,7 @@ class EncodeResult:
         size = sum(level.bytes for level in self.levels)
         lines.append(f"{'all':<6} {'':<10} {'':>8} {total:>16} {size:>12,}")
         if self.failed:
-            lines.append(f"{len(self.failed)} sources could not be read: see failed.jsonl there")
+            lines.append(f"left out: {len(self.failed)}, named with the reason in failed.jsonl")
         return "\n".join(lines)
 
 
@@ -141,7 +141,7 @@ def encode_folder(
         if not tally.items:
             first = tally.failed[0]
             raise ValueError(
-                f"none of the {len(sources)} sources in {root} can be read; "
+                f"nothing in {root} can be read (files tried: {len(sources)}); "
                 f"the first, {first.name}: {first.reason}"
             )
     return tally.result(writer, time.perf_counter() - start)

@@ -184,10 +184,10 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} cannot be read: {error}") from None
 
 
-def write_json(path: Path, values: Any) -> None:
+def write_json(path: Path, values: Any, indent: int | None = None) -> None:
     """Write a JSON file that is complete or not there."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(values, indent=indent) + "\n", encoding="utf-8")
     os.replace(partial, path)
 
 

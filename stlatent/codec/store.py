@@ -173,7 +173,7 @@ class LatentWriter:
             shards=self._shards,
             statistics=tuple(statistics),
         )
-        write_json(self.folder / MANIFEST, manifest.model_dump(mode="json"))
+        write_json(self.folder / MANIFEST, manifest.model_dump(mode="json"), indent=1)
         _move_into_place(self.folder, self.out)
 
 

@@ -100,6 +100,7 @@ def objective(
     values: int,
     config: LossConfig,
     step: int,
+    looks: Tensor | float = 0.0,
 ) -> Objective:
     """Weigh distortion, rate and previews.
 
@@ -111,12 +112,13 @@ def objective(
             cost it no rate.
         values: input values per sample.
         step: of the training, for the warm-up.
+        looks: any further penalty, scalar.
     """
     levels = len(kl)
     weights = per_level(config.rate.weight, levels, "loss.rate.weight")
     free = per_level(config.rate.free_bits, levels, "loss.rate.free_bits")
     warm = min(1.0, (step + 1) / config.rate.warmup_steps) if config.rate.warmup_steps else 1.0
-    total = distortion.mean()
+    total = distortion.mean() + looks
     rate_bits = []
     for level in range(levels):
         kept = keep > level

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ..config import ModelConfig, Positive, Strict
 from ..losses.elbo import LossConfig, Share
+from .extras import AdversarialConfig, PerceptualConfig
 
 Rate = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -91,6 +92,7 @@ class RunConfig(Strict):
     """A training run: `stlatent train CONFIG.yaml key.sub=value ...`.
 
     Attributes:
+        perceptual, adversarial: optional terms of the loss.
         out: folder of the run; the same command resumes it.
         start: weights to start from, a run folder or a model file, instead of random ones.
         steps, minutes: the run ends at whichever comes first; the schedule follows it.
@@ -102,6 +104,8 @@ class RunConfig(Strict):
     model: ModelConfig
     data: DataConfig
     loss: LossConfig = LossConfig()
+    perceptual: PerceptualConfig | None = None
+    adversarial: AdversarialConfig | None = None
     optimiser: OptimiserConfig = OptimiserConfig()
     out: Path
     start: Path | None = None

@@ -1,4 +1,4 @@
-"""Which sample is trained on when: a pure function of seed and step, so that runs resume exactly."""
+"""Which sample is trained on when: a function of seed and step, so that runs resume exactly."""
 
 from __future__ import annotations
 
@@ -83,7 +83,10 @@ def open_data(config: RunConfig) -> Data:
         ValueError: a folder is missing or holds nothing readable, or a held-out name is unknown.
     """
     data, names = config.data, config.data.validation.names
-    found = {source.name: source for source in find_sources(data.root)}
+    still = config.model.axes.causal is None
+    # to an image model, a folder of frames is so many pictures
+    sources = find_sources(data.root, frame_folders=not still)
+    found = {source.name: source for source in sources}
     if unknown := [name for name in names if name not in found]:
         raise ValueError(
             f"data.validation.names lists '{unknown[0]}', which is not in {data.root}; "
@@ -91,7 +94,6 @@ def open_data(config: RunConfig) -> Data:
         )
     good, bad = check_sources([s for name, s in found.items() if name not in names])
     cache = FrameCache(data.cache) if data.cache else None
-    still = config.model.axes.causal is None
 
     def dataset(sources: list[Source], frames: int) -> ClipDataset:
         return ClipDataset(
@@ -107,7 +109,7 @@ def open_data(config: RunConfig) -> Data:
 
     kinds = {"clips": dataset(good, 1 if still else data.frames)}
     if data.photos is not None:
-        photos, unreadable = check_sources(find_sources(data.photos))
+        photos, unreadable = check_sources(find_sources(data.photos, frame_folders=False))
         kinds["photos"] = dataset(photos, 1)
         bad = bad + unreadable
     return Data(Mixture(kinds), [found[name] for name in names], bad)

@@ -1,4 +1,4 @@
-"""What a run tells: a progress bar, `metrics.jsonl`, any tracker of accelerate, unreadable files."""
+"""What a run tells: progress, `metrics.jsonl`, any tracker of accelerate, unreadable files."""
 
 from __future__ import annotations
 

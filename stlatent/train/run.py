@@ -20,6 +20,7 @@ from ..ladder import Ladder
 from ..losses.elbo import Objective, draw_prefixes, objective
 from . import state
 from .config import RunConfig
+from .extras import Looks
 from .feed import Order, loader, open_data
 from .log import Log
 from .optimiser import AveragedWeights, StepGuard, learning_rate
@@ -102,6 +103,8 @@ class Trainer:
         )
         self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
         self.ladder: Ladder = self.accelerator.unwrap_model(self.model)
+        self.looks = Looks(config.model, config.perceptual, config.adversarial)
+        self.looks.to(self.accelerator.device)
         self.guard = StepGuard(config.optimiser.skip)
         self.data = open_data(config)
         self.validation = Validation(self.data.held_out, config)
@@ -158,9 +161,11 @@ class Trainer:
         self.optimiser.zero_grad()
         results = []
         for number, batch in enumerate(batches):
+            x = self._enter(batch.clips)
             with self.accelerator.autocast():
-                result = self._objective(batch.clips.to(self.accelerator.device), number)
+                result, decoded = self._objective(x, number)
             self.accelerator.backward(result.total / len(batches))
+            self.looks.learn(decoded.detach(), x, self.done)
             results.append(result)
         norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip))
         if self.guard.allows(norm):
@@ -173,11 +178,14 @@ class Trainer:
             "skipped": self.guard.skipped,
         }
 
-    def _objective(self, frames: Tensor, number: int) -> Objective:
+    def _enter(self, clips: Tensor) -> Tensor:
+        """uint8 clips `[B, T, H, W, 3]` -> `[B, C, *axes]` in [-1, 1] on the device."""
+        x = to_float(clips.to(self.accelerator.device))
+        return x if self.ladder.domain.causal is not None else x.squeeze(2)
+
+    def _objective(self, x: Tensor, number: int) -> tuple[Objective, Tensor]:
+        """The loss of a batch, and the batch as decoded."""
         ladder, config = self.ladder, self.config
-        x = to_float(frames)
-        if ladder.domain.causal is None:
-            x = x.squeeze(2)
         generator = self._generator(number)
         share = config.loss.prefix.share if self.progress < config.loss.prefix.until else 0.0
         keep = draw_prefixes(len(x), len(ladder.levels), share, generator, x.device)
@@ -187,8 +195,12 @@ class Trainer:
             for level, preview in enumerate(out.previews)
         ]
         distortion = ladder.likelihood(out.x, x)
+        looks = self.looks.penalty(out.x, x, self.done)
         values = x[0].numel()
-        return objective(distortion, out.kl, previews, keep, values, config.loss, self.done)
+        result = objective(
+            distortion, out.kl, previews, keep, values, config.loss, self.done, looks
+        )
+        return result, out.x
 
     def _generator(self, number: int) -> torch.Generator:
         """Noise that depends on seed, step, batch and process only."""
@@ -228,7 +240,11 @@ class Trainer:
 
     def _parts(self) -> tuple[dict[str, torch.nn.Module], dict[str, torch.optim.Optimizer]]:
         modules = {"model": self.ladder, "average": self.average.model}
-        return modules, {"optimiser": self.optimiser}
+        optimisers = {"optimiser": self.optimiser}
+        if self.looks.critic is not None:
+            modules["critic"] = self.looks.critic
+            optimisers["critic_optimiser"] = self.looks.optimiser
+        return modules, optimisers
 
     def _keep(self, place: str, figures: dict[str, object]) -> None:
         about = {"step": self.done, **figures}
@@ -257,8 +273,8 @@ def claim(config: RunConfig) -> None:
     for name in RunConfig.model_fields:
         if name not in free and getattr(before, name) != getattr(config, name):
             raise ValueError(
-                f"out={out} holds a run with another `{name}`; "
-                f"give another folder, or the same settings to resume ({', '.join(free)} may change)"
+                f"out={out} holds a run with another `{name}`; give another folder, "
+                f"or the same settings to resume (only {', '.join(free)} may change)"
             )
     checkpoint.replace_text(file, dump(config))
 

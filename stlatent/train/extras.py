@@ -1,0 +1,93 @@
+"""Optional terms of the loss that judge how a picture looks: features, and a discriminator."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..config import ModelConfig, Positive, Strict
+from ..losses.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
+from ..losses.perceptual import PerceptualLoss
+
+Above = Annotated[float, Field(gt=0)]
+
+
+class PerceptualConfig(Strict):
+    """Distance in the features of a `timm` backbone.
+
+    Attributes:
+        weight: against the distortion.
+        backbone: its name.
+        weights: its safetensors file; None takes them from the Hugging Face hub.
+        layers: feature maps to compare, 0 the finest; None is all.
+    """
+
+    weight: Above
+    backbone: str
+    weights: str | None = None
+    layers: tuple[int, ...] | None = None
+
+
+class AdversarialConfig(Strict):
+    """A patch discriminator that is trained along.
+
+    Attributes:
+        weight: against the distortion.
+        start: step from which on it counts.
+        width: its channels.
+        lr: its learning rate.
+    """
+
+    weight: Above
+    start: Annotated[int, Field(ge=0)] = 0
+    width: Positive = 64
+    lr: Above = 2e-4
+
+
+class Looks(nn.Module):
+    """The terms that are configured, and the discriminator's own training."""
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        perceptual: PerceptualConfig | None,
+        adversarial: AdversarialConfig | None,
+    ) -> None:
+        super().__init__()
+        self.perceptual_config, self.adversarial_config = perceptual, adversarial
+        self.features = self.critic = self.optimiser = None
+        if perceptual:
+            self.features = PerceptualLoss(
+                perceptual.backbone, perceptual.weights, perceptual.layers
+            )
+        if adversarial:
+            self.critic = PatchDiscriminator(
+                model.axes, model.channels, model.stem.stride, adversarial.width
+            )
+            self.optimiser = torch.optim.AdamW(
+                self.critic.parameters(), adversarial.lr, betas=(0.5, 0.9)
+            )
+
+    def penalty(self, decoded: Tensor, x: Tensor, step: int) -> Tensor:
+        """What decoded samples `[B, C, *axes]` cost the ladder; scalar."""
+        total = decoded.new_zeros(())
+        if self.features is not None:
+            total = total + self.perceptual_config.weight * self.features(decoded, x).mean()
+        if self._judges(step):
+            total = total + self.adversarial_config.weight * generator_loss(self.critic(decoded))
+        return total
+
+    def learn(self, decoded: Tensor, x: Tensor, step: int) -> None:
+        """One step of the discriminator."""
+        if not self._judges(step):
+            return
+        loss = discriminator_loss(self.critic(x), self.critic(decoded.detach()))
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+
+    def _judges(self, step: int) -> bool:
+        return self.critic is not None and step >= self.adversarial_config.start
