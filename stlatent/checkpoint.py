@@ -107,6 +107,7 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(dict(tensors), temporary, dict(metadata))
+        temporary.chmod(0o644)  # safetensors makes files that only their owner can read
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

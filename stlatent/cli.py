@@ -14,9 +14,9 @@ import torch
 from . import Ladder, __version__, load
 from .codec import LatentStore, decode_store, encode_folder
 from .codec.manifest import check_free
-from .codec.sample import centre_clip, centre_clips, draw_samples, held_levels
+from .codec.sample import centre_clips, draw_samples, held_levels
 from .codec.video_writer import FORMATS, check_outputs, frame_writer, suffix
-from .data import find_sources, to_uint8
+from .data import centre_clip, to_uint8
 
 EXAMPLES = {
     "train": "stlatent train configs/video/base.yaml data.root=VIDEOS out=runs/mine",
@@ -26,6 +26,7 @@ EXAMPLES = {
     "sample": "stlatent sample video --frames 33 --size 128x128 --keep-level 0 --from clip.mp4",
 }
 MODEL = "a shipped model by name (video), a run folder, or a model file or its folder"
+DEFAULT_MODEL = "video"  # of videos, and of pictures: videos of one frame
 Verb = argparse.ArgumentParser
 Options = argparse.Namespace
 
@@ -104,9 +105,7 @@ def train(options: Options) -> int:
 
 def _encode(verb: Verb) -> None:
     verb.add_argument("input", metavar="INPUT", help="a folder, searched to its depth, or one file")
-    verb.add_argument(
-        "--model", metavar="M", help=f"{MODEL}; default: image if all are pictures, else video"
-    )
+    verb.add_argument("--model", metavar="M", help=f"{MODEL}; default: {DEFAULT_MODEL}")
     verb.add_argument("--out", required=True, metavar="DIR", help="the data set to make")
     verb.add_argument(
         "--dtype",
@@ -121,9 +120,7 @@ def _encode(verb: Verb) -> None:
 
 def encode(options: Options) -> int:
     check_free(Path(options.out), options.replace)
-    sources = find_sources(options.input)
-    pictures = all(source.kind == "image" for source in sources)
-    reference = options.model or ("image" if pictures else "video")
+    reference = options.model or DEFAULT_MODEL
     result = encode_folder(
         _load(reference, options),
         options.input,

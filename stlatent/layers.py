@@ -86,8 +86,8 @@ class Block(nn.Module):
         x ─┬─ norm ─ depthwise (space, then time) ─ pointwise C→eC ─ SiLU ─ pointwise eC→C ─ + ─
            └──────────────────────────────────────────────────────────────────────────────────┘
 
-    (Liu et al. 2022, ConvNeXt, with RMS norm.) The last layer starts at zero, so that a block starts
-    as the identity.
+    (Liu et al. 2022, ConvNeXt, with RMS norm.) The last layer starts at zero, and so the block as
+    the identity.
     """
 
     def __init__(

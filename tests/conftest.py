@@ -34,7 +34,7 @@ def declare_torchvision_operators() -> None:
 
 
 declare_torchvision_operators()  # before anything imports diffusers
-torch.set_num_threads(min(4, torch.get_num_threads()))  # the models of the tests are tiny
+torch.set_num_threads(1)  # the models of the tests are tiny: threads would only wait
 
 
 @pytest.fixture(autouse=True)

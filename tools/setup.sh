@@ -68,5 +68,5 @@ if ! "$venv/bin/python" -c "$vision" 2>/dev/null; then
     say "note: the installed torchvision does not fit torch $torch. Only the perceptual loss and the"
     say "      models of diffusers mind; the tests make do. See https://pytorch.org/get-started"
 fi
-echo "$wanted" >"$stamp"
+echo "$wanted" | tee "$stamp" >"$venv/stlatent-core.stamp" # extras come on top of the core
 say "done: source .venv/bin/activate, or call .venv/bin/stlatent"

@@ -6,35 +6,14 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import UnreadableError, VideoReader, to_float
+from ..data import UnreadableError, centre_clip
 from ..ladder import Ladder
 from .encode import suitable_sources
 
 log = logging.getLogger(__name__)
-
-
-def centre_clip(path: str | Path, size: Sequence[int]) -> tuple[Tensor, float | None]:
-    """The beginning of a file: at most T frames, of them at most the central H x W pixels.
-
-    Args:
-        size: `(T, H, W)`.
-
-    Returns:
-        `[1, 3, T, H, W]` in [-1, 1], and the frames per second, if it has any.
-
-    Raises:
-        UnreadableError: the file cannot be read.
-    """
-    frames, height, width = size
-    with VideoReader(path) as reader:
-        clip = reader.read(range(min(frames, reader.frames)))
-        top, left = (max(0, n - m) // 2 for n, m in zip(reader.size, (height, width), strict=True))
-        clip = clip[:, top : top + height, left : left + width]
-        return to_float(np.ascontiguousarray(clip))[None], reader.fps
 
 
 def centre_clips(

@@ -2,7 +2,7 @@
 
 from .cache import FrameCache
 from .check import check_sources
-from .clips import Batch, ClipDataset, Read, clip_loader, collate
+from .clips import Batch, ClipDataset, Read, centre_clip, clip_loader, collate
 from .files import Source, UnreadableError, find_sources
 from .pixels import to_float, to_uint8
 from .readers import VideoReader
@@ -15,6 +15,7 @@ __all__ = [
     "Source",
     "UnreadableError",
     "VideoReader",
+    "centre_clip",
     "check_sources",
     "clip_loader",
     "collate",

@@ -1,8 +1,9 @@
-"""Random clips of videos and pictures, for training."""
+"""Clips of videos and pictures: random ones for training, central ones for measuring."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from .cache import FrameCache
 from .files import Source, UnreadableError
+from .pixels import to_float
 from .readers import VideoReader
 
 
@@ -169,3 +171,23 @@ def clip_loader(
         pin_memory=torch.cuda.is_available(),
         drop_last=True,
     )
+
+
+def centre_clip(path: str | Path, size: Sequence[int]) -> tuple[Tensor, float | None]:
+    """The beginning of a file: at most T frames, of them at most the central H x W pixels.
+
+    Args:
+        size: `(T, H, W)`.
+
+    Returns:
+        `[1, 3, T, H, W]` in [-1, 1], and the frames per second, if it has any.
+
+    Raises:
+        UnreadableError: the file cannot be read.
+    """
+    frames, height, width = size
+    with VideoReader(path) as reader:
+        clip = reader.read(range(min(frames, reader.frames)))
+        top, left = (max(0, n - m) // 2 for n, m in zip(reader.size, (height, width), strict=True))
+        clip = clip[:, top : top + height, left : left + width]
+        return to_float(np.ascontiguousarray(clip))[None], reader.fps

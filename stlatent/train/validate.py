@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data import Source, VideoReader, to_float, to_uint8
+from ..data import Source, centre_clip, to_uint8
 from ..evaluate.metrics import psnr
 from ..gaussian import BITS_PER_NAT
 from ..ladder import Ladder
@@ -25,7 +25,8 @@ class Validation:
         self.out = config.out
         still = config.model.axes.causal is None
         wanted = config.data.validation
-        self.clips = [centre_clip(s, 1 if still else wanted.frames, wanted.crop) for s in sources]
+        size = (1 if still else wanted.frames, wanted.crop, wanted.crop)
+        self.clips = [centre_clip(source.path, size)[0] for source in sources]
         if still:
             self.clips = [clip.squeeze(2) for clip in self.clips]
 
@@ -57,18 +58,6 @@ class Validation:
         folder = self.out / "reconstructions"
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(frame).save(folder / f"{step:07d}.png")
-
-
-def centre_clip(source: Source, frames: int, crop: int) -> Tensor:
-    """The first `frames` frames of a source, cut to at most `crop` x `crop` around the centre.
-
-    `[1, 3, T, H, W]` in [-1, 1].
-    """
-    with VideoReader(source.path) as reader:
-        video = reader.read(range(min(frames, reader.frames)))
-    height, width = (min(crop, side) for side in video.shape[1:3])
-    y, x = (video.shape[1] - height) // 2, (video.shape[2] - width) // 2
-    return to_float(video[:, y : y + height, x : x + width]).unsqueeze(0)
 
 
 def _last_frame(x: Tensor) -> Tensor:

@@ -1,0 +1,261 @@
+"""A ladder beside a flat model: what do several levels cost, and what do they save?
+
+    python tools/compare_flat.py configs/video/base.yaml data.root=VIDEOS \\
+        'data.validation.names=[a.mp4, b.mp4]' steps=5000 --out runs/compare
+
+Both are trained at every rate weight with the same code, data, steps and seed. The flat model has
+one level at the ladder's finest stride, as many latent channels as fit into the ladder's latent
+numbers, and the width that gives it as many parameters. The same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import stlatent
+from stlatent.checkpoint import replace_text
+from stlatent.choose import Draw
+from stlatent.config import ModelConfig, dump, load
+from stlatent.evaluate import plots, prefix_quality, psnr
+from stlatent.gaussian import BITS_PER_NAT
+from stlatent.ladder import Ladder
+from stlatent.layers import Conv
+from stlatent.losses.elbo import PrefixConfig, per_level
+from stlatent.train import RunConfig, run
+from stlatent.train.feed import open_data
+from stlatent.train.plan import parameters
+from stlatent.train.validate import Validation
+
+BASE = Path(__file__).parents[1] / "configs" / "video" / "base.yaml"
+TOLERANCE = 0.05  # of the parameter count
+NOTES = {
+    "model": "averaged weights after the last step, on the first frames of the validation files",
+    "psnr_db": "mean over clips of 8-bit pixels, decoded from the posterior's mean",
+    "bits_per_value": "KL of posterior from prior at the posterior's mean, per input value",
+    "drawn": "the same with every latent drawn from its posterior",
+    "macs": "multiply-adds of convolutions for one clip; those of attention are not counted",
+    "bits_saved": "1 - ladder / flat at equal PSNR, log bits linear in PSNR between rate weights: "
+    "at each point of either, and the mean over all PSNR that both reach; null where none",
+}
+
+
+def flat_model(model: ModelConfig, axes: Sequence[int]) -> ModelConfig:
+    """One level at the finest stride: no more latent numbers on `axes`, as many parameters.
+
+    Raises:
+        ValueError: no width comes near enough.
+    """
+    ladder = Ladder(model)
+
+    def flat(width: int, latent: int) -> ModelConfig:
+        changes = {"width": width, "latent": latent, "groups": 1}
+        return model.model_copy(update={"levels": (model.levels[-1].model_copy(update=changes),)})
+
+    latent = numbers(ladder, axes) // numbers(Ladder(flat(64, 1)), axes)
+    # parameters are quadratic in width: three small models tell the rest
+    few = (64, 128, 192)
+    counts = [parameters(Ladder(flat(width, latent))) - parameters(ladder) for width in few]
+    width = float(max(np.roots(np.polyfit(few, counts, 2)).real))
+    for step in (64, 8, 1):  # round widths are faster, and attention splits them into heads
+        config = flat(max(round(width / step), 1) * step, latent)
+        if abs(parameters(Ladder(config)) / parameters(ladder) - 1) <= TOLERANCE:
+            return config
+    raise ValueError(f"no flat model is within {TOLERANCE:.0%} of {parameters(ladder)} parameters")
+
+
+def numbers(ladder: Ladder, axes: Sequence[int]) -> int:
+    return sum(math.prod(shape) for shape in ladder.latent_shape(axes))
+
+
+@torch.no_grad()
+def size(model: ModelConfig, axes: Sequence[int]) -> dict[str, Any]:
+    """Parameters, latent numbers and multiply-adds for one clip; nothing is computed."""
+    ladder, macs = Ladder(model).to("meta"), []
+    for conv in (module for module in ladder.modules() if isinstance(module, Conv)):
+        conv.register_forward_hook(
+            lambda conv, _, y: macs.append(conv.weight.numel() * y[:, 0].numel())
+        )
+    latents = ladder.encode(torch.empty(1, model.channels, *axes, device="meta"))
+    encoding = sum(macs)
+    ladder.decode(latents)
+    counts = {"parameters": parameters(ladder), "numbers": latents.numbers}
+    return counts | {"encode_macs": encoding, "decode_macs": sum(macs) - encoding}
+
+
+def show_sizes(models: dict[str, ModelConfig], axes: Sequence[int]) -> dict[str, dict[str, Any]]:
+    values = math.prod(axes) * models["ladder"].channels
+    print(f"One clip of {'x'.join(map(str, axes))}, {values} values:\n")
+    print("| model | widths | parameters | latent numbers | MACs encode | MACs decode |")
+    print("|---|---|---|---|---|---|")
+    sizes = {name: size(model, axes) for name, model in models.items()}
+    for name, s in sizes.items():
+        widths = ", ".join(str(level.width) for level in models[name].levels)
+        macs = f"{s['encode_macs'] / 1e9:.2f} G | {s['decode_macs'] / 1e9:.2f} G"
+        part = f"{s['numbers']} (1/{values / s['numbers']:.1f})"
+        print(f"| {name} | {widths} | {s['parameters']} | {part} | {macs} |")
+    print(flush=True)
+    return {n: {**s, "config": models[n].model_dump(mode="json")} for n, s in sizes.items()}
+
+
+def check(config: RunConfig) -> None:
+    """Raise ValueError where the two cannot be trained alike."""
+    if not config.data.validation.names:
+        raise ValueError("data.validation.names is empty; name the files to measure on")
+    if config.minutes is not None or config.start is not None:
+        raise ValueError(
+            f"minutes is {config.minutes} and start is {config.start}; both models train for the "
+            f"same steps from random weights: give steps alone"
+        )
+    per_level(config.loss.rate.free_bits, 1, "for a flat model, loss.rate.free_bits")
+
+
+def trained(config: RunConfig, model: ModelConfig, rate: float, out: Path) -> Path:
+    """Train one model, or go on with it; returns its run folder."""
+    prices = config.loss.rate.model_copy(update={"weight": rate})
+    loss = config.loss.model_copy(update={"rate": prices})
+    if len(model.levels) == 1:  # no prefixes, nor the previews that help them
+        loss = loss.model_copy(update={"prefix": PrefixConfig(share=0, preview=0)})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    file = out.with_name(f"{out.name}.yaml")
+    replace_text(file, dump(config.model_copy(update={"model": model, "loss": loss, "out": out})))
+    return run(file)
+
+
+@torch.no_grad()
+def measure(out: Path, clips: Sequence[Tensor], seed: int) -> dict[str, Any]:
+    """PSNR and rate of every prefix, of the whole, and of the whole with drawn latents."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model, clips = stlatent.load(out / "last", device), [clip.to(device) for clip in clips]
+    names = ("psnr_db", "bits_per_value")
+    prefixes = [{n: getattr(p, n) for n in names} for p in prefix_quality(model, clips)]
+    draw, quality, nats = Draw(generator=torch.Generator(device).manual_seed(seed)), [], 0.0
+    for clip in clips:
+        out = model(clip, draw)
+        quality.append(float(psnr(clip, out.x)))
+        nats += sum(float(kl.sum()) for kl in out.kl)
+    bits = nats * BITS_PER_NAT / sum(clip.numel() for clip in clips)
+    drawn = dict(zip(names, (float(np.mean(quality)), bits), strict=True))
+    return {**prefixes[-1], "drawn": drawn, "prefixes": prefixes}
+
+
+def bits_saved(flat: Sequence[dict], ladder: Sequence[dict]) -> dict[str, Any]:
+    """Share of the flat model's bits that the ladder saves; each has a point per rate weight."""
+
+    def log_bits(points: Sequence[dict], psnr_db: Any) -> Any:
+        curve = sorted((p["psnr_db"], math.log(p["bits_per_value"])) for p in points)
+        return np.interp(psnr_db, *zip(*curve, strict=True), left=math.nan, right=math.nan)
+
+    def saved(psnr_db: Any) -> float | None:
+        share = 1 - math.exp(np.mean(log_bits(ladder, psnr_db) - log_bits(flat, psnr_db)))
+        return None if math.isnan(share) else share
+
+    reach = [[p["psnr_db"] for p in points] for points in (flat, ladder)]
+    low, high = max(map(min, reach)), min(map(max, reach))
+    over = saved(np.linspace(low, high, 1001)) if low < high else None
+    return {"at_flat": [saved(q) for q in reach[0]], "at_ladder": [saved(q) for q in reach[1]]} | {
+        "over": over
+    }
+
+
+def table(points: Sequence[dict[str, Any]], saved: dict[str, Any], drawn: dict[str, Any]) -> str:
+    """Markdown."""
+
+    def cell(p: dict[str, Any]) -> str:
+        return f"{p['psnr_db']:.2f} dB, {p['bits_per_value']:.4f}"
+
+    def share(value: float | None) -> str:
+        return "no overlap" if value is None else f"{value:+.1%}"
+
+    count = len(points[0]["ladder"]["prefixes"])
+    rows = [["rate weight", "flat: PSNR, bits per value", "ladder", "difference, dB"]]
+    rows[0] += ["bits saved at the flat's PSNR", "at the ladder's PSNR"]
+    rows[0] += [f"ladder, {plots.prefix_name(k, count)}" for k in range(1, count)]
+    rows.append(["---"] * len(rows[0]))
+    for p, *shares in zip(points, saved["at_flat"], saved["at_ladder"], strict=True):
+        flat, ladder = p["flat"], p["ladder"]
+        rows.append([f"{p['rate_weight']:g}", cell(flat), cell(ladder)])
+        rows[-1] += [f"{ladder['psnr_db'] - flat['psnr_db']:+.2f}", *map(share, shares)]
+        rows[-1] += map(cell, ladder["prefixes"][:-1])
+    over = f"{share(saved['over'])} ({share(drawn['over'])} with latents drawn)"
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([*lines, "", f"Bits saved, mean over the PSNR that both reach: {over}"])
+
+
+def picture(points: Sequence[dict[str, Any]]) -> bytes:
+    """PSNR against bits per value as PNG: both curves, and the ladder's prefixes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((6.4, 4.2), dpi=plots.DPI, layout="constrained")
+    axes = figure.add_subplot(xscale="log", xlabel="bits per input value", ylabel="PSNR, dB")
+
+    def draw(row: Sequence[dict[str, Any]], style: str, **look: Any) -> None:
+        axes.plot([p["bits_per_value"] for p in row], [p["psnr_db"] for p in row], style, **look)
+
+    blue, red = plots.LIGHT.levels[:2]
+    for number, p in enumerate(points):
+        label = "prefixes of the ladder" if number == 0 else None
+        draw(p["ladder"]["prefixes"], ".--", color=blue, linewidth=0.8, alpha=0.6, label=label)
+    for name, colour in (("flat", red), ("ladder", blue)):
+        draw([p[name] for p in points], "o-", color=colour, label=name)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return plots.png(figure)
+
+
+def compare(config: RunConfig, rates: Sequence[float], out: Path, plan: bool = False) -> None:
+    """Train and measure both models at every rate weight; write what comes out to `out`."""
+    asked = config.data.validation
+    axes = (asked.frames, asked.crop, asked.crop)[config.model.axes.causal is None :]
+    models = {"ladder": config.model, "flat": flat_model(config.model, axes)}
+    sizes = show_sizes(models, axes)
+    if plan:
+        return
+    check(config)
+    clips = Validation(open_data(config).held_out, config).clips
+    points = []
+    for rate in sorted(rates):
+        runs = {n: trained(config, m, rate, out / f"{n}-{rate:g}") for n, m in models.items()}
+        measured = {name: measure(folder, clips, config.seed) for name, folder in runs.items()}
+        points.append({"rate_weight": rate, **measured})
+    flat, ladder = ([p[name] for p in points] for name in ("flat", "ladder"))
+    saved = bits_saved(flat, ladder)
+    drawn = bits_saved([p["drawn"] for p in flat], [p["drawn"] for p in ladder])
+    print("\n" + table(points, saved, drawn))
+    (out / "compare.png").write_bytes(picture(points))
+    report = {"notes": NOTES, "clip": axes, "steps": config.steps, "seed": config.seed}
+    report |= {"models": sizes, "points": points, "bits_saved": saved, "bits_saved_drawn": drawn}
+    replace_text(out / "compare.json", json.dumps(report, indent=1) + "\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    words = "CONFIG.yaml key.sub=value"
+    parser.add_argument("words", nargs="*", metavar=words, help="as of `stlatent train`")
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.005, 0.02, 0.08])
+    parser.add_argument("--out", type=Path, default=Path("runs/compare"), metavar="DIR")
+    parser.add_argument("--plan", action="store_true", help="only print both models' sizes")
+    options = parser.parse_intermixed_args(arguments)
+    named = bool(options.words) and "=" not in options.words[0]
+    path, overrides = (options.words[0], options.words[1:]) if named else (BASE, options.words)
+    try:
+        compare(load(RunConfig, path, overrides), options.rates, options.out, options.plan)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
