@@ -30,7 +30,7 @@ from stlatent.evaluate import plots, prefix_quality, psnr
 from stlatent.gaussian import BITS_PER_NAT
 from stlatent.ladder import Ladder
 from stlatent.layers import Conv
-from stlatent.losses.elbo import PrefixConfig, per_level
+from stlatent.losses.elbo import PrefixConfig
 from stlatent.train import RunConfig, run
 from stlatent.train.feed import open_data
 from stlatent.train.plan import parameters
@@ -39,34 +39,29 @@ from stlatent.train.validate import Validation
 BASE = Path(__file__).parents[1] / "configs" / "video" / "base.yaml"
 TOLERANCE = 0.05  # of the parameter count
 NOTES = {
-    "model": "averaged weights after the last step, on the first frames of the validation files",
     "psnr_db": "mean over clips of 8-bit pixels, decoded from the posterior's mean",
     "bits_per_value": "KL of posterior from prior at the posterior's mean, per input value",
     "drawn": "the same with every latent drawn from its posterior",
-    "macs": "multiply-adds of convolutions for one clip; those of attention are not counted",
     "bits_saved": "1 - ladder / flat at equal PSNR, log bits linear in PSNR between rate weights: "
     "at each point of either, and the mean over all PSNR that both reach; null where none",
 }
+Points = Sequence[dict[str, Any]]  # one per rate weight
 
 
 def flat_model(model: ModelConfig, axes: Sequence[int]) -> ModelConfig:
-    """One level at the finest stride: no more latent numbers on `axes`, as many parameters.
-
-    Raises:
-        ValueError: no width comes near enough.
-    """
-    ladder = Ladder(model)
+    """One level at the finest stride: no more latent numbers on `axes`, as many parameters."""
+    ladder, finest = Ladder(model), model.levels[-1]
 
     def flat(width: int, latent: int) -> ModelConfig:
-        changes = {"width": width, "latent": latent, "groups": 1}
-        return model.model_copy(update={"levels": (model.levels[-1].model_copy(update=changes),)})
+        level = finest.model_copy(update={"width": width, "latent": latent, "groups": 1})
+        return model.model_copy(update={"levels": (level,)})
 
     latent = numbers(ladder, axes) // numbers(Ladder(flat(64, 1)), axes)
     # parameters are quadratic in width: three small models tell the rest
     few = (64, 128, 192)
     counts = [parameters(Ladder(flat(width, latent))) - parameters(ladder) for width in few]
     width = float(max(np.roots(np.polyfit(few, counts, 2)).real))
-    for step in (64, 8, 1):  # round widths are faster, and attention splits them into heads
+    for step in (64,) if finest.attention else (64, 8, 1):  # round is fast; heads have 64 channels
         config = flat(max(round(width / step), 1) * step, latent)
         if abs(parameters(Ladder(config)) / parameters(ladder) - 1) <= TOLERANCE:
             return config
@@ -79,8 +74,8 @@ def numbers(ladder: Ladder, axes: Sequence[int]) -> int:
 
 @torch.no_grad()
 def size(model: ModelConfig, axes: Sequence[int]) -> dict[str, Any]:
-    """Parameters, latent numbers and multiply-adds for one clip; nothing is computed."""
-    ladder, macs = Ladder(model).to("meta"), []
+    """Parameters, latent numbers and the convolutions' multiply-adds for one clip."""
+    ladder, macs = Ladder(model).to("meta"), []  # shapes only, nothing is computed
     for conv in (module for module in ladder.modules() if isinstance(module, Conv)):
         conv.register_forward_hook(
             lambda conv, _, y: macs.append(conv.weight.numel() * y[:, 0].numel())
@@ -89,34 +84,19 @@ def size(model: ModelConfig, axes: Sequence[int]) -> dict[str, Any]:
     encoding = sum(macs)
     ladder.decode(latents)
     counts = {"parameters": parameters(ladder), "numbers": latents.numbers}
-    return counts | {"encode_macs": encoding, "decode_macs": sum(macs) - encoding}
+    counts |= {"encode_macs": encoding, "decode_macs": sum(macs) - encoding}
+    return counts | {"config": model.model_dump(mode="json")}
 
 
-def show_sizes(models: dict[str, ModelConfig], axes: Sequence[int]) -> dict[str, dict[str, Any]]:
-    values = math.prod(axes) * models["ladder"].channels
-    print(f"One clip of {'x'.join(map(str, axes))}, {values} values:\n")
-    print("| model | widths | parameters | latent numbers | MACs encode | MACs decode |")
-    print("|---|---|---|---|---|---|")
-    sizes = {name: size(model, axes) for name, model in models.items()}
+def size_table(sizes: dict[str, dict[str, Any]], axes: Sequence[int]) -> str:
+    values = math.prod(axes) * sizes["ladder"]["config"]["channels"]
+    rows = [["model", "widths", "parameters", "latent numbers", "MACs encode", "MACs decode"]]
     for name, s in sizes.items():
-        widths = ", ".join(str(level.width) for level in models[name].levels)
-        macs = f"{s['encode_macs'] / 1e9:.2f} G | {s['decode_macs'] / 1e9:.2f} G"
+        widths = ", ".join(str(level["width"]) for level in s["config"]["levels"])
         part = f"{s['numbers']} (1/{values / s['numbers']:.1f})"
-        print(f"| {name} | {widths} | {s['parameters']} | {part} | {macs} |")
-    print(flush=True)
-    return {n: {**s, "config": models[n].model_dump(mode="json")} for n, s in sizes.items()}
-
-
-def check(config: RunConfig) -> None:
-    """Raise ValueError where the two cannot be trained alike."""
-    if not config.data.validation.names:
-        raise ValueError("data.validation.names is empty; name the files to measure on")
-    if config.minutes is not None or config.start is not None:
-        raise ValueError(
-            f"minutes is {config.minutes} and start is {config.start}; both models train for the "
-            f"same steps from random weights: give steps alone"
-        )
-    per_level(config.loss.rate.free_bits, 1, "for a flat model, loss.rate.free_bits")
+        macs = [f"{s[f'{way}_macs'] / 1e9:.2f} G" for way in ("encode", "decode")]
+        rows.append([name, widths, f"{s['parameters']}", part, *macs])
+    return f"One clip of {'x'.join(map(str, axes))}, {values} values:\n\n{markdown(rows)}\n"
 
 
 def trained(config: RunConfig, model: ModelConfig, rate: float, out: Path) -> Path:
@@ -140,18 +120,18 @@ def measure(out: Path, clips: Sequence[Tensor], seed: int) -> dict[str, Any]:
     prefixes = [{n: getattr(p, n) for n in names} for p in prefix_quality(model, clips)]
     draw, quality, nats = Draw(generator=torch.Generator(device).manual_seed(seed)), [], 0.0
     for clip in clips:
-        out = model(clip, draw)
-        quality.append(float(psnr(clip, out.x)))
-        nats += sum(float(kl.sum()) for kl in out.kl)
+        result = model(clip, draw)
+        quality.append(float(psnr(clip, result.x)))
+        nats += sum(float(kl.sum()) for kl in result.kl)
     bits = nats * BITS_PER_NAT / sum(clip.numel() for clip in clips)
-    drawn = dict(zip(names, (float(np.mean(quality)), bits), strict=True))
+    drawn = {"psnr_db": float(np.mean(quality)), "bits_per_value": bits}
     return {**prefixes[-1], "drawn": drawn, "prefixes": prefixes}
 
 
-def bits_saved(flat: Sequence[dict], ladder: Sequence[dict]) -> dict[str, Any]:
-    """Share of the flat model's bits that the ladder saves; each has a point per rate weight."""
+def bits_saved(flat: Points, ladder: Points) -> dict[str, Any]:
+    """Share of the flat model's bits that the ladder saves at equal PSNR; see `NOTES`."""
 
-    def log_bits(points: Sequence[dict], psnr_db: Any) -> Any:
+    def log_bits(points: Points, psnr_db: Any) -> Any:
         curve = sorted((p["psnr_db"], math.log(p["bits_per_value"])) for p in points)
         return np.interp(psnr_db, *zip(*curve, strict=True), left=math.nan, right=math.nan)
 
@@ -162,53 +142,48 @@ def bits_saved(flat: Sequence[dict], ladder: Sequence[dict]) -> dict[str, Any]:
     reach = [[p["psnr_db"] for p in points] for points in (flat, ladder)]
     low, high = max(map(min, reach)), min(map(max, reach))
     over = saved(np.linspace(low, high, 1001)) if low < high else None
-    return {"at_flat": [saved(q) for q in reach[0]], "at_ladder": [saved(q) for q in reach[1]]} | {
-        "over": over
-    }
+    at_flat, at_ladder = ([saved(psnr_db) for psnr_db in row] for row in reach)
+    return {"at_flat": at_flat, "at_ladder": at_ladder, "over": over}
 
 
-def table(points: Sequence[dict[str, Any]], saved: dict[str, Any], drawn: dict[str, Any]) -> str:
-    """Markdown."""
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|---" * len(rows[0]) + "|", *body])
 
-    def cell(p: dict[str, Any]) -> str:
-        return f"{p['psnr_db']:.2f} dB, {p['bits_per_value']:.4f}"
 
+def table(points: Points, saved: dict[str, Any]) -> str:
     def share(value: float | None) -> str:
         return "no overlap" if value is None else f"{value:+.1%}"
 
-    count = len(points[0]["ladder"]["prefixes"])
-    rows = [["rate weight", "flat: PSNR, bits per value", "ladder", "difference, dB"]]
-    rows[0] += ["bits saved at the flat's PSNR", "at the ladder's PSNR"]
-    rows[0] += [f"ladder, {plots.prefix_name(k, count)}" for k in range(1, count)]
-    rows.append(["---"] * len(rows[0]))
+    coarse = [plots.prefix_name(k + 1, 0) for k in range(len(points[0]["ladder"]["prefixes"]) - 1)]
+    rows = [["rate weight", "flat: PSNR, bits per value", "ladder", "difference"]]
+    rows[0] += ["bits saved at the flat's PSNR", "at the ladder's PSNR", *coarse]
     for p, *shares in zip(points, saved["at_flat"], saved["at_ladder"], strict=True):
-        flat, ladder = p["flat"], p["ladder"]
-        rows.append([f"{p['rate_weight']:g}", cell(flat), cell(ladder)])
-        rows[-1] += [f"{ladder['psnr_db'] - flat['psnr_db']:+.2f}", *map(share, shares)]
-        rows[-1] += map(cell, ladder["prefixes"][:-1])
-    over = f"{share(saved['over'])} ({share(drawn['over'])} with latents drawn)"
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([*lines, "", f"Bits saved, mean over the PSNR that both reach: {over}"])
+        codes = [p["flat"], p["ladder"], *p["ladder"]["prefixes"][:-1]]
+        cells = [f"{code['psnr_db']:.2f} dB, {code['bits_per_value']:.4f}" for code in codes]
+        difference = f"{codes[1]['psnr_db'] - codes[0]['psnr_db']:+.2f} dB"
+        rows.append([f"{p['rate_weight']:g}", *cells[:2], difference, *map(share, shares)])
+        rows[-1] += cells[2:]
+    return f"{markdown(rows)}\n\nBits saved, mean over common PSNR: {share(saved['over'])}"
 
 
-def picture(points: Sequence[dict[str, Any]]) -> bytes:
+def picture(points: Points) -> bytes:
     """PSNR against bits per value as PNG: both curves, and the ladder's prefixes."""
     from matplotlib.figure import Figure
 
     figure = Figure((6.4, 4.2), dpi=plots.DPI, layout="constrained")
     axes = figure.add_subplot(xscale="log", xlabel="bits per input value", ylabel="PSNR, dB")
 
-    def draw(row: Sequence[dict[str, Any]], style: str, **look: Any) -> None:
+    def draw(row: Points, style: str, **look: Any) -> None:
         axes.plot([p["bits_per_value"] for p in row], [p["psnr_db"] for p in row], style, **look)
 
     blue, red = plots.LIGHT.levels[:2]
-    for number, p in enumerate(points):
-        label = "prefixes of the ladder" if number == 0 else None
+    for p in points:
+        label = "the ladder's prefixes" if p is points[0] else None
         draw(p["ladder"]["prefixes"], ".--", color=blue, linewidth=0.8, alpha=0.6, label=label)
     for name, colour in (("flat", red), ("ladder", blue)):
         draw([p[name] for p in points], "o-", color=colour, label=name)
     axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
     return plots.png(figure)
 
 
@@ -216,24 +191,28 @@ def compare(config: RunConfig, rates: Sequence[float], out: Path, plan: bool = F
     """Train and measure both models at every rate weight; write what comes out to `out`."""
     asked = config.data.validation
     axes = (asked.frames, asked.crop, asked.crop)[config.model.axes.causal is None :]
-    models = {"ladder": config.model, "flat": flat_model(config.model, axes)}
-    sizes = show_sizes(models, axes)
+    models = {"flat": flat_model(config.model, axes), "ladder": config.model}
+    sizes = {name: size(model, axes) for name, model in models.items()}
+    print(size_table(sizes, axes), flush=True)
     if plan:
         return
-    check(config)
+    if not asked.names:
+        raise ValueError("data.validation.names is empty; name the files to measure on")
+    if config.minutes is not None:
+        raise ValueError("minutes is set, but both models train for equal steps: give steps alone")
     clips = Validation(open_data(config).held_out, config).clips
     points = []
     for rate in sorted(rates):
         runs = {n: trained(config, m, rate, out / f"{n}-{rate:g}") for n, m in models.items()}
-        measured = {name: measure(folder, clips, config.seed) for name, folder in runs.items()}
-        points.append({"rate_weight": rate, **measured})
-    flat, ladder = ([p[name] for p in points] for name in ("flat", "ladder"))
-    saved = bits_saved(flat, ladder)
-    drawn = bits_saved([p["drawn"] for p in flat], [p["drawn"] for p in ladder])
-    print("\n" + table(points, saved, drawn))
-    (out / "compare.png").write_bytes(picture(points))
+        points.append({n: measure(folder, clips, config.seed) for n, folder in runs.items()})
+        points[-1]["rate_weight"] = rate
     report = {"notes": NOTES, "clip": axes, "steps": config.steps, "seed": config.seed}
-    report |= {"models": sizes, "points": points, "bits_saved": saved, "bits_saved_drawn": drawn}
+    flat, ladder = ([p[name] for p in points] for name in models)
+    report |= {"models": sizes, "points": points, "bits_saved": bits_saved(flat, ladder)}
+    flat, ladder = ([p["drawn"] for p in row] for row in (flat, ladder))
+    report["bits_saved_drawn"] = bits_saved(flat, ladder)
+    print("\n" + table(points, report["bits_saved"]))
+    (out / "compare.png").write_bytes(picture(points))
     replace_text(out / "compare.json", json.dumps(report, indent=1) + "\n")
 
 

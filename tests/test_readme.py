@@ -1,0 +1,77 @@
+"""The README's code runs and prints what it says; its commands exist; its model is as described."""
+
+import contextlib
+import io
+import itertools
+import json
+import re
+import shlex
+from pathlib import Path
+
+import torch
+
+import stlatent
+from stlatent.checkpoint import shipped
+from stlatent.cli import parser
+from stlatent.data import centre_clip
+from stlatent.evaluate import prefix_quality
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_code_runs_and_prints_what_stands_below_it(tmp_path, monkeypatch):
+    (tmp_path / "assets").symlink_to(ROOT / "assets")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for code in blocks("python"):
+        printed = io.StringIO()
+        with torch.inference_mode(), contextlib.redirect_stdout(printed):
+            exec(compile(code, "README.md", "exec"), names)
+        promised = re.findall(r"^# (.*)$", code, re.MULTILINE)
+        assert len(promised) == len(printed.getvalue().splitlines())
+        for said, line in zip(promised, printed.getvalue().splitlines(), strict=True):
+            assert line.startswith(said.removesuffix(" ...")), f"README: {said}; printed: {line}"
+    whole = names["model"].encode(names["x"]).levels
+    for level, parts in enumerate(zip(*names["pieces"], strict=True)):
+        assert (torch.cat(parts, 2) - whole[level]).abs().max() < 1e-3
+
+
+def test_commands_exist():
+    commands = [
+        line
+        for block in blocks("bash")
+        for line in block.splitlines()
+        if line.startswith("stlatent")
+    ]
+    assert {shlex.split(line)[1] for line in commands} == {
+        "train", "encode", "decode", "inspect", "sample"
+    }  # fmt: skip
+    for line in commands:
+        parser().parse_args(shlex.split(line)[1:])
+
+
+def test_scripts_exist():
+    for script in re.findall(r"(?:bash|python) (tools/\w+\.\w+)", README):
+        assert (ROOT / script).is_file(), script
+
+
+@torch.inference_mode()
+def test_shipped_video_model_is_as_described():
+    file = shipped()["video"]
+    assert file.stat().st_size <= 12 * 2**20
+    figures = json.loads((file.parent / "figures.json").read_text())
+    model = stlatent.load("video")
+    assert figures["parameters"] == sum(p.numel() for p in model.parameters())
+    recorded = figures["prefixes"]
+    assert recorded[0]["values_per_number"] >= 1500 and recorded[-1]["values_per_number"] >= 48
+    x, _ = centre_clip(ROOT / "assets" / "clips" / "wolf.mp4", (17, 256, 256))
+    found = prefix_quality(model, [x])
+    quality = [prefix.psnr_db for prefix in found]
+    assert all(fine > coarse + 1.5 for coarse, fine in itertools.pairwise(quality))
+    assert quality[0] > 18 and quality[-1] > 26
+    assert found[-1].values_per_number >= 48
