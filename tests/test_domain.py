@@ -6,7 +6,7 @@ from domains import SIZES, STRIDES, VARIANTS, batch
 
 from stlatent import DOMAINS, TRIPLANE, VIDEO
 from stlatent.domain import Past
-from stlatent.layers import Attention, Block, Conv
+from stlatent.layers import Attention, Block, Conv, attend
 
 
 @pytest.mark.parametrize("name", DOMAINS)
@@ -109,3 +109,18 @@ def test_errors_name_axis_size_and_remedy(name, size, words):
 def test_sizes_of_the_tests_fit_no_stride():
     for name, size in SIZES.items():
         assert DOMAINS[name].pad(torch.zeros(1, 1, *size), STRIDES[name][0]).shape[2:] != size
+
+
+def test_attention_is_the_softmax_formula():
+    q, k, v = torch.randn(3, 2, 7, 4, 8).unbind(0)
+    scores = torch.einsum("bnhc,bmhc->bhnm", q, k) / math.sqrt(8)
+    expected = torch.einsum("bhnm,bmhc->bnhc", scores.softmax(-1), v)
+    assert torch.allclose(attend(q, k, v), expected, atol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="xformers' kernels need a GPU")
+def test_xformers_and_torch_agree():
+    pytest.importorskip("xformers")
+    q, k, v = torch.randn(3, 2, 64, 4, 64, device="cuda").unbind(0)
+    expected = attend(q.cpu(), k.cpu(), v.cpu())
+    assert torch.allclose(attend(q, k, v).cpu(), expected, atol=1e-2)

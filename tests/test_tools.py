@@ -59,7 +59,7 @@ def test_speed_is_printed_and_written(quick, videos, tmp_path, capsys):
             )
             ratio = us[f"{way}_fps"] / row[f"{way}_fps"]
             assert row[f"{way}_ratio"] == pytest.approx(ratio)
-    assert report["folder"]["encode_frames"] == 25
+    assert report["folder"]["frames"] == 25
     assert min(report["folder"]["reading_share"], report["folder"]["network_share"]) > 0
 
 

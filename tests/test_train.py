@@ -144,6 +144,24 @@ def test_dry_run_prints_and_writes_nothing(videos, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_two_processes_train_one_model(videos, tmp_path):
+    """Twice the batch, one set of files, and both end together by the clock."""
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    arguments = [str(TINY), *options(videos, tmp_path / "run", steps=1000, minutes=0.1)]
+    done = subprocess.run(
+        [sys.executable, *launch, "-m", "stlatent", "train", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    steps = [line["step"] for line in metrics(tmp_path / "run") if "loss" in line]
+    assert steps == list(range(1, len(steps) + 1))
+    stlatent.load(tmp_path / "run")
+
+
 def test_starting_from_other_weights(videos, tmp_path):
     run(TINY, options(videos, tmp_path / "first", steps=3))
     run(

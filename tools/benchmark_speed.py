@@ -30,9 +30,9 @@ from stlatent.checkpoint import replace_text
 from stlatent.codec import encode_folder
 from stlatent.codec.device import autocast, chunk_units, native_precision
 from stlatent.codec.encode import suitable_sources
-from stlatent.codec.sample import centre_clip
+
 from stlatent.config import load as load_config
-from stlatent.data import VideoReader, timeline, to_float
+from stlatent.data import VideoReader, centre_clip, timeline, to_float
 from stlatent.stream import decode_chunk, encode_chunk, encode_end
 from stlatent.train.config import RunConfig
 
@@ -139,9 +139,7 @@ def compare(rivals: Sequence[Contender], clip: Tensor, precision: str, rounds: i
     rows: list[Row] = []
     for one in rivals:
         if made[one.name, "decode"].shape != clip[:, :, : one.frames].shape:
-            raise ValueError(
-                f"{one.name} does not suit --size {' '.join(map(str, clip.shape[2:]))}"
-            )
+            raise ValueError(f"{one.name} takes no clips of --size {list(clip.shape[2:])}")
         row: Row = {"model": one.name, "precision": precision, "frames": one.frames}
         for way in ("encode", "decode"):
             row[f"{way}_ms"] = 1000 * median(taken[one.name, way])
@@ -169,10 +167,8 @@ def shares(model: stlatent.Ladder, folder: str) -> Row:
     timeline._read.cache_clear()  # else the job would not have to look into the files again
     with tempfile.TemporaryDirectory() as out:
         job = encode_folder(model, folder, f"{out}/latents", "benchmark")
-    return {"encode_frames": job.frames, "encode_seconds": job.seconds} | {
-        "reading_share": reading / job.seconds,
-        "network_share": network / job.seconds,
-    }
+    parts = {"reading_share": reading / job.seconds, "network_share": network / job.seconds}
+    return {"frames": job.frames, "seconds": job.seconds, **parts}
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -189,17 +185,20 @@ def _short(value: float) -> str:
 
 def run(options: argparse.Namespace) -> Row:
     """Do what the command line asks for, print it and return it."""
-    torch.manual_seed(0)
-    torch.set_num_threads(options.threads or torch.get_num_threads())
     device, size = torch.device(options.device), options.size
-    if min(*size, options.rounds) < 1:
-        raise ValueError("--size and --rounds take whole numbers from 1 on")
+    threads = torch.get_num_threads() if options.threads is None else options.threads
+    if min(*size, options.rounds, threads) < 1:
+        raise ValueError("--size, --rounds and --threads take whole numbers from 1 on")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device is cuda, but torch sees no GPU here; leave it out")
+    torch.manual_seed(0)
+    torch.set_num_threads(threads)
     if options.config:
         model = stlatent.Ladder(load_config(RunConfig, options.config).model).eval().to(device)
     else:
         model = stlatent.load(options.model, device)
+    if model.domain.name != "video":
+        raise ValueError(f"the model's domain is '{model.domain.name}'; give one of domain 'video'")
     names = [name for name in options.only.split(",") if name != "none"]
     if unknown := [name for name in names if name not in RIVALS]:
         raise ValueError(f"--only names {unknown}; there are {', '.join(RIVALS)}, or none")
@@ -210,7 +209,7 @@ def run(options: argparse.Namespace) -> Row:
     if list(clip.shape[2:]) != list(size):
         raise ValueError(f"{path} gives {list(clip.shape[2:])} of --size {size}; give another")
     where = torch.cuda.get_device_name() if device.type == "cuda" else platform.machine()
-    report = {"machine": where, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    report = {"machine": where, "threads": threads, "torch": torch.__version__}
     print(", ".join(f"{key} {value}" for key, value in report.items()))
     us = ours(model, f"stlatent {options.config or options.model}", size)
     contenders = [us, *(rival(name, size[0], device) for name in names)]
@@ -220,6 +219,7 @@ def run(options: argparse.Namespace) -> Row:
     print(table(report["speed"]))
     if options.folder:
         report["folder"] = shares(model, options.folder)
+        print("\nstlatent encode; shares of its time that its parts, which overlap, take alone:")
         print(table([report["folder"]]))
     return report
 

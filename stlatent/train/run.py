@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from .. import checkpoint
@@ -63,6 +64,7 @@ def train(trainer: Trainer) -> None:
                 trainer.validate()
             if last or trainer.done % config.save_every == 0:
                 trainer.save()
+            trainer.accelerator.wait_for_everyone()
     finally:
         log.close()
 
@@ -111,6 +113,7 @@ class Trainer:
         self.counters = Counters()
         self._resume()
         self.began = time.monotonic() - self.counters.seconds
+        self.progress = self._progress()
         self.log = Log(config, self.accelerator, self.counters.step, self.data.bad)
 
     # where the run stands ----------------------------------------------------------------------
@@ -119,12 +122,14 @@ class Trainer:
     def done(self) -> int:
         return self.counters.step
 
-    @property
-    def progress(self) -> float:
+    def _progress(self) -> float:
         """Part of the run that is done, 0 to 1, by steps or by minutes, whichever is further."""
         by_steps = self.done / self.config.steps
-        minutes = (time.monotonic() - self.began) / 60
-        return max(by_steps, minutes / self.config.minutes) if self.config.minutes else by_steps
+        if not self.config.minutes:
+            return by_steps
+        minutes = torch.tensor((time.monotonic() - self.began) / 60)
+        minutes = broadcast(minutes.to(self.accelerator.device))  # processes must end together
+        return max(by_steps, float(minutes) / self.config.minutes)
 
     @property
     def finished(self) -> bool:
@@ -172,6 +177,7 @@ class Trainer:
             self.optimiser.step()
             self.average.update(self.ladder, self.done)
         self.counters.step += 1
+        self.progress = self._progress()
         return _summary(results) | {
             "gradient_norm": norm,
             "lr": lr,
