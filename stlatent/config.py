@@ -91,6 +91,12 @@ class ModelConfig(Strict):
         stages = [*self.levels, self.stem]
         for stage in stages:
             self.axes.check_stride(stage.stride)
+        for level in self.levels:
+            if level.attention and level.width % 64 and level.width > 64:
+                raise ValueError(
+                    f"a level with attention has width {level.width}; above 64 it must be a "
+                    f"multiple of 64, such as {level.width // 64 * 64}"
+                )
         for coarse, fine in itertools.pairwise(stages):
             if any(c % f for c, f in zip(coarse.stride, fine.stride, strict=True)):
                 raise ValueError(

@@ -56,7 +56,8 @@ class Past:
         else:
             before = x.new_zeros(*x.shape[:dim], steps, *x.shape[dim + 1 :])
         x = torch.cat([before, x], dim)
-        self._after.append(x.narrow(dim, x.shape[dim] - steps, steps))
+        last = x.detach().narrow(dim, x.shape[dim] - steps, steps)
+        self._after.append(last.clone())  # a view would keep all of x alive
         return x
 
 

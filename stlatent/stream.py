@@ -57,7 +57,7 @@ def encode_chunk(
     memory = Past(past)
     latents = model.encode(frames.narrow(axis, 0, ready), choose, memory)
     waiting = frames.narrow(axis, ready, count - ready).clone()
-    return latents.levels, State((waiting,), _own(memory))
+    return latents.levels, State((waiting,), memory.state)
 
 
 def encode_end(
@@ -115,7 +115,7 @@ def decode_chunk(
     waiting = tuple(
         z.narrow(axis, n, z.shape[axis] - n).clone() for z, n in zip(levels, ready, strict=True)
     )
-    return frames, State(waiting, _own(memory))
+    return frames, State(waiting, memory.state)
 
 
 def _unit(model: Ladder) -> tuple[int, int]:
@@ -137,8 +137,3 @@ def _nothing(model: Ladder, frames: Tensor) -> tuple[Tensor, ...]:
 
 def _with(size: Sequence[int], index: int, value: int) -> list[int]:
     return [value if i == index else n for i, n in enumerate(size)]
-
-
-def _own(memory: Past) -> tuple[Tensor, ...]:
-    """Copies, so that the state does not keep whole activations alive."""
-    return tuple(tensor.clone() for tensor in memory.state)
