@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stlatent.save(stlatent.load(options.run), out / checkpoint.FILE, about, half=True)
     (out / "config.yaml").write_text(dump(anywhere(config, options.name)))
     figures = measure(stlatent.load(out), config, options.data) | {"steps": about.get("step")}
+    torch.manual_seed(config.seed)
+    untrained = measure(stlatent.Ladder(config.model).eval(), config, options.data)
+    figures["untrained_psnr_db"] = [prefix["psnr_db"] for prefix in untrained["prefixes"]]
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
 

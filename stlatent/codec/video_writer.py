@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +25,7 @@ CRF = 12  # nearly transparent, so that what one sees is the autoencoder's doing
 BT709 = 1  # as ITU-T H.273 numbers primaries, transfer and matrix alike
 
 
-class FrameWriter:
+class FrameWriter(ABC):
     """What all writers share: a context in which `write` takes uint8 RGB `[t, H, W, 3]`.
 
     Args:
@@ -35,10 +36,11 @@ class FrameWriter:
         self.path = path
         self.partial = path.with_name(f".{path.name}.partial")
 
+    @abstractmethod
     def write(self, frames: np.ndarray) -> None:
-        raise NotImplementedError
+        """Add some frames."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most have nothing left to do)
         """Complete what lies at `self.partial`."""
 
     def __enter__(self) -> FrameWriter:
