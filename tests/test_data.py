@@ -16,13 +16,13 @@ from stlatent.data import (
     UnreadableError,
     VideoReader,
     check_sources,
-    clip_loader,
     find_sources,
     to_float,
     to_uint8,
 )
 from stlatent.data.readers import AvDecoder
 from stlatent.data.timeline import read_timeline
+from stlatent.train.feed import Mixture, Order, loader
 
 BITS = 8
 
@@ -303,10 +303,11 @@ def test_clips_depend_on_seed_and_index_alone(mixed):
 
 def test_workers_give_the_same_batches_and_survive_a_bad_file(mixed):
     data = ClipDataset(mixed, frames=4, crop=16, crops_per_read=2)
+    mixture, order = Mixture({"clips": data}), Order({"clips": 2}, 0.0, accumulate=1, seed=0)
     many, plain, later = (
-        clip_loader(data, 4, workers=2),
-        clip_loader(data, 4),
-        clip_loader(data, 4, 4),
+        loader(mixture, order, 0, workers=2),
+        loader(mixture, order, 0, workers=0),
+        loader(mixture, order, 2, workers=0),
     )
     second = [batch for _, batch in zip(range(6), many, strict=False)]
     first = [batch for _, batch in zip(range(6), plain, strict=False)]
@@ -317,8 +318,6 @@ def test_workers_give_the_same_batches_and_survive_a_bad_file(mixed):
     for batches in (first, second):
         failed = {name: why for batch in batches for name, why in batch.failed.items()}
         assert list(failed) == ["bad.mp4"] and "invalid data" in failed["bad.mp4"]
-    with pytest.raises(ValueError, match="multiple of crops_per_read"):
-        clip_loader(data, 3)
 
 
 def test_nothing_readable_is_an_error(mixed):

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from domains import SIZES, STRIDES, VARIANTS, batch
+from domains import SIZES, STRIDES, batch
 
 from stlatent import DOMAINS, TRIPLANE, VIDEO
 from stlatent.domain import Past
@@ -56,11 +56,9 @@ def test_tokens_come_back(name):
     assert torch.equal(domain.untokens(tokens, x), x)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["video", "video-joint"])
 def test_layers_never_look_at_the_future(variant):
-    domain = DOMAINS[variant.partition("-")[0]]
-    if domain.causal is None:
-        pytest.skip("no causal axis")
+    domain = VIDEO
     x = torch.randn(1, 64, 6, 5, 5)
     changed = x.clone()
     changed[:, :, 4:] += 1

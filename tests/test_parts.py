@@ -168,6 +168,7 @@ def test_every_config_is_valid_and_survives_a_round_trip(path, tmp_path):
         ("model.kernel=4", "must be odd, such as 5"),
         ("model.levels.0.stride=[8, 24, 24]", "does not divide it"),
         ("model.levels.0.stride=[8, 32]", "needs one each for t, h, w"),
+        ("data.crops_per_read=3", "multiple of crops_per_read, 3"),
         ("loss.prefix.share=2", "loss.prefix.share: .*less than or equal to 1"),
     ],
 )

@@ -135,6 +135,12 @@ def test_runs_do_not_mix(videos, tmp_path, change, words):
         run(TINY, options(videos, tmp_path / "run", **({"steps": 1} | change)))
 
 
+def test_a_run_that_never_began_may_be_corrected(videos, tmp_path):
+    with pytest.raises(ValueError, match="nowhere"):
+        run(TINY, options(videos / "nowhere", tmp_path / "run", steps=1))
+    run(TINY, options(videos, tmp_path / "run", steps=1))
+
+
 def test_dry_run_prints_and_writes_nothing(videos, tmp_path, capsys):
     assert run(TINY, options(videos, tmp_path / "run"), dry_run=True) is None
     text = capsys.readouterr().out

@@ -2,7 +2,7 @@
 
 from .cache import FrameCache
 from .check import check_sources
-from .clips import Batch, ClipDataset, Read, centre_clip, clip_loader, collate
+from .clips import Batch, ClipDataset, Read, centre_clip, collate
 from .files import Source, UnreadableError, find_sources
 from .pixels import to_float, to_uint8
 from .readers import VideoReader
@@ -17,7 +17,6 @@ __all__ = [
     "VideoReader",
     "centre_clip",
     "check_sources",
-    "clip_loader",
     "collate",
     "find_sources",
     "to_float",

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from .cache import FrameCache
 from .files import Source, UnreadableError
@@ -150,27 +150,6 @@ def collate(reads: list[Read]) -> Batch:
     """The clips of several reads as one batch, those of one read side by side."""
     clips = torch.cat([read.clips for read in reads])
     return Batch(clips, {name: why for read in reads for name, why in read.failed})
-
-
-def clip_loader(
-    dataset: ClipDataset, batch_size: int, first_read: int = 0, workers: int = 0
-) -> DataLoader:
-    """Batches of `batch_size` clips in order, from read `first_read` on; resuming after n batches
-    means `first_read = n * batch_size // dataset.crops_per_read`."""
-    if batch_size < 1 or batch_size % dataset.crops_per_read:
-        raise ValueError(
-            f"batch_size is {batch_size}; expected a multiple of crops_per_read, "
-            f"{dataset.crops_per_read}"
-        )
-    return DataLoader(
-        dataset,
-        batch_size=batch_size // dataset.crops_per_read,
-        sampler=range(first_read, len(dataset)),
-        collate_fn=collate,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        drop_last=True,
-    )
 
 
 def centre_clip(path: str | Path, size: Sequence[int]) -> tuple[Tensor, float | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..config import ModelConfig, Positive, Strict
 from ..losses.elbo import LossConfig, Share
@@ -60,6 +60,15 @@ class DataConfig(Strict):
     workers: Count = 2
     cache: Path | None = None
     validation: ValidationConfig = ValidationConfig()
+
+    @model_validator(mode="after")
+    def _whole_reads(self) -> DataConfig:
+        if self.batch % self.crops_per_read:
+            raise ValueError(
+                f"batch is {self.batch}; it must be a multiple of crops_per_read, "
+                f"{self.crops_per_read}"
+            )
+        return self
 
 
 class OptimiserConfig(Strict):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..data import (
@@ -122,5 +123,6 @@ def loader(mixture: Mixture, order: Order, step: int, workers: int) -> DataLoade
         batch_sampler=order.batches(step),
         collate_fn=collate,
         num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
     )

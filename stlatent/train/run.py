@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast
 from torch import Tensor
 
@@ -28,6 +28,8 @@ from .optimiser import AveragedWeights, StepGuard, learning_rate
 from .plan import describe
 from .validate import Validation
 
+STATE = "state.safetensors"
+
 
 def run(path: str | Path, overrides: Sequence[str] = (), dry_run: bool = False) -> Path | None:
     """Train as the config says, or go on where the run stopped; returns the run folder.
@@ -44,7 +46,8 @@ def run(path: str | Path, overrides: Sequence[str] = (), dry_run: bool = False) 
     if dry_run:
         print(dump(config) + describe(config))
         return None
-    claim(config)
+    with PartialState().main_process_first():
+        claim(config)
     train(Trainer(config))
     return config.out
 
@@ -138,7 +141,7 @@ class Trainer:
     def batches(self) -> torch.utils.data.DataLoader:
         """Batches from where the run stands."""
         data, accelerator = self.config.data, self.accelerator
-        reads = max(1, data.batch // data.crops_per_read)
+        reads = data.batch // data.crops_per_read
         clip, photo = (self.ladder.latent_shape(self._axes(n))[-1] for n in (data.frames, 1))
         order = Order(
             # photos fill a batch with as many latents as clips do
@@ -258,11 +261,14 @@ class Trainer:
 
     @property
     def _state_file(self) -> Path:
-        return self.config.out / "state.safetensors"
+        return self.config.out / STATE
 
 
 def claim(config: RunConfig) -> None:
     """Make `out` the folder of this run, or find that it is already.
+
+    A run that stopped before its first checkpoint, such as for a wrong path, has nothing to lose:
+    it may be started anew with other settings.
 
     Raises:
         ValueError: the folder holds something else, or a run with other settings.
@@ -274,7 +280,7 @@ def claim(config: RunConfig) -> None:
         out.mkdir(parents=True, exist_ok=True)
         checkpoint.replace_text(file, dump(config))
         return
-    before = load(RunConfig, file)
+    before = load(RunConfig, file) if (out / STATE).exists() else config
     free = ("steps", "minutes", "log_every", "save_every", "tracker")
     for name in RunConfig.model_fields:
         if name not in free and getattr(before, name) != getattr(config, name):
