@@ -55,7 +55,8 @@ class Past:
             before = next(self._before)
         else:
             before = x.new_zeros(*x.shape[:dim], steps, *x.shape[dim + 1 :])
-        x = torch.cat([before, x], dim)
+        # joined in the order of memory, so that channels stay last
+        x = torch.cat([before.movedim(1, -1), x.movedim(1, -1)], dim - 1).movedim(-1, 1)
         last = x.detach().narrow(dim, x.shape[dim] - steps, steps)
         self._after.append(last.clone())  # a view would keep all of x alive
         return x
@@ -237,7 +238,7 @@ class Domain:
             y = F.conv2d(flat, weight.squeeze(2), bias, padding=padding[1:], groups=groups)
             return y.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
         if kernel[1:] == (1, 1):  # the last two axes become one
-            flat = x.flatten(3)
+            flat = x.movedim(1, -1).flatten(2, 3).movedim(-1, 1)
             y = F.conv2d(flat, weight.flatten(3), bias, padding=(padding[0], 0), groups=groups)
             return y.unflatten(3, x.shape[3:])
         return F.conv3d(x, weight, bias, padding=padding, groups=groups)
