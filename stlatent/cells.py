@@ -5,8 +5,7 @@
     e (from the input) ───────────┴──► posterior q(z | h, e) ──┘               │
                                   h ─────────────────────────────── + merge(z) ┴─► blocks ─► h
 
-The posterior is residual: an offset from the prior, in units of the prior's own standard deviation
-(Vahdat & Kautz 2020, NVAE, section 3.2), so that a level that has nothing to add costs no bits.
+The posteriors are in `posteriors.py`, the residual blocks in `blocks.py`; any goes with any.
 """
 
 from __future__ import annotations
@@ -14,23 +13,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .blocks import Bottleneck, blocks
+from .choose import Distribution
 from .config import Level, ModelConfig
 from .domain import Past
-from .gaussian import Gaussian, bounded
-from .layers import Attention, Block, Conv, Norm, Stack
-
-LOG_NOISE = -3.0  # deviation of a new posterior, relative to its prior's: e^-3
-
-
-def blocks(config: ModelConfig, width: int, count: int, attention: bool = False) -> Stack:
-    """`count` residual blocks, the last one followed by attention if asked."""
-    layers: list[nn.Module] = [
-        Block(config.axes, width, config.expand, config.kernel, config.factorised)
-        for _ in range(count)
-    ]
-    if attention:
-        layers.append(Attention(config.axes, width))
-    return Stack(layers, config.checkpointing)
+from .layers import Conv, Norm
+from .posteriors import make_posterior
 
 
 class Cell(nn.Module):
@@ -39,41 +27,55 @@ class Cell(nn.Module):
     def __init__(self, config: ModelConfig, level: Level, group: int) -> None:
         super().__init__()
         axes, width = config.axes, level.width
-        self.norm = Norm(width)
-        self.to_prior = Conv(axes, width, 2 * level.latent, gain=0.1)
-        self.join = Conv(axes, 2 * width, width)
-        self.evidence = blocks(config, width, 1)
-        self.to_offset = Conv(axes, width, 2 * level.latent, gain=0.1)
+        self.posterior = make_posterior(config, level)
+        head = VdvaeHead if config.cell == "vdvae" else Head
+        self.head = head(config, width, self.posterior.prior_channels)
         self.from_latent = Conv(axes, level.latent, width)
         self.blocks = blocks(config, width, level.blocks, level.attention)
         self._start(group)
 
     @torch.no_grad()
     def _start(self, group: int) -> None:
-        """Begin by coding the channels of e - h that are this group's own; see `transform.py`."""
+        """Begin by coding the channels of the features that are this group's own, so that the whole
+        ladder begins as a linear code; see `transform.py`."""
         width, latent = self.from_latent.weight.shape[:2]
         own = torch.arange(latent)
         channel = (group * latent + own) % width
-        for conv in (self.to_prior, self.join, self.to_offset, self.from_latent):
-            conv.weight.zero_()
-        every = torch.arange(width)
-        self.join.weight[every, every] = -1
-        self.join.weight[every, width + every] = 1
-        self.to_offset.weight[own, channel] = 1
-        self.to_offset.bias[latent:] = LOG_NOISE
+        self.posterior.start(channel)
+        self.from_latent.weight.zero_()
         self.from_latent.weight[channel, own] = 1
 
-    def prior(self, h: Tensor, past: Past) -> Gaussian:
-        """p(z | coarser levels), from the top-down features `[B, width, *grid]`."""
-        mean, log_std = self.to_prior(self.norm(h), past).float().chunk(2, 1)
-        return Gaussian(mean, bounded(log_std))
-
-    def posterior(self, h: Tensor, e: Tensor, prior: Gaussian, past: Past) -> Gaussian:
-        """q(z | coarser levels, x), from the top-down and bottom-up features."""
-        y = self.evidence(self.join(torch.cat([h, e], 1), past), past)
-        offset, log_ratio = self.to_offset(y, past).float().chunk(2, 1)
-        return Gaussian(prior.mean + prior.std * offset, prior.log_std + bounded(log_ratio))
+    def prior(self, h: Tensor, past: Past) -> tuple[Distribution, Tensor]:
+        """p(z | coarser levels) from the top-down features `[B, width, *grid]`, and the features
+        with what the head adds to them."""
+        raw, h = self.head(h, past)
+        return self.posterior.prior(raw), h
 
     def merge(self, h: Tensor, z: Tensor, past: Past) -> Tensor:
         """Take the chosen latent into the top-down features."""
         return self.blocks(h + self.from_latent(z.to(h.dtype), past), past)
+
+
+class Head(nn.Module):
+    """The numbers that a prior is made of, by one pointwise layer; they start at zero."""
+
+    def __init__(self, config: ModelConfig, width: int, outputs: int) -> None:
+        super().__init__()
+        self.norm = Norm(width)
+        self.out = Conv(config.axes, width, outputs, gain=0.0)
+
+    def forward(self, h: Tensor, past: Past) -> tuple[Tensor, Tensor]:
+        return self.out(self.norm(h), past), h
+
+
+class VdvaeHead(nn.Module):
+    """The same by a bottleneck, which also adds to the stream (Child 2021, VDVAE, figure 3)."""
+
+    def __init__(self, config: ModelConfig, width: int, outputs: int) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.inner = Bottleneck(config, width, outputs + width, gain=0.0)
+
+    def forward(self, h: Tensor, past: Past) -> tuple[Tensor, Tensor]:
+        y = self.inner(h, past)
+        return y[:, : self.outputs], h + y[:, self.outputs :]

@@ -30,7 +30,7 @@ def save(
         about: anything JSON-able that goes along, such as the recipe and measured figures.
         half: store weights in float16, half the size; they are computed with in float32.
     """
-    tensors = {k: (v.half() if half else v).contiguous() for k, v in model.state_dict().items()}
+    tensors = {k: _stored(v, half) for k, v in model.state_dict().items()}
     metadata = {
         "format": FORMAT,
         "config": model.config.model_dump_json(),
@@ -56,11 +56,19 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Ladder:
         )
     model = Ladder(parse(ModelConfig, json.loads(metadata["config"]), str(path)))
     try:
-        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        model.load_state_dict({name: _computed(tensor) for name, tensor in tensors.items()})
     except RuntimeError as error:
         first_line = str(error).splitlines()[0]
         raise ValueError(f"{path}: weights and config do not fit: {first_line}") from None
     return model.eval().requires_grad_(False).to(device)
+
+
+def _stored(tensor: Tensor, half: bool) -> Tensor:
+    return (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
+
+
+def _computed(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def about(reference: str | Path) -> dict[str, object]:
@@ -70,7 +78,8 @@ def about(reference: str | Path) -> dict[str, object]:
 
 def fingerprint(model: Ladder) -> str:
     """16 hex digits that change whenever the config or any weight does."""
-    digest = hashlib.sha256(model.config.model_dump_json().encode())
+    # defaults are left out, so that a new option does not change the models that do without it
+    digest = hashlib.sha256(model.config.model_dump_json(exclude_defaults=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())

@@ -7,12 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from .gaussian import Gaussian
+
+class Distribution(Protocol):
+    """Of the latents of one group: a Gaussian, or codes of a codebook."""
+
+    @property
+    def mean(self) -> Tensor:
+        """`[B, C, *grid]`"""
+
+    def sample(self, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
+        """`[B, C, *grid]`"""
 
 
 class Site(NamedTuple):
@@ -22,10 +31,10 @@ class Site(NamedTuple):
     group: int
 
 
-Choose = Callable[[Site, Gaussian | None, Gaussian], Tensor]
+Choose = Callable[[Site, Distribution | None, Distribution], Tensor]
 
 
-def mean(site: Site, posterior: Gaussian | None, prior: Gaussian) -> Tensor:
+def mean(site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
     """The most likely latent: the posterior's mean, or the prior's where there is no input."""
     return (posterior or prior).mean
 
@@ -42,7 +51,7 @@ class Draw:
     temperature: float = 1.0
     generator: torch.Generator | None = None
 
-    def __call__(self, site: Site, posterior: Gaussian | None, prior: Gaussian) -> Tensor:
+    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
         return (posterior or prior).sample(self.generator, self.temperature)
 
 
@@ -58,7 +67,7 @@ class Held:
     levels: Mapping[int, Tensor]
     rest: Choose = mean
 
-    def __call__(self, site: Site, posterior: Gaussian | None, prior: Gaussian) -> Tensor:
+    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
         if site.level not in self.levels:
             return self.rest(site, posterior, prior)
         width = prior.mean.shape[1]
@@ -77,7 +86,7 @@ class Prefix:
     keep: Tensor
     kept: Choose
 
-    def __call__(self, site: Site, posterior: Gaussian | None, prior: Gaussian) -> Tensor:
+    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
         z = self.kept(site, posterior, prior)
         keeps = (self.keep > site.level).view(-1, *[1] * (z.ndim - 1))
         return torch.where(keeps, z, prior.mean)

@@ -19,6 +19,18 @@ from .domain import DOMAINS, Domain
 
 Positive = Annotated[int, Field(ge=1)]
 Stride = tuple[Positive, ...]
+LikelihoodKind = Literal[
+    "mse",
+    "l1",
+    "charbonnier",
+    "gaussian",
+    "laplace",
+    "fitted",
+    "bernoulli",
+    "logistic_mixture",
+    "sdf",
+    "occupancy",
+]
 
 
 class Strict(BaseModel):
@@ -41,6 +53,40 @@ class Stage(Strict):
     blocks: Annotated[int, Field(ge=0)] = 1
 
 
+class CodebookConfig(Strict):
+    """Makes the latents of a level discrete.
+
+    Attributes:
+        kind: `ema`, vectors that follow the data (van den Oord et al. 2017); `fsq`, a grid of
+            `steps` (Mentzer et al. 2023); `lfq`, one bit per dimension (Yu et al. 2023).
+        size: codes of an `ema` or `lfq` codebook; a power of two for `lfq`.
+        steps: values per dimension of `fsq`; the codes are their product.
+        depth: codes per position of `ema`, each for what the former left over (Lee et al. 2022).
+        decay: of the moving averages of `ema`.
+        commitment: weight of the distance between evidence and code, relative to the distortion.
+        restart_below: an `ema` code used less often per batch is replaced by a vector of the data.
+        entropy: weight of the entropy term of `lfq`.
+    """
+
+    kind: Literal["ema", "fsq", "lfq"] = "ema"
+    size: Annotated[int, Field(ge=2, le=65536)] = 512
+    steps: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (8, 5, 5, 5)
+    depth: Positive = 1
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    commitment: Annotated[float, Field(ge=0)] = 0.25
+    restart_below: Annotated[float, Field(ge=0)] = 1.0
+    entropy: Annotated[float, Field(ge=0)] = 0.1
+
+    @model_validator(mode="after")
+    def _kinds_differ(self) -> CodebookConfig:
+        if self.kind != "ema" and self.depth > 1:
+            raise ValueError(f"a codebook of kind '{self.kind}' has depth 1, not {self.depth}")
+        if self.kind == "lfq" and self.size & (self.size - 1):
+            nearest = 1 << (self.size.bit_length() - 1)
+            raise ValueError(f"the size of an lfq codebook is a power of two, such as {nearest}")
+        return self
+
+
 class Level(Stage):
     """One scale of latents.
 
@@ -48,11 +94,13 @@ class Level(Stage):
         latent: channels of one group.
         groups: latent variables of this level, made one after the other.
         attention: whether each block stack of this level ends in attention over space.
+        codebook: makes the latents codes instead of Gaussian variables.
     """
 
     latent: Positive
     groups: Positive = 1
     attention: bool = False
+    codebook: CodebookConfig | None = None
 
 
 class ModelConfig(Strict):
@@ -64,10 +112,13 @@ class ModelConfig(Strict):
         levels: coarsest first; strides are absolute and divide each other.
         stem: the finest features, where input is folded to channels without loss; its stride
             divides that of the last level, and only decoding runs at it on the way down.
-        likelihood: `mse`, `charbonnier`, `l1` (fixed scale), `gaussian`, `laplace` (learned scale),
-            `fitted` (each sample's own scale).
-        expand: width of the pointwise layers inside a block, relative to its own.
-        kernel: kernel size along space; a causal axis has 3.
+        likelihood: see `likelihoods.py`.
+        scale: fixed scale of the likelihoods `gaussian` and `laplace`; None learns it.
+        posterior: how q(z | h, x) comes about, see `posteriors.py`.
+        cell: which residual blocks, see `blocks.py`.
+        expand: width of the pointwise layers inside a `convnext` block, relative to its own.
+        kernel: kernel size of a `convnext` block along space; a causal axis has 3.
+        drop_path: share of samples for which a block is left out in training.
         factorised: convolve space and time one after the other, (2+1)D, and not jointly.
         checkpointing: recompute activations in the backward pass, to save memory.
     """
@@ -76,9 +127,13 @@ class ModelConfig(Strict):
     channels: Positive = 3
     levels: Annotated[tuple[Level, ...], Field(min_length=1)]
     stem: Stage
-    likelihood: Literal["mse", "charbonnier", "l1", "gaussian", "laplace", "fitted"] = "fitted"
+    likelihood: LikelihoodKind = "fitted"
+    scale: Annotated[float, Field(gt=0)] | None = None
+    posterior: Literal["residual", "precision", "joint", "bottom_up"] = "residual"
+    cell: Literal["convnext", "nvae", "vdvae"] = "convnext"
     expand: Positive = 2
     kernel: Positive = 3
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     factorised: bool = True
     checkpointing: bool = False
 
@@ -104,6 +159,11 @@ class ModelConfig(Strict):
                     f"not divide it: list the levels coarsest first, each stride a multiple of "
                     f"the next one's"
                 )
+        if self.scale is not None and self.likelihood not in ("gaussian", "laplace"):
+            raise ValueError(
+                f"scale is {self.scale}, but likelihood '{self.likelihood}' has none to fix; "
+                f"it belongs to gaussian and laplace"
+            )
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel is {self.kernel}; it must be odd, such as {self.kernel + 1}")
         return self

@@ -1,4 +1,4 @@
-"""Diagonal Gaussians: the only distribution of the latents."""
+"""Diagonal Gaussians: the distribution of all latents that are not codes."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Gaussian:
 
     mean: Tensor
     log_std: Tensor
+    penalty = 0.0  # codes have one
 
     @property
     def std(self) -> Tensor:
@@ -45,3 +46,14 @@ class Gaussian:
         ratio = self.log_std - other.log_std
         offset = (self.mean - other.mean) * torch.exp(-other.log_std)
         return 0.5 * (offset.square() + torch.expm1(2 * ratio)) - ratio
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Logarithm of the density at `z` in nats, per variable `[B, C, *axes]`."""
+        offset = (z - self.mean) * torch.exp(-self.log_std)
+        return -0.5 * offset.square() - self.log_std - 0.5 * math.log(2 * math.pi)
+
+    def __mul__(self, other: Gaussian) -> Gaussian:
+        """The normalised product of two densities: precisions add, means are weighed by them."""
+        share = torch.sigmoid(2 * (other.log_std - self.log_std))
+        log_precision = torch.logaddexp(-2 * self.log_std, -2 * other.log_std)
+        return Gaussian(other.mean + share * (self.mean - other.mean), -0.5 * log_precision)

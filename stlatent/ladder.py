@@ -25,14 +25,14 @@ from torch import Tensor, nn
 
 from . import choose as choosing
 from . import transform
-from .cells import Cell, blocks
-from .choose import Choose, Draw, Held, Site
+from .blocks import blocks
+from .cells import Cell
+from .choose import Choose, Distribution, Draw, Held, Site
 from .config import ModelConfig
 from .domain import Past
-from .gaussian import Gaussian
 from .latents import Latents
 from .layers import Conv, Down, Up
-from .likelihoods import Likelihood
+from .likelihoods import make_likelihood
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Step:
     """What happened at one cell of the top-down pass."""
 
     site: Site
-    posterior: Gaussian | None
-    prior: Gaussian
+    posterior: Distribution | None
+    prior: Distribution
     z: Tensor
 
 
@@ -50,13 +50,16 @@ class Pass:
     """Result of a whole pass over a batch.
 
     Attributes:
+        raw: what the decoder gives to the likelihood `[B, raw_channels, *size]`.
         x: the decoded batch `[B, C, *size]`, in [-1, 1] up to over- and undershoot.
         steps: one per cell, coarse to fine.
         previews: per level, the input averaged over space at the level's stride, as predicted
             from this level and the coarser ones `[B, C * frames, *grid]`, see `preview_target`.
-        kl: per level, nats per sample and channel `[B, C_l]`, summed over all positions.
+        kl: per level, nats per sample and channel `[B, C_l]`, summed over all positions; of codes,
+            one channel per codebook.
     """
 
+    raw: Tensor
     x: Tensor
     steps: tuple[Step, ...]
     previews: tuple[Tensor, ...]
@@ -65,6 +68,11 @@ class Pass:
     def kl(self) -> tuple[Tensor, ...]:
         per_step = [step.posterior.kl(step.prior).flatten(2).sum(2) for step in self.steps]
         return _by_level(self.steps, per_step)
+
+    @property
+    def penalty(self) -> Tensor:
+        """What codebooks ask for beside the rate, summed over the cells that have one; scalar."""
+        return sum((step.posterior.penalty for step in self.steps), self.x.new_zeros(()))
 
 
 class Ladder(nn.Module):
@@ -75,7 +83,7 @@ class Ladder(nn.Module):
         self.config, self.domain, self.levels = config, config.axes, config.levels
         axes, stem = self.domain, config.stem
         self.stem = Down(axes, config.channels, stem.width, stem.stride)
-        self.stem_blocks = blocks(config, stem.width, stem.blocks)
+        self.stem_blocks = blocks(config, stem.width, stem.blocks, rising=True)
         finer = (*config.levels[1:], stem)
         steps = [
             (level, fine, [c // f for c, f in zip(level.stride, fine.stride, strict=True)])
@@ -84,7 +92,7 @@ class Ladder(nn.Module):
         # each list is indexed by level, coarsest first
         self.down = nn.ModuleList(Down(axes, f.width, lv.width, by) for lv, f, by in steps)
         self.down_blocks = nn.ModuleList(
-            blocks(config, lv.width, lv.blocks, lv.attention) for lv in config.levels
+            blocks(config, lv.width, lv.blocks, lv.attention, rising=True) for lv in config.levels
         )
         self.cells = nn.ModuleList(
             nn.ModuleList(Cell(config, lv, group) for group in range(lv.groups))
@@ -96,8 +104,8 @@ class Ladder(nn.Module):
         self.up = nn.ModuleList(Up(axes, lv.width, f.width, by) for lv, f, by in steps)
         self.top = nn.Parameter(torch.zeros(config.levels[0].width))
         self.head_blocks = blocks(config, stem.width, stem.blocks)
-        self.head = Up(axes, stem.width, config.channels, stem.stride)
-        self.likelihood = Likelihood(config.likelihood)
+        self.likelihood = make_likelihood(config)
+        self.head = Up(axes, stem.width, self.likelihood.raw_channels, stem.stride)
         self._start()
 
     def _start(self) -> None:
@@ -109,7 +117,8 @@ class Ladder(nn.Module):
         ]
         samples = transform.samples(self.domain, self.config.channels)
         self.stem.start_as(samples, bases[-1])
-        self.head.start_as(bases[-1], samples)
+        self.head.start_as(bases[-1], samples, self.likelihood.copies)
+        self.head.start_rest(self.likelihood.start(), self.likelihood.copies * self.config.channels)
         for level, (coarse, fine) in enumerate(itertools.pairwise(bases)):
             self.down[level].start_as(fine, coarse)
             self.up[level].start_as(coarse, fine)
@@ -153,7 +162,7 @@ class Ladder(nn.Module):
         for level, cells in enumerate(self.cells):
             for group, cell in enumerate(cells):
                 site = Site(level, group)
-                prior = cell.prior(h, past)
+                prior, h = cell.prior(h, past)
                 posterior = cell.posterior(h, features[level], prior, past) if features else None
                 steps.append(Step(site, posterior, prior, choose(site, posterior, prior)))
                 if not whole and site == self.last_site:
@@ -164,7 +173,7 @@ class Ladder(nn.Module):
         return steps, [*merged, self.head_blocks(h, past)]
 
     def paint(self, h: Tensor, past: Past) -> Tensor:
-        """From the finest top-down features to the input's own resolution."""
+        """From the finest top-down features to the likelihood's parameters `[B, raw, *size]`."""
         return self.head(h, past)
 
     @property
@@ -179,8 +188,8 @@ class Ladder(nn.Module):
         size, x, grid = self._enter(x, past)
         steps, features = self.descend(choose, grid, past, self.climb(x, past))
         previews = tuple(conv(h, past) for conv, h in zip(self.preview, features, strict=False))
-        decoded = self.domain.crop(self.paint(features[-1], past), size)
-        return Pass(decoded, tuple(steps), previews)
+        raw = self.domain.crop(self.paint(features[-1], past), size)
+        return Pass(raw, self.likelihood.mean(raw), tuple(steps), previews)
 
     def encode(
         self, x: Tensor, choose: Choose = choosing.mean, past: Past | None = None
@@ -250,7 +259,7 @@ class Ladder(nn.Module):
         past = past or Past()
         grid = self.domain.shape(size, self.levels[0].stride, past.started)
         _, features = self.descend(choose, grid, past, batch=batch)
-        return self.domain.crop(self.paint(features[-1], past), size)
+        return self.likelihood.mean(self.domain.crop(self.paint(features[-1], past), size))
 
     # shapes -----------------------------------------------------------------------------------
 

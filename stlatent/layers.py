@@ -14,8 +14,6 @@ from torch.utils.checkpoint import checkpoint
 from .domain import Domain, Past
 from .transform import Basis, analysis, synthesis
 
-CAUSAL_KERNEL = 3  # the present step and two of the past
-
 
 class Conv(nn.Module):
     """Convolution over the axes of a domain: `[B, C_in, *axes] -> [B, C_out, *axes]`.
@@ -80,58 +78,46 @@ class Norm(nn.Module):
         return F.rms_norm(x.movedim(1, -1), gain.shape, gain, 1e-6).movedim(-1, 1)
 
 
-class Block(nn.Module):
-    """Residual block: a depthwise convolution for the neighbours, two pointwise ones for channels.
+class Residual(nn.Module):
+    """`x + scale * branch(x)`; subclasses say what the branch is.
 
-        x ─┬─ norm ─ depthwise (space, then time) ─ pointwise C→eC ─ SiLU ─ pointwise eC→C ─ + ─
-           └──────────────────────────────────────────────────────────────────────────────────┘
-
-    (Liu et al. 2022, ConvNeXt, with RMS norm.) The last layer starts at zero, and so the block as
-    the identity.
+    drop: in training, the share of samples for which the branch is left out (Huang et al. 2016,
+        stochastic depth).
     """
 
-    def __init__(
-        self, domain: Domain, width: int, expand: int, kernel: int, factorised: bool
-    ) -> None:
+    scale = 1.0
+
+    def __init__(self, drop: float) -> None:
         super().__init__()
-        self.norm = Norm(width)
-        causal = domain.causal is not None
-        joint = CAUSAL_KERNEL if causal and not factorised else 1
-        self.space = Conv(domain, width, width, kernel, joint, depthwise=True)
-        self.time = (
-            Conv(domain, width, width, 1, CAUSAL_KERNEL, depthwise=True)
-            if causal and factorised
-            else None
-        )
-        self.mix = Conv(domain, 2 * width, width) if domain.square else None
-        self.widen = Conv(domain, width, expand * width)
-        self.narrow = Conv(domain, expand * width, width, gain=0.0)
+        self.drop = drop
+
+    def branch(self, x: Tensor, past: Past) -> Tensor:
+        raise NotImplementedError
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
-        y = self.space(self.norm(x), past)
-        if self.time is not None:
-            y = self.time(y, past)
-        if self.mix is not None:
-            y = y + self.mix(self.space.domain.mix(y), past)
-        return x + self.narrow(F.silu(self.widen(y, past)), past)
+        y = self.branch(x, past)
+        if self.training and self.drop:
+            kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.drop
+            y = y * (kept / (1 - self.drop))
+        return x + (y if self.scale == 1 else self.scale * y)
 
 
-class Attention(nn.Module):
-    """Residual self-attention over the space axes, one frame or plane at a time."""
+class Attention(Residual):
+    """Self-attention over the space axes, one frame or plane at a time."""
 
-    def __init__(self, domain: Domain, width: int) -> None:
-        super().__init__()
+    def __init__(self, domain: Domain, width: int, drop: float = 0.0) -> None:
+        super().__init__(drop)
         self.domain = domain
         self.heads = max(1, width // 64)
         self.norm = Norm(width)
         self.qkv = Conv(domain, width, 3 * width)
         self.out = Conv(domain, width, width, gain=0.0)
 
-    def forward(self, x: Tensor, past: Past) -> Tensor:
+    def branch(self, x: Tensor, past: Past) -> Tensor:
         tokens = self.domain.tokens(self.qkv(self.norm(x), past))
         q, k, v = tokens.unflatten(-1, (3, self.heads, -1)).unbind(2)
         y = attend(q, k, v).flatten(2)
-        return x + self.out(self.domain.untokens(y, x), past)
+        return self.out(self.domain.untokens(y, x), past)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -185,12 +171,21 @@ class Up(nn.Module):
         self.conv = Conv(domain, inputs, outputs * math.prod(factors))
 
     @torch.no_grad()
-    def start_as(self, coarse: Basis, fine: Basis) -> None:
-        """Begin as the transform of coarse coefficients back to fine ones."""
-        offsets, rows, columns = (matrix := synthesis(coarse, fine)).shape
+    def start_as(self, coarse: Basis, fine: Basis, copies: int = 1) -> None:
+        """Begin as the transform of coarse coefficients back to fine ones, `copies` times."""
+        matrix = synthesis(coarse, fine).repeat(1, copies, 1)
+        offsets, rows, columns = matrix.shape
         weight = self.conv.weight.view(offsets, -1, self.conv.weight.shape[1])
         weight[:, :rows] = 0
         weight[:, :rows, :columns] = matrix
+
+    @torch.no_grad()
+    def start_rest(self, bias: Tensor, rows: int) -> None:
+        """Begin with `bias` `[outputs]` at every offset, and the outputs from `rows` on with it
+        alone."""
+        offsets = math.prod(self.factors)
+        self.conv.bias.copy_(bias.repeat(offsets))
+        self.conv.weight.view(offsets, len(bias), -1)[:, rows:] = 0
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
         return self.conv.domain.unfold(self.conv(x, past), self.factors, past)

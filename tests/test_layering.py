@@ -17,7 +17,7 @@ MAX_LINES = 330
 LAYERS = [
     {"domain", "gaussian", "config"},
     {"layers", "choose", "latents", "transform"},
-    {"cells", "likelihoods"},
+    {"blocks", "codebook", "posteriors", "cells", "likelihoods"},
     {"data", "geometry", "losses"},
     {"ladder", "checkpoint", "stream"},
     {"codec", "train", "evaluate"},
@@ -27,7 +27,7 @@ LAYERS = [
 RANK = {unit: rank for rank, row in enumerate(LAYERS) for unit in row}
 
 # Not installed with the core: each in one file, inside a function, where its absence is explained.
-OPTIONAL = {"timm", "torchvision", "xformers", "transformers", "ray", "open3d", "igl"}
+OPTIONAL = {"timm", "torchvision", "xformers", "transformers", "ray", "open3d", "igl", "vector_quantize_pytorch"}
 OPTIONAL |= {"constriction", "onnx", "onnxscript", "onnxruntime", "torchcodec", "wandb"}
 # Slow to import, and most commands do without: inside functions.
 LAZY = OPTIONAL | {"matplotlib"}

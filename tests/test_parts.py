@@ -11,7 +11,6 @@ from stlatent import DOMAINS, ModelConfig, transform
 from stlatent.choose import Draw, Held, Prefix, Site, mean
 from stlatent.config import dump, load, parse
 from stlatent.gaussian import Gaussian
-from stlatent.likelihoods import Likelihood
 from stlatent.losses.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
 from stlatent.losses.elbo import LossConfig, draw_prefixes, objective
 from stlatent.train.config import OptimiserConfig, RunConfig
@@ -57,36 +56,6 @@ def test_choices():
     )
     cut = Prefix(torch.tensor([1, 2]), mean)(site, q, p)
     assert torch.equal(cut[0], p.mean[0]) and torch.equal(cut[1], q.mean[1])
-
-
-@pytest.mark.parametrize(
-    "kind, family",
-    [("gaussian", torch.distributions.Normal), ("laplace", torch.distributions.Laplace)],
-)
-def test_scaled_likelihoods_are_densities(kind, family):
-    likelihood = Likelihood(kind)
-    x, y = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8)
-    nats = -family(y, likelihood.log_scale.exp()).log_prob(x).flatten(1).mean(1)
-    assert torch.allclose(likelihood(y, x), nats, rtol=1e-5)
-
-
-def test_fitted_scale_is_the_best_one():
-    x, y = torch.randn(1, 3, 8, 8), torch.randn(1, 3, 8, 8)
-    best = Likelihood("fitted")(y, x)
-    scaled = Likelihood("gaussian")
-    for log_scale in torch.linspace(-1, 1, 21):
-        scaled.log_scale.data = log_scale
-        assert best <= scaled(y, x) + 1e-3
-
-
-@pytest.mark.parametrize("kind", ["mse", "l1", "charbonnier", "gaussian", "laplace", "fitted"])
-def test_likelihoods_are_finite_and_least_where_equal(kind):
-    likelihood, x = Likelihood(kind), torch.randn(1, 3, 8, 8)
-    far = (x + 1e4).requires_grad_()
-    value = likelihood(far, x)
-    value.sum().backward()
-    assert torch.isfinite(value).all() and torch.isfinite(far.grad).all()
-    assert likelihood(x, x) < likelihood(x + 0.1, x) < value
 
 
 def test_prefixes_have_the_share_asked_for():

@@ -61,3 +61,5 @@ class AveragedWeights:
         decay = min(self.decay, (step + 1) / (step + 10))
         ours: list[Tensor] = list(self.model.parameters())
         torch._foreach_lerp_(ours, [p.detach() for p in model.parameters()], 1 - decay)
+        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
+            mine.copy_(theirs)  # statistics and codebooks are averages already

@@ -203,7 +203,7 @@ class Trainer:
             (preview.float() - ladder.preview_target(x, level)).abs().mean()
             for level, preview in enumerate(out.previews)
         ]
-        distortion = ladder.likelihood(out.x, x)
+        distortion = ladder.likelihood(out.raw, x)
         looks = self.looks.penalty(out.x, x, self.done)
         values = x[0].numel()
         result = objective(

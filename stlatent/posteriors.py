@@ -1,0 +1,139 @@
+"""q(z | coarser levels, x) of one group, and the form of the prior that belongs to it.
+
+    residual    from h and e, an offset from the prior             NVAE: Vahdat & Kautz 2020, 3.2
+    precision   e's own estimate and the prior, multiplied         Ladder VAE: Sønderby et al. 2016
+    joint       from h and e, on its own                           VDVAE: Child 2021
+    bottom_up   from e alone: no top-down coupling                 the naive hierarchy, to compare
+    codes       from h and e, the nearest vectors of a codebook    VQ-VAE-2: Razavi et al. 2019
+
+h are the top-down features, e the bottom-up ones, both `[B, width, *grid]`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import blocks
+from .codebook import CodePrior, Codes, make_codebook
+from .config import Level, ModelConfig
+from .domain import Past
+from .gaussian import Gaussian, bounded
+from .layers import Conv
+
+LOG_NOISE = -3.0  # deviation of a new posterior, relative to its prior's: e^-3
+
+
+class Evidence(nn.Module):
+    """What the input says about a group: `[B, width, *grid]` twice -> `[B, outputs, *grid]`.
+
+    coupled: whether the top-down features are looked at. If so, it starts as e - h, of which each
+    group reports its own channels: what the coarser levels left over, see `transform.py`.
+    """
+
+    def __init__(self, config: ModelConfig, width: int, outputs: int, coupled: bool) -> None:
+        super().__init__()
+        self.join = Conv(config.axes, 2 * width, width) if coupled else None
+        self.blocks = blocks(config, width, 1, rising=True)
+        self.out = Conv(config.axes, width, outputs, gain=0.1)
+
+    @torch.no_grad()
+    def start(self, channel: Tensor) -> None:
+        """Begin by reporting `channel` [latent] of the features."""
+        self.out.weight.zero_()
+        self.out.weight[torch.arange(len(channel)), channel] = 1
+        if self.join is not None:
+            every = torch.arange(len(self.join.weight))
+            self.join.weight.zero_()
+            self.join.weight[every, every] = -1
+            self.join.weight[every, len(every) + every] = 1
+
+    def forward(self, h: Tensor, e: Tensor, past: Past) -> Tensor:
+        if self.join is not None:
+            e = self.join(torch.cat([h, e], 1), past)
+        return self.out(self.blocks(e, past), past).float()
+
+
+class GaussianPosterior(nn.Module):
+    """What all Gaussian kinds share: a mean and a logarithm of the deviation, from evidence."""
+
+    coupled = True
+
+    def __init__(self, config: ModelConfig, level: Level) -> None:
+        super().__init__()
+        self.evidence = Evidence(config, level.width, 2 * level.latent, self.coupled)
+        self.prior_channels = 2 * level.latent
+
+    @torch.no_grad()
+    def start(self, channel: Tensor) -> None:
+        self.evidence.start(channel)
+        self.evidence.out.bias[len(channel) :] = LOG_NOISE
+
+    def prior(self, raw: Tensor) -> Gaussian:
+        """The prior from its head's output `[B, prior_channels, *grid]`."""
+        mean, log_std = raw.float().chunk(2, 1)
+        return Gaussian(mean, bounded(log_std))
+
+    def forward(self, h: Tensor, e: Tensor, prior: Gaussian, past: Past) -> Gaussian:
+        mean, log_std = self.evidence(h, e, past).chunk(2, 1)
+        return self.place(Gaussian(mean, bounded(log_std)), prior)
+
+    def place(self, evidence: Gaussian, prior: Gaussian) -> Gaussian:
+        """The posterior, from what the evidence says and the prior."""
+        return evidence
+
+
+class Residual(GaussianPosterior):
+    """The evidence is an offset in units of the prior's deviation, and a ratio of deviations, so
+    that a level that has nothing to add costs no bits."""
+
+    def place(self, evidence: Gaussian, prior: Gaussian) -> Gaussian:
+        return Gaussian(prior.mean + prior.std * evidence.mean, prior.log_std + evidence.log_std)
+
+
+class Precision(GaussianPosterior):
+    """Evidence and prior multiplied: each counts by its precision (equations 17-19)."""
+
+    coupled = False
+
+    def place(self, evidence: Gaussian, prior: Gaussian) -> Gaussian:
+        return evidence * prior
+
+
+class Joint(GaussianPosterior):
+    """Free of the prior, but made from the same features."""
+
+
+class BottomUp(GaussianPosterior):
+    """Free of everything that was decided above."""
+
+    coupled = False
+
+
+class CodePosterior(nn.Module):
+    """A vector from the evidence, replaced by the nearest ones of a codebook."""
+
+    def __init__(self, config: ModelConfig, level: Level) -> None:
+        super().__init__()
+        self.codebook = make_codebook(level.codebook, level.latent)
+        self.evidence = Evidence(config, level.width, level.latent, coupled=True)
+        self.prior_channels = self.codebook.depth * self.codebook.size
+
+    def start(self, channel: Tensor) -> None:
+        self.evidence.start(channel)
+
+    def prior(self, raw: Tensor) -> CodePrior:
+        """The prior from its head's output `[B, depth * size, *grid]`."""
+        return CodePrior(raw.float().unflatten(1, (self.codebook.depth, -1)), self.codebook.table())
+
+    def forward(self, h: Tensor, e: Tensor, prior: CodePrior, past: Past) -> Codes:
+        return self.codebook(self.evidence(h, e, past))
+
+
+KINDS = {"residual": Residual, "precision": Precision, "joint": Joint, "bottom_up": BottomUp}
+
+
+def make_posterior(config: ModelConfig, level: Level) -> GaussianPosterior | CodePosterior:
+    """What a level asks for."""
+    kind = CodePosterior if level.codebook else KINDS[config.posterior]
+    return kind(config, level)
