@@ -70,6 +70,12 @@ class Pass:
         return _by_level(self.steps, per_step)
 
     @property
+    def group_kl(self) -> tuple[Tensor, ...]:
+        """Per level, nats per sample and group `[B, groups]`."""
+        per_step = [step.posterior.kl(step.prior).flatten(1).sum(1, True) for step in self.steps]
+        return _by_level(self.steps, per_step)
+
+    @property
     def penalty(self) -> Tensor:
         """What codebooks ask for beside the rate, summed over the cells that have one; scalar."""
         return sum((step.posterior.penalty for step in self.steps), self.x.new_zeros(()))

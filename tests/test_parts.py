@@ -72,10 +72,10 @@ def test_objective_adds_up():
         {"rate": {"weight": [1.0, 2.0], "warmup_steps": 4, "free_bits": [0.0, 0.0]},
          "prefix": {"preview": 0.5}}
     )  # fmt: skip
-    kl = [torch.tensor([[10.0], [20.0]]), torch.tensor([[3.0, 4.0], [100.0, 100.0]])]
+    kl = [torch.tensor([[10.0], [20.0]]), torch.tensor([[3.0, 4.0], [100.0, 100.0]])]  # groups
     result = objective(
         torch.tensor([1.0, 5.0]), kl, [torch.tensor(0.2), torch.tensor(0.4)],
-        torch.tensor([2, 1]), 100, loss, step=1,
+        torch.tensor([2, 1]), 100, [1, 4], loss, step=1,
     )  # fmt: skip
     warm = 0.5
     expected = 3.0 + warm * (1.0 * 15 + 2.0 * 3.5) / 100 + 0.5 * 0.3
@@ -90,7 +90,7 @@ def test_free_bits_stop_the_pull_on_a_level():
     for nats, pulled in [(5.0, False), (9.0, True)]:  # 10 bits are 6.93 nats
         kl = [torch.full((1, 1), nats, requires_grad=True)]
         objective(
-            torch.zeros(1), kl, [torch.zeros(())], torch.tensor([1]), 10, loss, 0
+            torch.zeros(1), kl, [torch.zeros(())], torch.tensor([1]), 10, [1], loss, 0
         ).total.backward()
         assert bool(kl[0].grad.abs().sum() > 0) == pulled
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..config import Strict
 from ..gaussian import BITS_PER_NAT
+from .regularisers import SpectralConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -25,11 +26,26 @@ class RateConfig(Strict):
             one per level, coarsest first.
         warmup_steps: the weight grows linearly from 0 over so many steps (Sønderby et al. 2016).
         free_bits: bits per sample that a level may use at no price (Kingma et al. 2016).
+        balance: early in training, groups that would stay empty pay less: `nvae` during the
+            warm-up, `gamma` for `balance_steps`; see `balance`.
+        balance_steps: of `gamma`.
     """
 
     weight: Weight | tuple[Weight, ...] = 1e-4
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     free_bits: Weight | tuple[Weight, ...] = 0.0
+    balance: Literal["nvae", "gamma"] | None = None
+    balance_steps: Annotated[int, Field(ge=0)] = 1000
+
+    def warm(self, step: int) -> float:
+        """Progress of the warm-up, 0 to 1."""
+        return min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+
+    def balances(self, step: int) -> bool:
+        """Whether groups are balanced at this step."""
+        if self.balance == "gamma":
+            return step < self.balance_steps
+        return self.balance == "nvae" and self.warm(step) < 1
 
 
 class PrefixConfig(Strict):
@@ -47,10 +63,15 @@ class PrefixConfig(Strict):
 
 
 class LossConfig(Strict):
-    """Weights of the terms; the distortion itself is the model's likelihood, with weight 1."""
+    """Weights of the terms; the distortion itself is the model's likelihood, with weight 1.
+
+    Attributes:
+        spectral: penalty on the largest singular values; None is none.
+    """
 
     rate: RateConfig = RateConfig()
     prefix: PrefixConfig = PrefixConfig()
+    spectral: SpectralConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -92,42 +113,71 @@ def per_level(value: float | Sequence[float], levels: int, name: str) -> list[fl
     return values
 
 
+def balance(nats: Sequence[Tensor], positions: Sequence[int], kind: str) -> list[Tensor]:
+    """Weights of all groups, of mean 1, detached; `[groups]` per level.
+
+    `nvae` (Vahdat & Kautz 2020, appendix A): the more a group holds, the more it pays, relative to
+    its number of positions, so that no group is switched off before it has learned anything.
+    `gamma` (Hazami et al. 2022, Efficient-VDVAE): in proportion to its share of the rate.
+
+    Args:
+        nats: KL per sample and group, `[B, groups]` per level.
+        positions: of one group, per level.
+    """
+    mean = [level.detach().abs().mean(0) for level in nats]
+    if kind == "nvae":
+        size = [n / len(level) for n, level in zip(positions, mean, strict=True)]
+        weights = [(level + 0.01) * min(size) / own for level, own in zip(mean, size, strict=True)]
+    else:
+        weights = [level / n for level, n in zip(mean, positions, strict=True)]
+    scale = torch.cat(weights).mean().clamp_min(1e-12)
+    return [level / scale for level in weights]
+
+
 def objective(
     distortion: Tensor,
     kl: Sequence[Tensor],
     preview_errors: Sequence[Tensor],
     keep: Tensor,
     values: int,
+    positions: Sequence[int],
     config: LossConfig,
     step: int,
-    looks: Tensor | float = 0.0,
+    extra: Tensor | float = 0.0,
 ) -> Objective:
     """Weigh distortion, rate and previews.
 
     Args:
         distortion: per sample `[B]`, mean over its values.
-        kl: per level, nats per sample and channel `[B, C_l]`.
+        kl: per level, nats per sample and group `[B, groups]`.
         preview_errors: per level, mean absolute error, scalar.
         keep: number of levels that each sample keeps `[B]`; levels that a sample does not keep
             cost it no rate.
         values: input values per sample.
-        step: of the training, for the warm-up.
-        looks: any further penalty, scalar.
+        positions: of one group of latents, per level.
+        step: of the training, for warm-up and balancing.
+        extra: any further penalty, scalar.
     """
-    levels = len(kl)
-    weights = per_level(config.rate.weight, levels, "loss.rate.weight")
-    free = per_level(config.rate.free_bits, levels, "loss.rate.free_bits")
-    warm = min(1.0, (step + 1) / config.rate.warmup_steps) if config.rate.warmup_steps else 1.0
-    total = distortion.mean() + looks
-    rate_bits = []
-    for level in range(levels):
-        kept = keep > level
-        nats = kl[level].sum(1) * kept
-        paid = nats.clamp_min(free[level] / BITS_PER_NAT) * kept if free[level] else nats
-        total = total + warm * weights[level] * paid.mean() / values
-        rate_bits.append(nats.sum() / kept.sum().clamp_min(1) * BITS_PER_NAT / values)
+    levels, rate = len(kl), config.rate
+    weights = per_level(rate.weight, levels, "loss.rate.weight")
+    free = per_level(rate.free_bits, levels, "loss.rate.free_bits")
+    kept = [(keep > level).unsqueeze(1) for level in range(levels)]
+    nats = [group * own for group, own in zip(kl, kept, strict=True)]
+    paid = nats
+    if rate.balances(step):
+        shares = balance(nats, positions, rate.balance)
+        paid = [level * share for level, share in zip(nats, shares, strict=True)]
+    total = distortion.mean() + extra
+    for level, own in enumerate(kept):
+        cost = paid[level].sum(1, keepdim=True)
+        cost = cost.clamp_min(free[level] / BITS_PER_NAT) * own if free[level] else cost
+        total = total + rate.warm(step) * weights[level] * cost.mean() / values
     preview = torch.stack(list(preview_errors)).mean()
     total = total + config.prefix.preview * preview
     whole = keep == levels
     shown = (distortion * whole).sum() / whole.sum().clamp_min(1)
-    return Objective(total, shown.detach(), tuple(b.detach() for b in rate_bits), preview.detach())
+    rate_bits = tuple(
+        level.detach().sum() / own.sum().clamp_min(1) * BITS_PER_NAT / values
+        for level, own in zip(nats, kept, strict=True)
+    )
+    return Objective(total, shown.detach(), rate_bits, preview.detach())

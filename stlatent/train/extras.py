@@ -1,4 +1,4 @@
-"""Optional terms of the loss that judge how a picture looks: features, and a discriminator."""
+"""Optional terms of the loss: features, a discriminator, and the stretch of the layers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..config import ModelConfig, Positive, Strict
+from ..config import Positive, Strict
+from ..ladder import Ladder
 from ..losses.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
 from ..losses.perceptual import PerceptualLoss
+from ..losses.regularisers import SpectralConfig, SpectralPenalty
 
 Above = Annotated[float, Field(gt=0)]
 
@@ -47,17 +49,20 @@ class AdversarialConfig(Strict):
     lr: Above = 2e-4
 
 
-class Looks(nn.Module):
+class Extras(nn.Module):
     """The terms that are configured, and the discriminator's own training."""
 
     def __init__(
         self,
-        model: ModelConfig,
+        ladder: Ladder,
         perceptual: PerceptualConfig | None,
         adversarial: AdversarialConfig | None,
+        spectral: SpectralConfig | None,
     ) -> None:
         super().__init__()
+        model = ladder.config
         self.perceptual_config, self.adversarial_config = perceptual, adversarial
+        self.spectral = SpectralPenalty(ladder, spectral) if spectral else None
         self.features = self.critic = self.optimiser = None
         if perceptual:
             self.features = PerceptualLoss(
@@ -71,13 +76,18 @@ class Looks(nn.Module):
                 self.critic.parameters(), adversarial.lr, betas=(0.5, 0.9)
             )
 
-    def penalty(self, decoded: Tensor, x: Tensor, step: int) -> Tensor:
-        """What decoded samples `[B, C, *axes]` cost the ladder; scalar."""
+    def penalty(self, decoded: Tensor, x: Tensor, step: int, warm: float) -> Tensor:
+        """What the ladder and its decoded samples `[B, C, *axes]` cost; scalar.
+
+        warm: progress of the rate's warm-up, 0 to 1.
+        """
         total = decoded.new_zeros(())
         if self.features is not None:
             total = total + self.perceptual_config.weight * self.features(decoded, x).mean()
         if self._judges(step):
             total = total + self.adversarial_config.weight * generator_loss(self.critic(decoded))
+        if self.spectral is not None:
+            total = total + self.spectral.config.weight_at(warm) * self.spectral()
         return total
 
     def learn(self, decoded: Tensor, x: Tensor, step: int) -> None:

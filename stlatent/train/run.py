@@ -21,7 +21,7 @@ from ..ladder import Ladder
 from ..losses.elbo import Objective, draw_prefixes, objective
 from . import state
 from .config import RunConfig
-from .extras import Looks
+from .extras import Extras
 from .feed import Order, loader, open_data
 from .log import Log
 from .optimiser import AveragedWeights, StepGuard, learning_rate
@@ -108,8 +108,9 @@ class Trainer:
         )
         self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
         self.ladder: Ladder = self.accelerator.unwrap_model(self.model)
-        self.looks = Looks(config.model, config.perceptual, config.adversarial)
-        self.looks.to(self.accelerator.device)
+        self.extras = Extras(
+            self.ladder, config.perceptual, config.adversarial, config.loss.spectral
+        ).to(self.accelerator.device)
         self.guard = StepGuard(config.optimiser.skip)
         self.data = open_data(config)
         self.validation = Validation(self.data.held_out, config)
@@ -173,7 +174,7 @@ class Trainer:
             with self.accelerator.autocast():
                 result, decoded = self._objective(x, number)
             self.accelerator.backward(result.total / len(batches))
-            self.looks.learn(decoded.detach(), x, self.done)
+            self.extras.learn(decoded.detach(), x, self.done)
             results.append(result)
         norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip))
         if self.guard.allows(norm):
@@ -196,6 +197,7 @@ class Trainer:
         """The loss of a batch, and the batch as decoded."""
         ladder, config = self.ladder, self.config
         generator = self._generator(number)
+        torch.manual_seed(generator.initial_seed())  # of dropped paths and restarted codes
         share = config.loss.prefix.share if self.progress < config.loss.prefix.until else 0.0
         keep = draw_prefixes(len(x), len(ladder.levels), share, generator, x.device)
         out = self.model(x, Prefix(keep, Draw(generator=generator)))
@@ -203,11 +205,17 @@ class Trainer:
             (preview.float() - ladder.preview_target(x, level)).abs().mean()
             for level, preview in enumerate(out.previews)
         ]
-        distortion = ladder.likelihood(out.raw, x)
-        looks = self.looks.penalty(out.x, x, self.done)
-        values = x[0].numel()
+        warm = config.loss.rate.warm(self.done)
         result = objective(
-            distortion, out.kl, previews, keep, values, config.loss, self.done, looks
+            ladder.likelihood(out.raw, x),
+            out.group_kl,
+            previews,
+            keep,
+            x[0].numel(),
+            [math.prod(shape[1:]) for shape in ladder.latent_shape(x.shape[2:])],
+            config.loss,
+            self.done,
+            out.penalty + self.extras.penalty(out.x, x, self.done, warm),
         )
         return result, out.x
 
@@ -250,9 +258,11 @@ class Trainer:
     def _parts(self) -> tuple[dict[str, torch.nn.Module], dict[str, torch.optim.Optimizer]]:
         modules = {"model": self.ladder, "average": self.average.model}
         optimisers = {"optimiser": self.optimiser}
-        if self.looks.critic is not None:
-            modules["critic"] = self.looks.critic
-            optimisers["critic_optimiser"] = self.looks.optimiser
+        if self.extras.critic is not None:
+            modules["critic"] = self.extras.critic
+            optimisers["critic_optimiser"] = self.extras.optimiser
+        if self.extras.spectral is not None:
+            modules["spectral"] = self.extras.spectral
         return modules, optimisers
 
     def _keep(self, place: str, figures: dict[str, object]) -> None:
