@@ -66,6 +66,10 @@ class Codes:
         """-log of the prior's probability of the codes, in nats `[B, depth, *grid]`."""
         return F.cross_entropy(other.logits.movedim(2, 1), self.indices, reduction="none")
 
+    def log_ratio(self, other: CodePrior, z: Tensor) -> Tensor:
+        """log other(z) - log 1, in nats `[B, depth, *grid]`."""
+        return -self.kl(other)
+
 
 def vectors(indices: Tensor, table: Tensor) -> Tensor:
     """`[B, depth, *grid]` codes of `table` `[depth, size, C]` -> `[B, C, *grid]`."""

@@ -52,6 +52,10 @@ class Gaussian:
         offset = (z - self.mean) * torch.exp(-self.log_std)
         return -0.5 * offset.square() - self.log_std - 0.5 * math.log(2 * math.pi)
 
+    def log_ratio(self, other: Gaussian, z: Tensor) -> Tensor:
+        """log other(z) - log self(z) in nats, per variable: what importance weights are made of."""
+        return other.log_prob(z) - self.log_prob(z)
+
     def __mul__(self, other: Gaussian) -> Gaussian:
         """The normalised product of two densities: precisions add, means are weighed by them."""
         share = torch.sigmoid(2 * (other.log_std - self.log_std))

@@ -15,7 +15,7 @@ from stlatent.posteriors import KINDS
 
 BOOKS = {
     "ema": CodebookConfig(size=16),
-    "residual": CodebookConfig(size=8, depth=3),
+    "deep": CodebookConfig(size=8, depth=3),
     "fsq": CodebookConfig(kind="fsq", steps=(3, 4, 5)),
     "lfq": CodebookConfig(kind="lfq", size=16),
 }
@@ -95,7 +95,7 @@ def test_codes_are_what_the_table_says(kind):
 
 
 def test_codes_cost_what_the_prior_thinks_of_them():
-    model, x = family("image", "convnext", "residual"), batch("image")
+    model, x = family("image", "convnext", "deep"), batch("image")
     out = model(x)
     for step in out.steps:
         log_p = step.prior.logits.log_softmax(2)

@@ -14,16 +14,16 @@ from accelerate.utils import broadcast
 from torch import Tensor
 
 from .. import checkpoint
-from ..choose import Draw, Prefix
 from ..config import dump, load
 from ..data import Batch, to_float
-from ..ladder import Ladder
-from ..losses.elbo import Objective, draw_prefixes, objective
+from ..ladder import Ladder, Pass
+from ..losses.elbo import Objective
 from . import state
 from .config import RunConfig
 from .extras import Extras
 from .feed import Order, loader, open_data
 from .log import Log
+from .loss import batch_loss
 from .optimiser import AveragedWeights, StepGuard, learning_rate
 from .plan import describe
 from .validate import Validation
@@ -172,9 +172,9 @@ class Trainer:
         for number, batch in enumerate(batches):
             x = self._enter(batch.clips)
             with self.accelerator.autocast():
-                result, decoded = self._objective(x, number)
+                result, out = self._loss(x, number)
             self.accelerator.backward(result.total / len(batches))
-            self.extras.learn(decoded.detach(), x, self.done)
+            self.extras.learn(out.x.detach(), x, self.done)
             results.append(result)
         norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip))
         if self.guard.allows(norm):
@@ -193,36 +193,22 @@ class Trainer:
         x = to_float(clips.to(self.accelerator.device))
         return x if self.ladder.domain.causal is not None else x.squeeze(2)
 
-    def _objective(self, x: Tensor, number: int) -> tuple[Objective, Tensor]:
-        """The loss of a batch, and the batch as decoded."""
-        ladder, config = self.ladder, self.config
-        generator = self._generator(number)
-        torch.manual_seed(generator.initial_seed())  # of dropped paths and restarted codes
-        share = config.loss.prefix.share if self.progress < config.loss.prefix.until else 0.0
-        keep = draw_prefixes(len(x), len(ladder.levels), share, generator, x.device)
-        out = self.model(x, Prefix(keep, Draw(generator=generator)))
-        previews = [
-            (preview.float() - ladder.preview_target(x, level)).abs().mean()
-            for level, preview in enumerate(out.previews)
-        ]
-        warm = config.loss.rate.warm(self.done)
-        result = objective(
-            ladder.likelihood(out.raw, x),
-            out.group_kl,
-            previews,
-            keep,
-            x[0].numel(),
-            [math.prod(shape[1:]) for shape in ladder.latent_shape(x.shape[2:])],
-            config.loss,
-            self.done,
-            out.penalty + self.extras.penalty(out.x, x, self.done, warm),
+    def _loss(self, x: Tensor, number: int) -> tuple[Objective, Pass]:
+        """Of one batch; its noise depends on seed, step, batch and process only."""
+        loss, step = self.config.loss, self.done
+        seed = hash((self.config.seed, step, number, self.accelerator.process_index))
+        generator = torch.Generator(self.accelerator.device).manual_seed(seed % 2**62)
+        warm = loss.rate.warm(step)
+        return batch_loss(
+            self.model,
+            self.ladder,
+            x,
+            loss,
+            step,
+            self.progress,
+            generator,
+            lambda out: self.extras.penalty(out.x, x, step, warm),
         )
-        return result, out.x
-
-    def _generator(self, number: int) -> torch.Generator:
-        """Noise that depends on seed, step, batch and process only."""
-        seed = hash((self.config.seed, self.done, number, self.accelerator.process_index))
-        return torch.Generator(self.accelerator.device).manual_seed(seed % 2**63)
 
     # measuring, saving, resuming ---------------------------------------------------------------
 

@@ -1,0 +1,96 @@
+"""The small loop: a ladder on tensors in memory, for studies and for data of one's own."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..ladder import Ladder
+from ..losses.elbo import LossConfig, Objective
+from ..losses.regularisers import SpectralPenalty
+from .config import OptimiserConfig
+from .loss import batch_loss
+from .optimiser import AveragedWeights, StepGuard, learning_rate
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` leaves.
+
+    Attributes:
+        model: averaged weights, in evaluation mode.
+        losses: of every step.
+        skipped: steps whose gradient was not finite or far too long.
+        seconds: of training.
+    """
+
+    model: Ladder
+    losses: list[float]
+    skipped: int
+    seconds: float
+
+
+def fit(
+    ladder: Ladder,
+    batches: Iterable[Tensor],
+    loss: LossConfig,
+    optimiser: OptimiserConfig,
+    steps: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    watch: Callable[[int, Objective], None] | None = None,
+) -> Fitted:
+    """Train on `batches` `[B, C, *axes]` in [-1, 1] until `steps` or `seconds` are over.
+
+    It is one step of `run` after the other, without files, processes and mixed precision.
+
+    Args:
+        watch: called after every step.
+
+    Raises:
+        ValueError: neither steps nor seconds were given.
+    """
+    if not (steps or seconds):
+        raise ValueError("fit needs an end: give steps, seconds, or both")
+    average = AveragedWeights(ladder, optimiser.ema)
+    adam = torch.optim.AdamW(
+        ladder.parameters(), betas=optimiser.betas, weight_decay=optimiser.weight_decay
+    )
+    spectral = SpectralPenalty(ladder, loss.spectral) if loss.spectral else None
+    guard, losses, began = StepGuard(optimiser.skip), [], time.monotonic()
+    generator = torch.Generator(next(ladder.parameters()).device).manual_seed(seed)
+    ladder.train()
+    for step, x in enumerate(itertools.chain.from_iterable(itertools.repeat(batches))):
+        spent = time.monotonic() - began
+        progress = max(step / (steps or math.inf), spent / (seconds or math.inf))
+        if progress >= 1:
+            break
+        warm = loss.rate.warm(step)
+        result, _ = batch_loss(
+            ladder,
+            ladder,
+            x,
+            loss,
+            step,
+            progress,
+            generator,
+            lambda _: spectral() * loss.spectral.weight_at(warm) if spectral else 0.0,  # noqa: B023
+        )
+        adam.zero_grad()
+        result.total.backward()
+        norm = float(torch.nn.utils.clip_grad_norm_(ladder.parameters(), optimiser.clip))
+        if guard.allows(norm):
+            for group in adam.param_groups:
+                group["lr"] = learning_rate(optimiser, step, progress)
+            adam.step()
+            average.update(ladder, step)
+        losses.append(float(result.total.detach()))
+        if watch:
+            watch(step, result)
+    return Fitted(average.model, losses, guard.skipped, time.monotonic() - began)
