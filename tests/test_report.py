@@ -17,14 +17,14 @@ import torch
 from domains import ladder
 from skimage import data
 
-from stlatent import Ladder
+from stlatent import Draw, Ladder, Level, ModelConfig, Stage
+from stlatent.config import CodebookConfig
 from stlatent.evaluate import (
     band_shares,
     level_statistics,
     prefix_quality,
     psnr,
     redraw,
-    redraw_below,
     write_report,
 )
 from stlatent.evaluate.spectrum import spatial_energy, temporal_energy
@@ -51,6 +51,39 @@ def clips() -> list[torch.Tensor]:
 
 
 # numbers ------------------------------------------------------------------------------------------
+
+
+def test_verdicts_name_the_level_and_what_to_change(tmp_path: Path) -> None:
+    """A level whose posterior is its prior; a codebook of which one code is used."""
+    level = {"stride": (8, 8), "width": 16, "latent": 4, "blocks": 0}
+    book = CodebookConfig(size=64)
+    config = ModelConfig(
+        domain="image",
+        stem=Stage(stride=(4, 4), width=16, blocks=0),
+        levels=(Level(**level), Level(**level, codebook=book)),
+        likelihood="gaussian",
+    )
+    torch.manual_seed(0)
+    model = Ladder(config).eval().requires_grad_(False)
+    for cells in model.cells:
+        cells[0].posterior.evidence.out.weight.zero_()  # deaf to the input
+    x = clip(1)[:, :, 0]
+    report = write_report(model, [("a.png", x)], tmp_path / "report", draws=3)
+    collapsed, empty, idle = report["verdicts"][0], report["verdicts"][-2], report["verdicts"][-1]
+    assert "Level 0 has collapsed: 0 of its 4 channels" in collapsed
+    assert "loss.prefix.share" in collapsed and re.match(r"Level 1 adds [+-]0.0\d dB", empty)
+    assert "Level 1 uses 1 of the 64 codes" in idle
+    assert report["codes"][0]["perplexity"] == pytest.approx(1)
+    assert report["bits_per_dimension"][0] > 0
+    assert "has collapsed" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_a_level_that_works_gets_no_verdict(model: Ladder, tmp_path: Path) -> None:
+    levels = tuple(lv.model_copy(update={"width": 64}) for lv in model.config.levels)
+    torch.manual_seed(0)
+    linear = Ladder(model.config.model_copy(update={"levels": levels})).eval()
+    report = write_report(linear, [("a.mp4", clip())], tmp_path / "report")
+    assert report["verdicts"] == []
 
 
 def test_prefixes_add_up_numbers_and_bits(model: Ladder, clips: list[torch.Tensor]) -> None:
@@ -93,19 +126,20 @@ def test_a_level_that_repeats_its_prior_costs_nothing_and_is_not_active() -> Non
     assert not any(level.active_by_rate[:half]) and all(level.active_by_rate[half:])
 
 
-def test_redrawing_changes_one_level_and_is_reproducible(model: Ladder) -> None:
-    latents = model.encode(clip())
+def test_redrawing_changes_the_levels_asked_for_and_is_reproducible(model: Ladder) -> None:
+    x = clip()
+    latents = model.encode(x)
 
-    def drawn(level: int, seed: int) -> torch.Tensor:
-        return redraw(model, latents, level, torch.Generator().manual_seed(seed))
+    def drawn(levels, seed: int) -> torch.Tensor:
+        return redraw(model, latents, levels, torch.Generator().manual_seed(seed))
 
-    assert torch.equal(drawn(1, 0), drawn(1, 0))
-    assert not torch.equal(drawn(1, 0), drawn(1, 1))
-    assert torch.equal(redraw_below(model, latents, 3), model.decode(latents))
-    held = {0: latents.levels[0], 1: latents.levels[1]}
-    both = torch.Generator().manual_seed(2), torch.Generator().manual_seed(2)
-    finest = model.sample(latents.size, held=held, generator=both[0])
-    assert torch.equal(redraw_below(model, latents, 2, both[1]), finest)
+    assert torch.equal(redraw(model, latents, []), model.decode(latents))
+    assert torch.equal(drawn([1], 1), drawn([1], 1))
+    assert not torch.equal(drawn([1], 1), drawn([1], 2))
+    finest = model.decode(latents, 2, Draw(generator=torch.Generator().manual_seed(3)))
+    assert torch.equal(drawn([2], 3), finest)
+    everything = model.sample(latents.size, generator=torch.Generator().manual_seed(4))
+    assert torch.equal(drawn(range(3), 4), everything)
 
 
 @pytest.mark.parametrize("wavelength, band", [(100, 0), (48, 1), (24, 2), (12, 3), (6, 4), (3, 5)])

@@ -7,8 +7,8 @@ from .diagnostics import (
     level_statistics,
     prefix_quality,
     redraw,
-    redraw_below,
 )
+from .likelihood import LogLikelihood, log_likelihood
 from .metrics import psnr, ssim
 from .report import write_report
 from .spectrum import BandShares, band_shares
@@ -17,13 +17,14 @@ __all__ = [
     "BandShares",
     "ClipQuality",
     "LevelStatistics",
+    "LogLikelihood",
     "PrefixQuality",
     "band_shares",
     "level_statistics",
+    "log_likelihood",
     "prefix_quality",
     "psnr",
     "redraw",
-    "redraw_below",
     "ssim",
     "write_report",
 ]

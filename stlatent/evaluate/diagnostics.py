@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..choose import Draw
 from ..gaussian import BITS_PER_NAT
 from ..ladder import Ladder
 from ..latents import Latents
@@ -176,19 +175,16 @@ def decode_prefixes(model: Ladder, latents: Latents) -> list[Tensor]:
 
 
 def redraw(
-    model: Ladder, latents: Latents, level: int, generator: torch.Generator | None = None
+    model: Ladder,
+    latents: Latents,
+    levels: Sequence[int],
+    generator: torch.Generator | None = None,
 ) -> Tensor:
-    """`[B, C, *size]` in [-1, 1] with one level drawn anew from its prior, the others held."""
-    held = {k: z for k, z in enumerate(latents.levels) if k != level}
+    """`[B, C, *size]` in [-1, 1] with these levels drawn anew from their priors, the others held:
+    `[k]` is one level, `range(k)` the coarsest ones, `range(k, n)` the finest ones."""
+    held = {k: z for k, z in enumerate(latents.levels) if k not in levels}
     batch = len(latents.levels[0])
     return model.sample(latents.size, batch=batch, held=held, generator=generator)
-
-
-def redraw_below(
-    model: Ladder, latents: Latents, levels: int, generator: torch.Generator | None = None
-) -> Tensor:
-    """`[B, C, *size]` in [-1, 1]: the first `levels` levels held, all finer ones drawn anew."""
-    return model.decode(latents, levels=levels, draw=Draw(generator=generator))
 
 
 def clip_quality(

@@ -49,15 +49,17 @@ def page(report: dict[str, Any], plots: Iterable[Plot], media: Sequence[ClipMedi
     button = '<div class="bar"><button type="button">Play all videos</button></div>'
     body = [
         _head(report),
+        *(f'<p class="verdict">{escape(verdict)}</p>' for verdict in report["verdicts"]),
         "<h2>Every prefix</h2>",
         _prefix_table(report["prefixes"], report["clips"]),
         "<h2>Every level</h2>",
         _level_table(report["levels"]),
+        _code_table(report["codes"]) if report["codes"] else "",
         '<h2>Plots</h2><div class="plots">',
         *map(_plot, plots),
         f"</div><h2>{noun(report).capitalize()}s</h2>",
         "<p>Shown are the original, every prefix with its finer levels at their prior’s mean, and "
-        "each level drawn anew from its prior while the others are held.</p>",
+        "one or several levels drawn anew from their priors while the others are held.</p>",
         button if video else "",
         *(_clip(*pair) for pair in zip(report["clips"], media, strict=False)),
         _unshown(len(report["clips"]) - len(media)),
@@ -79,6 +81,9 @@ def _head(report: dict[str, Any]) -> str:
         f"{clips} {noun(report)}{'s' * (clips != 1)}",
         f"seed {report['seed']}",
     ]
+    if dimensions := report["bits_per_dimension"]:
+        mean = sum(dimensions) / len(dimensions)
+        facts.append(f"{mean:.3f} bits per dimension, importance-weighted")
     return (
         f'<header><p class="kicker">stlatent · level report</p><h1>{escape(report["title"])}</h1>'
         f'<p class="meta">{escape(" · ".join(facts))}</p></header>'
@@ -124,6 +129,18 @@ def _level_table(levels: Sequence[dict[str, Any]]) -> str:
     ]
     header = ["Level", "Stride", "Channels", "Numbers per value", "Bits per value"]
     return _table([*header, "Share of bits", "Active by rate", "Active by variance"], rows)
+
+
+def _code_table(codes: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        [
+            f"level {use['level']}, group {use['group']}, depth {use['depth']}",
+            f"{use['used']} of {use['size']}",
+            f"{use['perplexity']:.1f}",
+        ]
+        for use in codes
+    ]
+    return "<h2>Every codebook</h2>" + _table(["Codebook", "Codes used", "Perplexity"], rows)
 
 
 def _plot(plot: Plot) -> str:

@@ -26,6 +26,7 @@ from torch import Tensor
 from ..checkpoint import fingerprint
 from ..ladder import Ladder
 from . import plots
+from .codes import CodeTally
 from .diagnostics import (
     ClipQuality,
     LevelStatistics,
@@ -36,10 +37,12 @@ from .diagnostics import (
     gather,
     redraw,
 )
+from .likelihood import log_likelihood
 from .media import fitted, jpeg, mp4, side_by_side, to_frames
 from .page import ClipMedia, Plot, page
 from .spectrum import BandShares, BandTally
 from .summary import DEFINITIONS, summary
+from .verdict import verdicts
 
 FORMAT = "stlatent.report.1"
 STRIP_FRAMES = 5
@@ -54,6 +57,7 @@ def write_report(
     seed: int = 0,
     fps: float = 12.0,
     shown: int = 8,
+    draws: int = 0,
     replace: bool = False,
 ) -> dict[str, Any]:
     """Evaluate `model` on `clips` and write the report to the folder `out`, whole or not at all.
@@ -66,6 +70,7 @@ def write_report(
         seed: of the latents that are drawn anew.
         fps: at which the page plays the clips.
         shown: the page shows the first so many clips; the numbers are over all.
+        draws: of the importance-weighted log-likelihood of every clip; 0 leaves it out.
         replace: whether `out` may be a former report, which is then replaced.
 
     Returns:
@@ -79,7 +84,7 @@ def write_report(
     _check_out(out, replace)
     _check_model(model)
     with _staged(out) as folder:
-        measured = _Measurement(model, seed)
+        measured = _Measurement(model, seed, draws)
         media = []
         for index, (name, x) in enumerate(clips):
             frames = measured.add(name, x)
@@ -98,14 +103,15 @@ def write_report(
 class _Measurement:
     """Everything that is measured, collected clip by clip."""
 
-    def __init__(self, model: Ladder, seed: int) -> None:
-        self.model, self.seed = model, seed
+    def __init__(self, model: Ladder, seed: int, draws: int) -> None:
+        self.model, self.seed, self.draws = model, seed, draws
         self.device = next(model.parameters()).device
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.names: list[str] = []
         self.sizes: list[tuple[int, ...]] = []
         self.rows: list[tuple[ClipQuality, ...]] = []
-        self.levels, self.bands = LevelTally(), BandTally()
+        self.levels, self.bands, self.codes = LevelTally(), BandTally(), CodeTally()
+        self.bits_per_dimension: list[float] = []
 
     @torch.no_grad()
     def add(self, name: str, x: Tensor) -> dict[str, np.ndarray]:
@@ -115,18 +121,26 @@ class _Measurement:
                 f"clip '{name}' is {list(x.shape)}; give one clip at a time, [1, C, ...]"
             )
         x = x.to(self.device)
-        latents, kl = self.model.encode(x), self.model(x).kl
+        latents, out = self.model.encode(x), self.model(x)
         prefixes = decode_prefixes(self.model, latents)
         count = len(prefixes)
-        redrawn = [redraw(self.model, latents, k, self.generator) for k in range(count)]
+        redrawn = [redraw(self.model, latents, [k], self.generator) for k in range(count)]
         self.names.append(name)
         self.sizes.append(tuple(x.shape[2:]))
-        self.rows.append(clip_quality(x, latents, kl, prefixes))
-        self.levels.add(x, latents, kl)
+        self.rows.append(clip_quality(x, latents, out.kl, prefixes))
+        self.levels.add(x, latents, out.kl)
+        self.codes.add(out.steps)
+        if self.draws:
+            found = log_likelihood(self.model, x, self.draws, self.generator, at_a_time=1)
+            self.bits_per_dimension.append(found.bits_per_dimension)
         self.bands.add(prefixes[-1], redrawn)
         shown = {"original": x}
         shown |= {plots.prefix_name(k + 1, count): y for k, y in enumerate(prefixes)}
         shown |= {f"level {k} redrawn": y for k, y in enumerate(redrawn)}
+        for k in range(1, count - 1):  # below and above, side by side
+            for first, last in ((k, count - 1), (0, k)):
+                y = redraw(self.model, latents, range(first, last + 1), self.generator)
+                shown[f"levels {first}–{last} redrawn"] = y
         return {label: fitted(to_frames(y)) for label, y in shown.items()}
 
     def result(self) -> tuple[list[PrefixQuality], list[LevelStatistics], dict[str, BandShares]]:
@@ -163,6 +177,8 @@ def _numbers(
             for p in prefixes
         ],
         "levels": [_level(level, model, prefixes) for level in levels],
+        "codes": [asdict(use) for use in measured.codes.result()],
+        "bits_per_dimension": measured.bits_per_dimension or None,
         "bands": {
             name: {**asdict(share), "of_band": share.of_band, "of_level": share.of_level}
             for name, share in bands.items()
@@ -173,7 +189,8 @@ def _numbers(
         ],
         "definitions": DEFINITIONS,
     }
-    return {"format": FORMAT, "summary": summary(report), **report}
+    told = {"summary": summary(report), "verdicts": verdicts(report)}
+    return {"format": FORMAT, **told, **report}
 
 
 def _level(
@@ -188,9 +205,15 @@ def _level(
         "channels": len(level.channel_bits),
         "values_per_number": values / numbers,
         "bits": level.bits,
+        "group_bits": _per_group(level.channel_bits, model.levels[level.level].groups),
         "active_by_rate": level.active_by_rate,
         "active_by_variance": level.active_by_variance,
     }
+
+
+def _per_group(channel_bits: Sequence[float], groups: int) -> list[float]:
+    size = len(channel_bits) // groups
+    return [sum(channel_bits[i * size : (i + 1) * size]) for i in range(groups)]
 
 
 def _plots(

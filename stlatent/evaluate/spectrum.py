@@ -96,7 +96,7 @@ def band_shares(
     tally = BandTally()
     for x in clips:
         latents = model.encode(x)
-        redrawn = [redraw(model, latents, k, generator) for k in range(len(latents.levels))]
+        redrawn = [redraw(model, latents, [k], generator) for k in range(len(latents.levels))]
         tally.add(model.decode(latents), redrawn)
     return tally.result()
 

@@ -29,8 +29,16 @@ DEFINITIONS = {
         "Channels whose posterior mean has a variance above 0.01 over clips and positions "
         "(Burda et al. 2016)."
     ),
+    "Codes": (
+        "Rate of a code: minus the logarithm of its probability under the prior. Perplexity: e to "
+        "the entropy of how often each code occurred."
+    ),
+    "Bits per dimension": (
+        "Minus the importance-weighted log-likelihood (Burda et al. 2016) per value of the input; "
+        "of a density of values in [-1, 1] unless the likelihood is of 8-bit values."
+    ),
     "Redrawn": (
-        "One level drawn from its prior at temperature 1, given the coarser levels; all others "
+        "Levels drawn from their priors at temperature 1, given the coarser ones; all others "
         "keep their encoded latents."
     ),
     "Frequency bands": (
