@@ -118,7 +118,7 @@ def test_level_statistics_are_those_of_the_latents(
 
 def test_a_level_that_repeats_its_prior_costs_nothing_and_is_not_active() -> None:
     model = ladder("video")
-    for parameter in model.cells[1][0].to_offset.parameters():
+    for parameter in model.cells[1][0].posterior.evidence.out.parameters():
         parameter.zero_()  # q(z | x) = p(z) in the first group of the middle level
     level = level_statistics(model, [clip()])[1]
     half = len(level.channel_bits) // 2
