@@ -115,6 +115,8 @@ class ModelConfig(Strict):
         likelihood: see `likelihoods.py`.
         scale: fixed scale of the likelihoods `gaussian` and `laplace`; None learns it.
         posterior: how q(z | h, x) comes about, see `posteriors.py`.
+        log_std_limit: logarithms of deviations stay below it in size, softly (NVAE: 5); None lets
+            them go.
         cell: which residual blocks, see `blocks.py`.
         expand: width of the pointwise layers inside a `convnext` block, relative to its own.
         kernel: kernel size of a `convnext` block along space; a causal axis has 3.
@@ -130,6 +132,7 @@ class ModelConfig(Strict):
     likelihood: LikelihoodKind = "fitted"
     scale: Annotated[float, Field(gt=0)] | None = None
     posterior: Literal["residual", "precision", "joint", "bottom_up"] = "residual"
+    log_std_limit: Annotated[float, Field(gt=0)] | None = 6.0
     cell: Literal["convnext", "nvae", "vdvae"] = "convnext"
     expand: Positive = 2
     kernel: Positive = 3

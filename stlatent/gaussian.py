@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 BITS_PER_NAT = 1 / math.log(2)
-LOG_STD_LIMIT = 6.0  # standard deviations between e^-6 and e^6
 
 
-def bounded(x: Tensor, limit: float = LOG_STD_LIMIT) -> Tensor:
-    """Soft clamp to `(-limit, limit)`; the identity near 0 (Vahdat & Kautz 2020, NVAE)."""
-    return limit * torch.tanh(x / limit)
+def bounded(x: Tensor, limit: float | None) -> Tensor:
+    """Soft clamp to `(-limit, limit)`, the identity near 0 (Vahdat & Kautz 2020, NVAE); None is the
+    identity everywhere."""
+    return x if limit is None else limit * torch.tanh(x / limit)
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ class GaussianPosterior(nn.Module):
         super().__init__()
         self.evidence = Evidence(config, level.width, 2 * level.latent, self.coupled)
         self.prior_channels = 2 * level.latent
+        self.log_std_limit = config.log_std_limit
 
     @torch.no_grad()
     def start(self, channel: Tensor) -> None:
@@ -71,12 +72,14 @@ class GaussianPosterior(nn.Module):
 
     def prior(self, raw: Tensor) -> Gaussian:
         """The prior from its head's output `[B, prior_channels, *grid]`."""
-        mean, log_std = raw.float().chunk(2, 1)
-        return Gaussian(mean, bounded(log_std))
+        return self._gaussian(raw.float())
 
     def forward(self, h: Tensor, e: Tensor, prior: Gaussian, past: Past) -> Gaussian:
-        mean, log_std = self.evidence(h, e, past).chunk(2, 1)
-        return self.place(Gaussian(mean, bounded(log_std)), prior)
+        return self.place(self._gaussian(self.evidence(h, e, past)), prior)
+
+    def _gaussian(self, raw: Tensor) -> Gaussian:
+        mean, log_std = raw.chunk(2, 1)
+        return Gaussian(mean, bounded(log_std, self.log_std_limit))
 
     def place(self, evidence: Gaussian, prior: Gaussian) -> Gaussian:
         """The posterior, from what the evidence says and the prior."""

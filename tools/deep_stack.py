@@ -1,0 +1,162 @@
+"""Which stabiliser keeps a very deep ladder alive? 45 groups of latents on crops of photographs.
+
+    python tools/deep_stack.py PHOTOS --steps 2000 --out runs/deep
+
+A NVAE-like ladder at its published settings, and the same with one stabiliser off at a time. A run
+diverges when its loss is not finite, or far above where it began, for good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from torch import Tensor
+
+from stlatent import Ladder, ModelConfig
+from stlatent.checkpoint import replace_text
+from stlatent.config import parse
+from stlatent.data import ClipDataset, check_sources, find_sources, to_float
+from stlatent.losses.elbo import LossConfig
+from stlatent.train.config import OptimiserConfig
+from stlatent.train.fit import fit
+
+GROUPS = (9, 15, 21)  # coarsest first: 45
+MODEL = {
+    "domain": "image",
+    "cell": "nvae",
+    "posterior": "residual",
+    "log_std_limit": 5.0,
+    "likelihood": "logistic_mixture",
+    "stem": {"stride": [4, 4], "width": 32, "blocks": 1},
+    "levels": [
+        {"stride": [s, s], "width": 32, "latent": 4, "groups": g, "blocks": 1}
+        for s, g in zip((32, 16, 8), GROUPS, strict=True)
+    ],
+}
+LOSS = {
+    "rate": {"weight": 1.0, "warmup_steps": 600, "balance": "nvae"},
+    "prefix": {"share": 0, "preview": 0},
+    "spectral": {"weight": 1e-2},
+}
+OPTIMISER = {"lr": 1e-2, "warmup_steps": 100, "weight_decay": 3e-4, "clip": 200.0, "skip": 10.0}
+OFF = 1e12  # a limit that is never met
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "all on": ({}, {}, {}),
+    "no spectral penalty": ({}, {"spectral": None}, {}),
+    "no warm-up": ({}, {"rate": {"weight": 1.0}}, {}),
+    "no balancing": ({}, {"rate": {"weight": 1.0, "warmup_steps": 600}}, {}),
+    "no residual posterior": ({"posterior": "joint"}, {}, {}),
+    "no bound on deviations": ({"log_std_limit": None}, {}, {}),
+    "no skipped steps": ({}, {}, {"skip": OFF}),
+    "no clipping": ({}, {}, {"clip": OFF}),
+    "nothing": (
+        {"posterior": "joint", "log_std_limit": None},
+        {"rate": {"weight": 1.0}, "spectral": None},
+        {"skip": OFF, "clip": OFF},
+    ),
+}
+
+
+def crops(root: Path, count: int, size: int, seed: int) -> Tensor:
+    """Random crops of all pictures `[count, 3, size, size]`, uint8."""
+    good, _ = check_sources(find_sources(root, frame_folders=False))
+    data = ClipDataset(good, 1, size, (1, 1), (0.2, 0.6), seed=seed, crops_per_read=32)
+    reads = [data[i].clips for i in range(math.ceil(count / 32))]
+    return torch.cat(reads)[:count]
+
+
+class Batches:
+    """One pass over the crops, in random order."""
+
+    def __init__(self, clips: Tensor, size: int, seed: int) -> None:
+        self.clips, self.size = clips, size
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __iter__(self):
+        for rows in torch.randperm(len(self.clips), generator=self.generator).split(self.size):
+            yield to_float(self.clips[rows]).squeeze(2)
+
+
+def run(name: str, clips: Tensor, options: argparse.Namespace) -> dict[str, Any]:
+    model, loss, optimiser = VARIANTS[name]
+    torch.manual_seed(options.seed)
+    done = fit(
+        Ladder(parse(ModelConfig, MODEL | model, name)),
+        Batches(clips, options.batch, options.seed),
+        parse(LossConfig, LOSS | loss, name),
+        parse(OptimiserConfig, OPTIMISER | optimiser, name),
+        steps=options.steps,
+        seed=options.seed,
+    )
+    losses = [value if math.isfinite(value) else None for value in done.losses]
+    return {
+        "diverges_at": diverges_at(losses),
+        "not_finite": sum(value is None for value in losses),
+        "skipped": done.skipped,
+        "last_loss": mean(losses[-100:]),
+        "losses": losses,
+    }
+
+
+def diverges_at(losses: list[float | None]) -> int | None:
+    """First step from which on no hundred steps come back below twice the start."""
+    start = losses[0] or 1.0
+    bad = [value is None or value > 2 * abs(start) + start for value in losses]
+    if not all(bad[-100:]):
+        return None
+    return len(bad) - next((i for i, b in enumerate(reversed(bad)) if not b), len(bad))
+
+
+def mean(values: list[float | None]) -> float | None:
+    finite = [value for value in values if value is not None]
+    return sum(finite) / len(finite) if finite else None
+
+
+def picture(report: dict[str, Any], path: Path) -> None:
+    figure, axis = plt.subplots(figsize=(9, 5))
+    for name, row in report.items():
+        values = torch.tensor([math.nan if v is None else v for v in row["losses"]])
+        smooth = values.unfold(0, min(50, len(values)), 1).nanmean(1)
+        axis.plot(smooth, label=name)
+    axis.set(xlabel="step", ylabel="loss, nats per value", ylim=(0, 12))
+    axis.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--crops", type=int, default=2048)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("runs/deep"))
+    options = parser.parse_args()
+    clips = crops(options.photos, options.crops, options.size, options.seed)
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / "report.json"
+    report = json.loads(file.read_text()) if file.exists() else {}
+    print("| variant | diverges at step | not finite | skipped | loss at the end |")
+    print("|---|---|---|---|---|")
+    for name in options.variants:
+        if name not in report:
+            report[name] = run(name, clips, options)
+            replace_text(file, json.dumps(report))
+        row = report[name]
+        last = "–" if row["last_loss"] is None else f"{row['last_loss']:.3f}"
+        at = "–" if row["diverges_at"] is None else row["diverges_at"]
+        print(f"| {name} | {at} | {row['not_finite']} | {row['skipped']} | {last} |", flush=True)
+    picture(report, options.out / "losses.png")
+
+
+if __name__ == "__main__":
+    main()
