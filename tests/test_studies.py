@@ -1,0 +1,95 @@
+"""The studies in tools/, from the command line to their table and picture, on very little."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive laid out as MNIST: bars whose direction is their class."""
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 2, 400).astype(np.uint8)
+    images = np.zeros((400, 28, 28), np.uint8)
+    for image, kind in zip(images, classes, strict=True):
+        at = rng.integers(8, 18)
+        image[(slice(6, 22), slice(at, at + 3))[:: 1 if kind else -1]] = 255
+    path = tmp_path_factory.mktemp("mnist") / "mnist.npz"
+    np.savez(
+        path, x_train=images[:300], y_train=classes[:300], x_test=images[300:], y_test=classes[300:]
+    )
+    return path
+
+
+def study(script: str, out: Path, *arguments: object) -> dict:
+    """Run a script and return its report."""
+    command = [sys.executable, TOOLS / script, *arguments, "--out", out]
+    code = "import runpy, sys, torch; torch.set_num_threads(1); sys.argv = sys.argv[1:]; "
+    code += "sys.path.insert(0, str(__import__('pathlib').Path(sys.argv[0]).parent)); "
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    subprocess.run([sys.executable, "-c", code, *map(str, command[1:])], check=True, timeout=300)
+    return json.loads((out / "report.json").read_text())
+
+
+def test_mnist_ladder(digits: Path, tmp_path: Path):
+    few = ["--minutes", 0.02, "--batch", 16, "--draws", 3, "--digits", 20, "--models"]
+    report = study("mnist_ladder.py", tmp_path, digits, *few, "naive", "residual")
+    assert report["residual"]["units"] == [4, 8, 16, 32, 64]
+    for row in report.values():
+        assert row["log_likelihood_nats"] >= row["elbo_nats"] - 1e-6
+        assert sum(row["active_units"]) <= 124 and len(row["kl_nats"]) == 5
+    again = study("mnist_ladder.py", tmp_path, digits, *few, "naive", "flat")
+    assert again["naive"] == report["naive"] and "flat" in again
+    assert Image.open(tmp_path / "samples.png").size[0] > 400
+
+
+def test_mnist_two_level(digits: Path, tmp_path: Path):
+    few = ["--minutes", 0.03, "--digits", 20, "--draws", 2]
+    report = study("mnist_two_level.py", tmp_path, digits, *few)
+    assert report["two levels"]["latents"] == report["flat"]["latents"] == 114
+    assert 0 <= report["two levels"]["top_held_keeps_class"] <= 1
+    assert report["ink_sharpness"] == 1
+    assert (tmp_path / "held_and_redrawn.png").stat().st_size > 1000
+
+
+def test_deep_stack(tmp_path: Path):
+    torch.manual_seed(0)
+    (tmp_path / "photos").mkdir()
+    for i in range(2):
+        pixels = np.random.default_rng(i).integers(0, 255, (96, 96, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
+    few = ["--steps", 2, "--batch", 2, "--crops", 8, "--variants", "all on", "nothing"]
+    report = study("deep_stack.py", tmp_path / "out", tmp_path / "photos", *few)
+    assert [len(row["losses"]) for row in report.values()] == [2, 2]
+    assert report["all on"]["not_finite"] == 0
+    assert (tmp_path / "out" / "losses.png").stat().st_size > 1000
+
+
+def test_where_a_loss_diverges():
+    sys.path.insert(0, str(TOOLS))
+    from deep_stack import diverges_at
+
+    fine = [5.0] * 300
+    assert diverges_at(fine) is None
+    assert diverges_at(fine + [None] * 3 + fine) is None  # came back
+    assert diverges_at(fine + [1e9] * 200) == 300
+    assert diverges_at(fine + [None] * 150) == 300
+
+
+def test_fine_lesions(tmp_path: Path):
+    few = ["--minutes", 0.02, "--retinas", 8, "--test", 3, "--batch", 2]
+    report = study("fine_lesions.py", tmp_path, *few)
+    models = [row for row in report.values() if isinstance(row, dict) and "latents" in row]
+    assert len(models) == 4 and {row["latents"] for row in models} == {1024}
+    assert report["detector"]["recall"] > 0.9
+    assert (tmp_path / "lesions.png").stat().st_size > 1000
