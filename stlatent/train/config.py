@@ -38,7 +38,8 @@ class DataConfig(Strict):
         root: folder of videos (or of images, for an image model), searched recursively.
         photos: folder of images that a video model also sees, as single frames.
         photo_share: part of the batches that are photos.
-        frames: per clip.
+        frames: per clip. With a causal axis at least 1 + 2 strides of the coarsest level, or else
+            convolutions never see their whole past in training, as they will in use.
         crop: side of the square, in pixels.
         batch: samples per process and step.
         frame_step: smallest and largest distance between the frames of a clip.
