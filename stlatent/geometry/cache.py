@@ -1,0 +1,57 @@
+"""Fields on disk, so that a mesh is turned into one only once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from .field import Field, FieldSettings
+from .read import read_surface
+from .voxelise import field_from_surface
+
+VERSION = 1  # goes up when the same mesh and settings come to give another field
+NAMED = {  # how files name the files that they need
+    ".obj": rb"(?m)^\s*mtllib\s+(.+?)\s*$",
+    ".mtl": rb"(?m)^\s*map_\w+\s+(?:.*\s)?(\S+)\s*$",
+    ".gltf": rb'"uri"\s*:\s*"([^":]+)"',
+}
+
+
+class FieldCache:
+    """Keeps the field of each mesh in `folder`, as one `.npz`.
+
+    A field belongs to the content of the mesh's file and of the materials and pictures that it
+    names, and to the settings; a file that changes gets a new one.
+    """
+
+    def __init__(self, folder: str | Path, settings: FieldSettings | None = None):
+        self.folder = Path(folder)
+        self.settings = settings or FieldSettings()
+
+    def open(self, path: str | Path) -> Field:
+        """The field of the mesh at `path`, made now if it is not there yet.
+
+        Raises BadMeshError as `read_surface` does.
+        """
+        path = Path(path)
+        if not path.is_file():
+            return field_from_surface(read_surface(path), self.settings)  # says what is wrong
+        file = self.folder / f"{path.stem}-{self._key(path)}.npz"
+        if file.exists():
+            return Field.load(file)
+        field = field_from_surface(read_surface(path), self.settings)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        field.save(file)
+        return field
+
+    def _key(self, path: Path) -> str:
+        digest = hashlib.sha256(f"{VERSION} {self.settings.model_dump_json()}".encode())
+        waiting = [path]
+        for part in waiting:
+            content = part.read_bytes() if part.is_file() else b""
+            digest.update(len(content).to_bytes(8, "little") + content)
+            names = re.findall(NAMED.get(part.suffix.lower(), rb"(?!)"), content)
+            beside = [part.parent / name.decode(errors="replace") for name in names]
+            waiting += [file for file in beside if file not in waiting]
+        return digest.hexdigest()[:20]

@@ -1,0 +1,132 @@
+"""A shape on a regular grid: truncated signed distance, and colour near the surface."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import uuid
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+from zipfile import BadZipFile
+
+import numpy as np
+from pydantic import Field as Limit
+
+from ..config import Strict
+from .cube import Axes, Placement, sample
+
+
+class Route(Strict):
+    """How a field was made, per asset.
+
+    Attributes:
+        source: `mesh`; `occupancy` or `distance` volumes, read as they are.
+        turned: faces that were turned for all to face outwards.
+        sheets: share of the mesh's area that has no inside and became a shell.
+    """
+
+    source: Literal["mesh", "occupancy", "distance"] = "mesh"
+    turned: int = 0
+    sheets: float = 0.0
+
+
+class FieldSettings(Strict):
+    """What a mesh is turned into.
+
+    Attributes:
+        resolution: voxels per edge of the cube.
+        band_voxels: distance at which the field is truncated, in voxels.
+        margin: share of the cube's edge left free on each side of the mesh.
+        axes: the direction in the asset along which each axis of the cube runs.
+    """
+
+    resolution: Annotated[int, Limit(ge=8, le=1024)] = 128
+    band_voxels: Annotated[float, Limit(ge=2)] = 4.0
+    margin: Annotated[float, Limit(ge=0.01, lt=0.4)] = 0.05
+    axes: Axes = ("x", "y", "z")
+
+
+@dataclass(frozen=True)
+class Field:
+    """A shape on a grid of voxels, at whose centres everything is measured (`cube.py`).
+
+    Attributes:
+        distance: float32 `[X, Y, Z]` in [-1, 1]: signed distance to the surface in units of
+            `band_voxels` voxels, truncated; negative inside.
+        colour: float32 `[3, X, Y, Z]` in [-1, 1] (RGB as on a screen); 0 where unknown.
+        known: where colour is known, bool `[X, Y, Z]`: within two voxels of a coloured surface.
+        band_voxels: distance at which the field is truncated, in voxels.
+        placement: where the cube lies in the asset's coordinates.
+        route: how the field was made.
+    """
+
+    distance: np.ndarray
+    colour: np.ndarray
+    known: np.ndarray
+    band_voxels: float
+    placement: Placement = dataclasses.field(default_factory=Placement)
+    route: Route = dataclasses.field(default_factory=Route)
+
+    @property
+    def inside(self) -> np.ndarray:
+        """bool `[X, Y, Z]`."""
+        return self.distance < 0
+
+    def distance_at(self, points: np.ndarray) -> np.ndarray:
+        """Trilinear distance `[n]` at points of the cube `[n, 3]`, in [-1, 1]."""
+        return sample(self.distance, points)
+
+    def colour_at(self, points: np.ndarray) -> np.ndarray:
+        """Colour `[n, 3]` in [-1, 1] at points of the cube: trilinear over the known voxels."""
+        weight = sample(self.known.astype(np.float32), points)[:, None]
+        mixed = np.stack([sample(channel * self.known, points) for channel in self.colour], 1)
+        return mixed / np.maximum(weight, 1e-6)
+
+    def save(self, path: str | Path) -> None:
+        """Write one compressed `.npz`; colours keep 8 bits."""
+        meta = {
+            "band_voxels": self.band_voxels,
+            "placement": self.placement.model_dump(),
+            "route": self.route.model_dump(),
+        }
+        pixels = np.round((self.colour[:, self.known] + 1) * 127.5).astype(np.uint8)
+        path = Path(path)
+        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+        try:
+            with open(partial, "wb") as file:
+                np.savez_compressed(
+                    file,
+                    distance=self.distance,
+                    known=np.packbits(self.known),
+                    colour=pixels,
+                    meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
+                )
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @staticmethod
+    def load(path: str | Path) -> Field:
+        """What `save` has written; ValueError where it is anything else."""
+        try:
+            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
+                distance, pixels = file["distance"], file["colour"]
+                meta = json.loads(file["meta"].tobytes())
+                known = np.unpackbits(file["known"], count=distance.size).astype(bool)
+        except (KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path} is damaged, or no field that stlatent has saved") from error
+        known = known.reshape(distance.shape)
+        colour = np.zeros((3, *distance.shape), np.float32)
+        colour[:, known] = pixels / np.float32(127.5) - 1
+        return Field(
+            distance,
+            colour,
+            known,
+            meta["band_voxels"],
+            Placement(**meta["placement"]),
+            Route(**meta["route"]),
+        )

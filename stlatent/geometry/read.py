@@ -1,0 +1,159 @@
+"""Mesh files of any kind that `trimesh` reads, as one `Surface` each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from PIL import Image
+from trimesh.visual.material import PBRMaterial, SimpleMaterial, color_image
+
+from .extras import needed
+from .surface import Surface, areas, pieces, to_light, weld
+
+MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
+GLTF_SUFFIXES = (".glb", ".gltf")  # their colours are in linear light
+MAX_PIECES = 100_000
+WELD = 1e-6  # vertices closer than this share of the extent are one
+
+
+class BadMeshError(ValueError):
+    """A file that holds no usable shape: `path` and a short `reason`."""
+
+    def __init__(self, path: str | Path, reason: str):
+        super().__init__(str(path), reason)  # both in args, so that it survives pickling
+        self.path = Path(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+def read_surface(path: str | Path) -> Surface:
+    """The mesh in a file: all nodes of its scene at their places, with their materials' colours.
+
+    Raises:
+        BadMeshError: the file cannot be read, is empty, holds values that are not finite, has no
+            area, or falls into more than 100,000 pieces.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in MESH_SUFFIXES:
+        raise BadMeshError(path, f"no mesh; meshes end in {' '.join(MESH_SUFFIXES)}")
+    if not path.is_file():
+        raise BadMeshError(path, "there is no such file")
+    needed("scipy")  # or its absence would pass for a fault of every file
+    try:
+        scene = trimesh.load_scene(path, process=False)
+    except Exception as error:  # trimesh lets through whatever its readers raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadMeshError(path, f"cannot be read: {reason[:200]}") from error
+    try:
+        return surface_of(scene, linear=path.suffix.lower() in GLTF_SUFFIXES)
+    except ValueError as error:
+        raise BadMeshError(path, str(error)) from error
+
+
+def surface_of(scene: trimesh.Scene | trimesh.Trimesh, linear: bool = False) -> Surface:
+    """What `trimesh` has loaded, as a surface.
+
+    Transparency is ignored, and so is everything of a material but its base colour.
+
+    Args:
+        linear: whether colours of vertices and materials are linear light, as in glTF files,
+            rather than sRGB; textures always are sRGB.
+
+    Raises:
+        ValueError: there is no usable shape; the message is the reason.
+    """
+    scene = trimesh.Scene(scene) if isinstance(scene, trimesh.Trimesh) else scene
+    textures: dict[int, np.ndarray] = {}  # by the identity of the picture: materials share them
+    parts, count = [], 0
+    for node in scene.graph.nodes_geometry:
+        transform, name = scene.graph[node]
+        mesh = scene.geometry[name]
+        if not isinstance(mesh, trimesh.Trimesh) or len(mesh.faces) == 0:
+            continue
+        faces = np.asarray(mesh.faces, np.int64)
+        if faces.min() < 0 or faces.max() >= len(mesh.vertices):
+            raise ValueError("its faces refer to vertices that are not there")
+        corners, uv, texture, coloured = _colours(mesh, textures, linear)
+        if np.linalg.det(transform[:3, :3]) < 0:
+            faces, corners, uv = faces[:, ::-1], corners[:, ::-1], uv[:, ::-1]
+        vertices = np.asarray(mesh.vertices) @ transform[:3, :3].T + transform[:3, 3]
+        parts.append((vertices, faces + count, corners, uv, texture, coloured))
+        count += len(vertices)
+    if not parts:
+        raise ValueError("holds no triangles")
+    return _checked(Surface(*map(np.concatenate, zip(*parts)), tuple(textures.values())))
+
+
+def _checked(raw: Surface) -> Surface:
+    """The same surface, welded; ValueError where nothing can be made of it."""
+    used = np.unique(raw.faces)
+    vertices, faces = raw.vertices[used], np.searchsorted(used, raw.faces)
+    if not np.isfinite(vertices).all():
+        raise ValueError("has vertices that are not finite numbers")
+    extent = np.ptp(vertices, axis=0).max()
+    if not extent > 0:
+        raise ValueError("all its vertices lie on one point")
+    vertices, faces, kept = weld(vertices, faces, extent * WELD)
+    if areas(vertices[faces]).sum() <= 1e-12 * extent**2:
+        raise ValueError("its faces have no area")
+    found = pieces(vertices, faces)
+    if found > MAX_PIECES:
+        raise ValueError(f"falls into {found:,} loose pieces; at most {MAX_PIECES:,} are taken")
+    return replace(
+        raw,
+        vertices=vertices,
+        faces=faces,
+        corners=raw.corners[kept],
+        uv=raw.uv[kept],
+        texture=raw.texture[kept],
+        coloured=raw.coloured[kept],
+    )
+
+
+def _colours(
+    mesh: trimesh.Trimesh, textures: dict[int, np.ndarray], linear: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Corner colours, uv, texture and whether coloured, of each face; new textures are added."""
+    faces, visual = np.asarray(mesh.faces), mesh.visual
+    uv = np.zeros((len(faces), 3, 2), np.float32)
+    texture, tints = -1, []
+    if visual.kind == "vertex":
+        tints.append(visual.vertex_colors[faces])
+    elif visual.kind == "face":
+        tints.append(visual.face_colors[:, None])
+    elif visual.kind == "texture":
+        picture, factor = _material(visual.material)
+        if picture is not None and visual.uv is not None and len(visual.uv) == len(mesh.vertices):
+            uv = np.nan_to_num(np.asarray(visual.uv, np.float32))[faces]
+            if id(picture) not in textures:
+                textures[id(picture)] = np.asarray(picture.convert("RGB"))
+            texture = list(textures).index(id(picture))
+        own = visual.vertex_attributes.get("color")
+        tints += [] if factor is None else [factor]
+        tints += [] if own is None else [np.asarray(own)[faces]]
+    corners = np.ones((len(faces), 3, 3), np.float32)
+    for tint in tints:
+        share = tint[..., :3] / (np.iinfo(tint.dtype).max if tint.dtype.kind in "iu" else 1)
+        corners *= share if linear else to_light(share)
+    known = bool(tints) or texture >= 0
+    return corners, uv, np.full(len(faces), texture), np.full(len(faces), known)
+
+
+def _material(material: object) -> tuple[Image.Image | None, np.ndarray | None]:
+    """Texture and colour of a material; None for what it does not say."""
+    if isinstance(material, PBRMaterial):
+        picture, factor = material.baseColorTexture, material.baseColorFactor
+    elif isinstance(material, SimpleMaterial):
+        picture, factor = material.image, None
+        if picture is None:
+            factor = material.diffuse
+    else:
+        return None, None
+    if picture is not None and picture.convert("RGBA") == color_image().convert("RGBA"):
+        picture = None  # trimesh puts it where a texture is missing
+    return picture, factor

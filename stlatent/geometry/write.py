@@ -1,0 +1,77 @@
+"""Meshes to files."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from trimesh.exchange.gltf import export_glb
+from trimesh.exchange.obj import export_obj
+from trimesh.visual import TextureVisuals
+from trimesh.visual.material import PBRMaterial
+
+from .surface import to_light
+
+WRITABLE = (".glb", ".obj", ".ply")
+
+
+def write_mesh(mesh: trimesh.Trimesh, path: str | Path) -> None:
+    """Write a mesh with its vertex colours or its texture as `.glb`, `.obj` or `.ply`.
+
+    Coordinates are written as they are; glTF viewers take y as up and the unit as a metre. Beside
+    a textured `.obj` lie its material and picture, named after it. A file of that name is replaced.
+
+    Raises:
+        ValueError: another suffix, an empty mesh, or a texture for `.ply`, which has none.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in WRITABLE:
+        raise ValueError(f"cannot write {path}; meshes are written as {', '.join(WRITABLE)}")
+    if len(mesh.faces) == 0:
+        raise ValueError(f"the mesh for {path} is empty: nothing of the field is inside")
+    files: dict[str, bytes] = {}
+    if suffix == ".glb":
+        files[path.name] = _glb(mesh)
+    elif suffix == ".obj":
+        text, files = _obj(mesh, path.stem)
+        files[path.name] = text.encode()
+    elif mesh.visual.kind == "texture":
+        raise ValueError(f"a .ply file holds no texture; write {path.stem} as .glb or .obj")
+    else:
+        files[path.name] = mesh.export(file_type="ply")
+    for name, content in files.items():
+        _write(path.with_name(name), content)
+
+
+def _obj(mesh: trimesh.Trimesh, stem: str) -> tuple[str, dict[str, bytes]]:
+    if mesh.visual.kind != "texture":
+        return export_obj(mesh, include_normals=True), {}
+    mesh = mesh.copy()
+    mesh.visual.material = mesh.visual.material.to_simple()
+    mesh.visual.material.name = stem
+    return export_obj(mesh, True, return_texture=True, mtl_name=f"{stem}.mtl", header=None)
+
+
+def _glb(mesh: trimesh.Trimesh) -> bytes:
+    """Dull, where glTF would take a mesh for metal; vertex colours in linear light (glTF 2.0)."""
+    if mesh.visual.kind != "texture":
+        colours = mesh.visual.vertex_colors.copy() if mesh.visual.kind else None
+        mesh = mesh.copy()
+        mesh.visual = TextureVisuals(material=PBRMaterial(metallicFactor=0.0, roughnessFactor=1.0))
+        if colours is not None:
+            colours[:, :3] = np.round(to_light(colours[:, :3] / 255) * 255)
+            mesh.visual.vertex_attributes["color"] = colours
+    return export_glb(trimesh.Scene(mesh), include_normals=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
