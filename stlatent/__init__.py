@@ -1,5 +1,7 @@
 """Hierarchical, multi-scale latent autoencoders of video and 3D."""
 
+from typing import TYPE_CHECKING, Any
+
 from . import choose
 from .checkpoint import fingerprint, load, save
 from .choose import Draw
@@ -7,6 +9,9 @@ from .config import Level, ModelConfig, Stage
 from .domain import DOMAINS, IMAGE, TRIPLANE, VIDEO, VOXEL, Domain
 from .ladder import Ladder
 from .latents import Latents
+
+if TYPE_CHECKING:
+    from .export import AutoencoderLadder
 
 __version__ = "0.1.0"
 
@@ -16,6 +21,7 @@ __all__ = [
     "TRIPLANE",
     "VIDEO",
     "VOXEL",
+    "AutoencoderLadder",
     "Domain",
     "Draw",
     "Ladder",
@@ -28,3 +34,16 @@ __all__ = [
     "load",
     "save",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What brings `diffusers`, which takes seconds to import, once it is asked for."""
+    if name == "AutoencoderLadder":
+        from .export import AutoencoderLadder
+
+        return AutoencoderLadder
+    if name == "ModelMixin":  # pipelines look for it beside the class of a component they load
+        from diffusers import ModelMixin
+
+        return ModelMixin
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

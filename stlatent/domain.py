@@ -19,7 +19,6 @@ the layout in which convolutions are fastest on CPUs and GPUs alike.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -101,7 +100,8 @@ class Domain:
         """
         first = [0 if started or axis.kind != "causal" else 1 for axis in self.axes]
         return tuple(
-            a + math.ceil((n - a) / f) for a, n, f in zip(first, size, stride, strict=True)
+            a - (a - n) // f
+            for a, n, f in zip(first, size, stride, strict=True)  # rounded up
         )
 
     def samples(
@@ -255,7 +255,9 @@ class Domain:
         space = [i for i, axis in enumerate(self.axes) if axis.kind == "space"]
         other = [i for i, axis in enumerate(self.axes) if axis.kind != "space"]
         size = like.shape[2:]
-        y = y.reshape(len(like), *(size[i] for i in other), *(size[i] for i in space), y.shape[-1])
+        y = y.reshape(
+            like.shape[0], *(size[i] for i in other), *(size[i] for i in space), y.shape[-1]
+        )
         order = [1 + (other + space).index(i) for i in range(len(size))]
         return y.permute(0, y.ndim - 1, *order)
 

@@ -161,7 +161,7 @@ class Ladder(nn.Module):
         Returns:
             The steps, and the top-down features after each level and, if `whole`, at the stem.
         """
-        batch = len(features[0]) if features is not None else batch
+        batch = features[0].shape[0] if features is not None else batch
         h = self.top.view(1, -1, *[1] * len(grid)).expand(batch, -1, *grid)
         steps: list[Step] = []
         merged: list[Tensor] = []

@@ -14,6 +14,7 @@ import torch
 
 import stlatent
 from stlatent import checkpoint
+from stlatent.codec.device import autocast
 from stlatent.config import dump, load
 from stlatent.data import centre_clip
 from stlatent.evaluate import prefix_quality
@@ -34,7 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about = checkpoint.about(options.run)
     stlatent.save(stlatent.load(options.run), out / checkpoint.FILE, about, half=True)
     (out / "config.yaml").write_text(dump(anywhere(config, options.name)))
-    figures = measure(stlatent.load(out), config, options.data) | {"steps": about.get("step")}
+    shipped = stlatent.load(out)
+    figures = measure(shipped, config, options.data) | {"steps": about.get("step")}
+    with autocast(torch.device("cpu"), "bf16"):
+        bf16 = measure(shipped, config, options.data)
+    figures["bf16_psnr_db"] = [prefix["psnr_db"] for prefix in bf16["prefixes"]]
     torch.manual_seed(config.seed)
     untrained = measure(stlatent.Ladder(config.model).eval(), config, options.data)
     figures["untrained_psnr_db"] = [prefix["psnr_db"] for prefix in untrained["prefixes"]]
@@ -49,8 +54,13 @@ def anywhere(config: RunConfig, name: str) -> RunConfig:
         "photos": config.data.photos and Path("photos"),
         "cache": None,
     }
+    start = config.start and Path("runs") / f"{name}-start"
     return config.model_copy(
-        update={"data": config.data.model_copy(update=places), "out": Path("runs") / name}
+        update={
+            "data": config.data.model_copy(update=places),
+            "out": Path("runs") / name,
+            "start": start,
+        }
     )
 
 

@@ -1,0 +1,298 @@
+"""A ladder as the autoencoder of a pipeline of `diffusers`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from torch import Tensor
+
+from .. import choose as choosing
+from ..checkpoint import replace_text
+from ..choose import Choose, Held
+from ..config import ModelConfig, parse
+from ..domain import Past
+from ..ladder import Ladder
+from .packing import Packing
+from .posterior import Generators, LadderPosterior, Noted, draw
+from .spellings import ATTRIBUTES, ratios, spellings
+from .tiling import Tiles, decode_tiles, encode_tiles
+
+LOADER = "autoencoder_ladder"  # the file that `trust_remote_code=True` runs
+LOADER_TEXT = """from stlatent import AutoencoderLadder
+
+__all__ = ["AutoencoderLadder"]
+"""
+
+
+class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
+    """The first levels of a ladder as one normalised tensor `[B, C, *grid]`; see packing.py.
+
+    Where these are not all levels, decoding takes the finer ones from the ladder's own prior: its
+    mean, or draws from it after `enable_prior_sampling`.
+
+    Args:
+        model: the config of the ladder, as in `ModelConfig`.
+        levels: how many are packed, from the coarsest on.
+        measured_mean, measured_std: of every channel of these levels, over data.
+
+    `config` also holds every name that pipelines look up, see spellings.py.
+
+    Raises:
+        ValueError: these do not fit each other.
+    """
+
+    _no_split_modules = ["Ladder"]  # noqa: RUF012
+    _supports_group_offloading = False  # the passes are methods, not modules
+
+    @register_to_config
+    def __init__(
+        self,
+        model: Mapping[str, Any],
+        levels: int,
+        measured_mean: Sequence[float],
+        measured_std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.ladder = Ladder(parse(ModelConfig, model, "model"))
+        self.packing = Packing(self.ladder, levels, measured_mean, measured_std)
+        names = spellings(self.ladder, self.packing)
+        names["auto_map"] = {"AutoModel": f"{LOADER}.{type(self).__name__}"}
+        self.register_to_config(**names)
+        for name in ATTRIBUTES & {*names}:
+            setattr(self, name, names[name])
+        self.use_slicing = self.use_tiling = self.use_prior_sampling = False
+        self.tiles = Tiles.usual(*ratios(self.ladder))
+        self.prior_temperature, self.prior_seed = 1.0, None
+
+    @classmethod
+    def extract_init_dict(cls, config_dict: Mapping[str, Any], **kwargs: Any) -> tuple:
+        """Only what the constructor takes: the other names in `config.json` follow from it."""
+        own = cls._get_init_keys(cls)
+        kept = {k: v for k, v in config_dict.items() if k in own or k.startswith("_")}
+        return super().extract_init_dict(kept, **kwargs)
+
+    def save_config(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Also writes the file that `AutoModel` loads the class from."""
+        super().save_config(save_directory, *args, **kwargs)
+        replace_text(Path(save_directory) / f"{LOADER}.py", LOADER_TEXT)
+
+    @property
+    def latents_mean(self) -> Tensor:
+        return torch.tensor(self.config.latents_mean, device=self.device)
+
+    @property
+    def latents_std(self) -> Tensor:
+        return torch.tensor(self.config.latents_std, device=self.device)
+
+    # switches -----------------------------------------------------------------------------------
+
+    def enable_tiling(
+        self,
+        tile_sample_min_height: int | None = None,
+        tile_sample_min_width: int | None = None,
+        tile_sample_stride_height: int | None = None,
+        tile_sample_stride_width: int | None = None,
+        tile_sample_min_num_frames: int | None = None,
+    ) -> None:
+        """Encode and decode in tiles of so many pixels, and so many frames at a time.
+
+        Time is exact, since the ladder streams; tiles of a picture are not quite, see tiling.py.
+        What is not given stays as it is.
+
+        Raises:
+            ValueError: tiles that do not begin and end between latents.
+            NotImplementedError: the domain has no pictures.
+        """
+        if [axis.name for axis in self.ladder.domain.axes][-2:] != ["h", "w"]:
+            raise NotImplementedError(
+                f"tiles are made of pictures, and domain '{self.ladder.domain.name}' has none"
+            )
+        size = tile_sample_min_height, tile_sample_min_width
+        stride = tile_sample_stride_height, tile_sample_stride_width
+        tiles = self.tiles.but(size, stride, tile_sample_min_num_frames)
+        tiles.check(*ratios(self.ladder))
+        self.tiles, self.use_tiling = tiles, True
+
+    def enable_prior_sampling(self, temperature: float = 1.0, seed: int | None = None) -> None:
+        """Draw the levels that are not packed, where `decode` is not to take their mean.
+
+        Args:
+            temperature: scales the standard deviation of the priors.
+            seed: of every `decode` that is given no generator; None is torch's global generator.
+
+        Raises:
+            ValueError: all levels are packed.
+        """
+        if self.config.levels == len(self.ladder.levels):
+            raise ValueError("all levels are packed, so there is none to draw; export fewer")
+        self.use_prior_sampling = True
+        self.prior_temperature, self.prior_seed = temperature, seed
+
+    def disable_prior_sampling(self) -> None:
+        """Take the prior's mean for the levels that are not packed."""
+        self.use_prior_sampling = False
+
+    # the two ways -------------------------------------------------------------------------------
+
+    @apply_forward_hook
+    def encode(
+        self, x: Tensor, return_dict: bool = True
+    ) -> AutoencoderKLOutput | tuple[LadderPosterior]:
+        """The posterior of the latents of `x` `[B, C, *axes]` in [-1, 1], of any size.
+
+        Raises:
+            ValueError: `x` has not the axes or channels of this model.
+        """
+        mean, logvar = self._moments(x, choosing.mean).chunk(2, 1)
+        posterior = LadderPosterior(
+            mean, logvar, self.packing, lambda g: self._draw(x, g), tuple(x.shape[2:]), x.dtype
+        )
+        return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
+
+    @apply_forward_hook
+    def decode(
+        self,
+        z: Tensor,
+        temb: None = None,
+        return_dict: bool = True,
+        generator: Generators = None,
+        size: Sequence[int] | None = None,
+    ) -> DecoderOutput | tuple[Tensor]:
+        """Packed latents `[B, C, *grid]` -> `[B, C, *axes]`, in the dtype of `z`.
+
+        Args:
+            temb: some pipelines hand over a timestep; this decoder takes none.
+            generator: of the drawn levels, see `enable_prior_sampling`; one, or one per sample.
+            size: of the axes to come out, such as a posterior's `size`; by default all that the
+                latents cover, which is the size encoded, rounded up to whole latents.
+
+        Raises:
+            ValueError: latents of another number of channels, a timestep, or a size they do not
+                cover.
+        """
+        if temb is not None:
+            raise ValueError("a timestep is given, but this decoder is not conditioned on one")
+        stride = self.packing.stride
+        if size is not None and self.ladder.domain.shape(size, stride) != tuple(z.shape[2:]):
+            raise ValueError(
+                f"size is {list(size)}, but the latents have a grid of {list(z.shape[2:])} at "
+                f"stride {list(stride)}"
+            )
+        if not self.use_prior_sampling:
+            generator = None  # some pipelines always give theirs
+        elif generator is None and self.prior_seed is not None:
+            generator = torch.Generator(z.device).manual_seed(self.prior_seed)
+        x = self._pixels(z, generator).to(z.dtype)
+        x = x if size is None else self.ladder.domain.crop(x, size)
+        return DecoderOutput(sample=x) if return_dict else (x,)
+
+    def forward(
+        self,
+        sample: Tensor,
+        sample_posterior: bool = False,
+        return_dict: bool = True,
+        generator: Generators = None,
+    ) -> DecoderOutput | tuple[Tensor]:
+        """Encode and decode; what comes out has the size of what went in."""
+        posterior = self.encode(sample).latent_dist
+        z = posterior.sample(generator) if sample_posterior else posterior.mode()
+        return self.decode(z, return_dict=return_dict, size=posterior.size)
+
+    # how ----------------------------------------------------------------------------------------
+
+    @apply_forward_hook
+    def _draw(self, x: Tensor, generator: Generators) -> Tensor:
+        if isinstance(generator, Sequence):
+            each = zip(x.split(1), generator, strict=True)
+            return torch.cat([self._draw(one, g) for one, g in each])
+        return self._moments(x, draw(generator, x.device)).chunk(2, 1)[0]
+
+    def _moments(self, x: Tensor, choose: Choose) -> Tensor:
+        """Packed latents as chosen, and their log-variances, side by side `[B, 2 C, *grid]`."""
+        if self.use_slicing and len(x) > 1:
+            return torch.cat([self._moments(one, choose) for one in x.split(1)])
+        if not self.use_tiling:
+            return self._encode(x, choose)
+        grid = self.ladder.domain.shape(x.shape[2:], self.packing.stride)[-2:]
+        space = self.spatial_compression_ratio
+        spans = self.tiles.spans(grid, space)
+        return encode_tiles(lambda tile: self._encode(tile, choose), x, spans, space)
+
+    def _pixels(self, z: Tensor, generator: Generators) -> Tensor:
+        if isinstance(generator, Sequence):
+            each = zip(z.split(1), generator, strict=True)
+            return torch.cat([self._pixels(one, g) for one, g in each])
+        if self.use_slicing and len(z) > 1:
+            return torch.cat([self._pixels(one, generator) for one in z.split(1)])
+        rest: Choose = choosing.mean
+        if self.use_prior_sampling:
+            rest = draw(generator, z.device, self.prior_temperature)
+        if not self.use_tiling:
+            return self._decode(z, rest)
+        space = self.spatial_compression_ratio
+        spans = self.tiles.spans(z.shape[-2:], space)
+        return decode_tiles(lambda tile: self._decode(tile, rest), z, spans, space)
+
+    def _encode(self, x: Tensor, choose: Choose) -> Tensor:
+        state, pieces = None, []
+        for frames in self._in_time(x, 1):
+            past = Past(state)
+            pieces.append(torch.cat(self.encode_step(frames, past, choose), 1))
+            state = past.state
+        return torch.cat(pieces, self._time)
+
+    def _decode(self, z: Tensor, rest: Choose) -> Tensor:
+        state, pieces = None, []
+        for latents in self._in_time(z, self.temporal_compression_ratio):
+            past = Past(state)
+            pieces.append(self.decode_step(latents, past, rest))
+            state = past.state
+        return torch.cat(pieces, self._time)
+
+    def encode_step(
+        self, x: Tensor, past: Past, choose: Choose = choosing.mean
+    ) -> tuple[Tensor, Tensor]:
+        """Packed latents of `x` as chosen, and their log-variances `[B, C, *grid]`.
+
+        Args:
+            past: of a stream, which `past.state` carries on; a new one for a whole input.
+        """
+        noted, levels = Noted(choose), self.config.levels
+        latents = self.ladder.encode(x, noted, past).levels[:levels]
+        return (
+            self.packing.pack(latents, past.started),
+            self.packing.pack_log_var(noted.log_vars(levels), past.started),
+        )
+
+    def decode_step(self, z: Tensor, past: Past, rest: Choose = choosing.mean) -> Tensor:
+        """All that packed latents cover `[B, C, *axes]`; the levels they lack chosen by `rest`."""
+        held = Held(dict(enumerate(self.packing.unpack(z, past.started))), rest)
+        size = self.ladder.domain.samples(z.shape[2:], self.packing.stride, past.started)
+        return self.ladder.generate(held, size, z.shape[0], past)
+
+    @property
+    def _time(self) -> int:
+        """The dimension along which a tensor may come in chunks."""
+        return 2 + (self.ladder.domain.causal or 0)
+
+    def _in_time(self, x: Tensor, frames_per_step: int) -> Iterator[Tensor]:
+        """All of `x`; or, where there are tiles and time, chunk by chunk."""
+        steps, chunk = x.shape[self._time], self.tiles.frames // frames_per_step
+        if not self.use_tiling or self.ladder.domain.causal is None or steps <= 1 + chunk:
+            yield x
+            return
+        start, stop = 0, 1 + chunk  # the first step stands for itself
+        while start < steps:
+            yield x.narrow(self._time, start, min(stop, steps) - start)
+            start, stop = stop, stop + chunk
+
+
+AutoencoderLadder.__module__ = "stlatent"  # pipelines note it down, and load it after that import

@@ -1,0 +1,36 @@
+"""What an exported folder gives, beside what the model gave: run in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from diffusers import AutoModel
+
+from ..checkpoint import read
+
+
+@torch.no_grad()
+def differences(folder: str | Path, probe: str | Path) -> dict[str, float]:
+    """Largest difference of every level and of the decoded sample, relative to its largest value.
+
+    Args:
+        probe: safetensors file with an input `x`, and `level_0`, ... and `decoded` as the model
+            makes them from it.
+    """
+    vae = AutoModel.from_pretrained(str(folder), trust_remote_code=True)
+    expected, _ = read(Path(probe))
+    posterior = vae.encode(expected.pop("x")).latent_dist
+    decoded = vae.decode(posterior.mode(), size=posterior.size).sample
+    found = {f"level_{k}": z for k, z in enumerate(vae.packing.unpack(posterior.mean))}
+    found["decoded"] = decoded
+    return {
+        name: ((found[name] - value).abs().max() / value.abs().max().clamp_min(1e-8)).item()
+        for name, value in expected.items()
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(differences(*sys.argv[1:])))

@@ -1,0 +1,168 @@
+"""A trained model -> a folder that `diffusers` loads."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Literal
+
+import torch
+from diffusers.utils import CONFIG_NAME
+from torch import Tensor
+
+from ..checkpoint import load, write
+from ..ladder import Ladder
+from .autoencoder import AutoencoderLadder
+from .statistics import Data, batches_of, measure
+
+TOLERANCE = 1e-5  # in float32, relative to the largest value
+Layout = Literal["packed", "coarse"]
+
+
+def export(
+    model: Ladder | str | Path,
+    out: str | Path,
+    levels: int | None = None,
+    layout: Layout = "packed",
+    data: Data = None,
+    replace: bool = False,
+) -> Path:
+    """Write `model` as an `AutoencoderLadder` that `diffusers` loads, and check it.
+
+    The folder is loaded in a fresh process, and must encode and decode the first batch of the data
+    as the model does; only then it appears under its name.
+
+    Args:
+        model: a model, or what `stlatent.load` takes: a shipped model, a run folder, a file.
+        levels: how many are packed, from the coarsest on; by default all if `packed`, one if
+            `coarse`. On decoding, the prior supplies the others.
+        layout: `packed`, or `coarse`, which leaves at least one level to the prior.
+        data: to measure means and deviations on: a folder of videos or pictures, or batches
+            `[B, C, *axes]` in [-1, 1]; by default what the run was trained on.
+        replace: put it in the place of a former export.
+
+    Raises:
+        ValueError: the model has not these levels, there is no data, something else lies at `out`,
+            or what was written does not give back what the model gives.
+    """
+    out = Path(out)
+    _check_free(out, replace)
+    reference = None if isinstance(model, Ladder) else model
+    ladder = load(model) if reference is not None else model
+    levels = _levels(ladder, levels, layout)
+    batches = batches_of(ladder, data, reference)
+    first = next(batches, None)
+    given = () if first is None else itertools.chain([first], batches)
+    vae = wrap(ladder, levels, *measure(ladder, given, levels))
+    folder = out.with_name(f"{out.name}.partial-{uuid.uuid4().hex[:8]}")
+    try:
+        vae.save_pretrained(folder)
+        _compare(ladder, first, levels, folder)
+        _put(folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return out
+
+
+def wrap(model: Ladder, levels: int, mean: list[float], std: list[float]) -> AutoencoderLadder:
+    """An `AutoencoderLadder` with the weights of `model`, in memory; see its arguments."""
+    vae = AutoencoderLadder(
+        model=model.config.model_dump(mode="json"),
+        levels=levels,
+        measured_mean=mean,
+        measured_std=std,
+    )
+    vae.ladder.load_state_dict(model.state_dict())
+    return vae.to(next(model.parameters()).device).eval().requires_grad_(False)
+
+
+def parse_levels(text: str) -> int:
+    """`0..2`, the first and the last level -> how many they are.
+
+    Raises:
+        ValueError: it is not of this form.
+    """
+    found = re.fullmatch(r"0\.\.(\d+)", text)
+    if not found:
+        raise ValueError(f"levels are '{text}'; give the first and the last one, such as 0..1")
+    return int(found[1]) + 1
+
+
+def _levels(model: Ladder, levels: int | None, layout: str) -> int:
+    count = len(model.levels)
+    if layout not in ("packed", "coarse"):
+        raise ValueError(f"layout is '{layout}'; give packed or coarse")
+    most = count if layout == "packed" else count - 1
+    levels = levels if levels is not None else (count if layout == "packed" else 1)
+    if not 1 <= levels <= most:
+        raise ValueError(
+            f"{levels} of {count} levels are to be exported as '{layout}', which takes 1 to {most}"
+        )
+    return levels
+
+
+def _put(folder: Path, out: Path) -> None:
+    """Move `folder` to `out`; what was there goes when the new one is in place."""
+    former = folder.with_name(f"{folder.name}.former")
+    if out.exists():
+        os.replace(out, former)
+    os.replace(folder, out)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _check_free(out: Path, replace: bool) -> None:
+    """ValueError unless an export may be put at `out`."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    config = out / CONFIG_NAME
+    ours = config.is_file() and AutoencoderLadder.__name__ in config.read_text()
+    if not ours:
+        raise ValueError(f"{out} holds other things; give a new folder")
+    if not replace:
+        raise ValueError(
+            f"{out} holds an exported model; give another folder, or --replace to put the new one "
+            f"in its place"
+        )
+
+
+@torch.no_grad()
+def _compare(model: Ladder, x: Tensor, levels: int, folder: Path) -> None:
+    """ValueError unless a fresh process gets from `folder` what `model` gives for `x`."""
+    x = x[:1].to(next(model.parameters()))
+    latents = model.encode(x)
+    expected = {f"level_{k}": z for k, z in enumerate(latents.levels[:levels])}
+    expected |= {"x": x, "decoded": model.decode(latents, levels)}
+    with tempfile.TemporaryDirectory() as scratch:
+        probe = Path(scratch) / "probe.safetensors"
+        write(probe, {k: v.contiguous().cpu() for k, v in expected.items()}, {})
+        found = in_fresh_process(folder, probe)
+    for name, difference in found.items():
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f"what was written differs from the model in {name}, by {difference:.1e} of its "
+                f"largest value"
+            )
+
+
+def in_fresh_process(folder: Path, probe: Path) -> dict[str, float]:
+    """`check.differences` in a new interpreter, which leaves nothing in the user's caches."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "HF_MODULES_CACHE": str(probe.parent / "modules"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    command = [sys.executable, "-m", "stlatent.export.check", str(folder), str(probe)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ValueError(f"what was written cannot be loaded in a fresh process: {last}")
+    return json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,94 @@
+"""q(packed latents | x), as `diffusers` wants to see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..choose import Choose, Distribution, Draw, Site
+from .packing import Packing
+
+CERTAIN = -30.0  # log-variance of a code, which leaves nothing to draw; diffusers clamps there
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+class LadderPosterior:
+    """Has what `DiagonalGaussianDistribution` has, and counts every axis.
+
+    A ladder's posterior is a chain: what a finer level holds depends on what the coarser ones were
+    chosen to be. `mean` and `logvar` are those of every level given the means of the coarser ones.
+    `sample` goes down the chain anew and draws at every level given what was drawn above, which is
+    exact, and costs a pass over the network each time.
+
+    Attributes:
+        mean, logvar, std: `[B, C, *grid]`, float32.
+        size: of the input's axes; `decode(z, size=...)` comes out at it.
+        dtype: of `mode()` and `sample()`.
+    """
+
+    def __init__(
+        self,
+        mean: Tensor,
+        logvar: Tensor,
+        packing: Packing,
+        redraw: Callable[[Generators], Tensor],
+        size: tuple[int, ...],
+        dtype: torch.dtype,
+    ) -> None:
+        self.mean, self.logvar, self.size, self.dtype = mean, logvar, size, dtype
+        self._packing, self._redraw = packing, redraw
+
+    @property
+    def std(self) -> Tensor:
+        return (0.5 * self.logvar).exp()
+
+    @property
+    def var(self) -> Tensor:
+        return self.logvar.exp()
+
+    def mode(self) -> Tensor:
+        """The means."""
+        return self.mean.to(self.dtype)
+
+    def sample(self, generator: Generators = None) -> Tensor:
+        """A draw from the whole chain; one generator, or one per sample."""
+        return self._redraw(generator).to(self.dtype)
+
+    def kl(self, other: LadderPosterior | None = None) -> Tensor:
+        """KL to a standard normal, or to another posterior, in nats `[B]`: summed over all axes
+        but the batch, with the repeated latents of the first step counted once."""
+        mean, logvar = (0.0, 0.0) if other is None else (other.mean, other.logvar)
+        ratio = self.logvar - logvar
+        offset = (self.mean - mean).square() * (torch.exp(-other.logvar) if other else 1.0)
+        nats = 0.5 * (offset + torch.expm1(ratio) - ratio)
+        return sum(level.flatten(1).sum(1) for level in self._packing.unfold(nats))
+
+
+class Noted:
+    """Chooses as `choose` does, and notes the log-variance of every posterior on the way."""
+
+    def __init__(self, choose: Choose) -> None:
+        self.choose = choose
+        self._log_vars: dict[int, list[Tensor]] = {}
+
+    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
+        z = self.choose(site, posterior, prior)
+        log_std = getattr(posterior, "log_std", None)  # codes have none
+        log_var = torch.full_like(z, CERTAIN) if log_std is None else 2 * log_std
+        self._log_vars.setdefault(site.level, []).append(log_var)
+        return z
+
+    def log_vars(self, levels: int) -> list[Tensor]:
+        """Of the first levels `[B, C_l, *grid_l]`, groups side by side."""
+        return [torch.cat(self._log_vars[level], 1) for level in range(levels)]
+
+
+def draw(generator: torch.Generator | None, device: torch.device, temperature: float = 1.0) -> Draw:
+    """Draws with any generator; one of another device hands on a seed for one of this."""
+    if generator is not None and generator.device.type != device.type:
+        seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
+        generator = torch.Generator(device).manual_seed(seed)
+    return Draw(temperature, generator)

@@ -1,0 +1,64 @@
+"""The names under which pipelines of `diffusers` look up one and the same thing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ladder import Ladder
+from .packing import Packing
+
+# looked up on the model itself
+ATTRIBUTES = {"spatial_compression_ratio", "temporal_compression_ratio", "temperal_downsample"}
+
+
+def spellings(model: Ladder, packing: Packing) -> dict[str, Any]:
+    """Everything that pipelines read from a VAE's `config`, for packed latents of `model`.
+
+    Latents are normalised inside, so `latents_mean`, `latents_std`, `scaling_factor` and
+    `shift_factor` all say: leave them as they are. Whatever of these a pipeline goes by, a
+    transformer sees the same numbers.
+
+    Of `block_out_channels` and `temperal_downsample` pipelines read how many there are, as powers
+    of two. They are left out where the strides are none.
+
+    Raises:
+        ValueError: the strides of the space axes differ.
+    """
+    space, time = ratios(model)
+    names: dict[str, Any] = {
+        "in_channels": model.config.channels,
+        "out_channels": model.config.channels,
+        "latent_channels": packing.channels,
+        "z_dim": packing.channels,
+        "spatial_compression_ratio": space,
+        "scale_factor_spatial": space,
+        "temporal_compression_ratio": time,
+        "scale_factor_temporal": time,
+        "latents_mean": [0.0] * packing.channels,
+        "latents_std": [1.0] * packing.channels,
+        "scaling_factor": 1.0,
+        "shift_factor": 0.0,
+        "invert_scale_latents": False,
+        "timestep_conditioning": False,
+        "force_upcast": False,
+    }
+    halvings, in_time = space.bit_length() - 1, time.bit_length() - 1
+    if space == 1 << halvings:
+        names["block_out_channels"] = [model.config.stem.width] * (halvings + 1)
+        names["encoder_block_out_channels"] = names["block_out_channels"]
+        if time == 1 << in_time and in_time <= halvings:
+            names["temperal_downsample"] = [i >= halvings - in_time for i in range(halvings)]
+    return names
+
+
+def ratios(model: Ladder) -> tuple[int, int]:
+    """Input samples per packed latent along space and along time."""
+    stride, axes = model.levels[0].stride, model.domain.axes
+    space = {f for f, axis in zip(stride, axes) if axis.kind == "space"}
+    if len(space) > 1:
+        raise ValueError(
+            f"level 0 has stride {list(stride)}; diffusers knows a single factor for all space "
+            f"axes: train a model whose level 0 is as coarse along each"
+        )
+    causal = model.domain.causal
+    return space.pop(), 1 if causal is None else stride[causal]

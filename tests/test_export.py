@@ -1,0 +1,220 @@
+"""Ladders as autoencoders of diffusers: the folder, the posterior, the switches, the pipelines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.utils import dynamic_modules_utils
+from domains import SIZES, batch, ladder
+from exported import autoencoder, tiny
+from torch.distributions import Normal, kl_divergence
+
+from stlatent import DOMAINS, Draw, Ladder, Level, ModelConfig, Stage
+from stlatent.export import AutoencoderLadder, export, folder
+from stlatent.export.check import differences
+from stlatent.export.folder import parse_levels, wrap
+from stlatent.export.packing import Packing
+from stlatent.export.statistics import measure
+
+
+def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) -> bool:
+    return bool((found - expected).abs().max() <= tolerance * expected.abs().max())
+
+
+@pytest.mark.parametrize("domain", SIZES)
+def test_saved_and_loaded_it_gives_what_the_ladder_gives(domain: str, tmp_path: Path) -> None:
+    model, x = ladder(domain), batch(domain)
+    for levels in range(1, 1 + len(model.levels)):
+        autoencoder(model, levels, x).save_pretrained(tmp_path / str(levels))
+        vae = AutoencoderLadder.from_pretrained(tmp_path / str(levels))
+        posterior = vae.encode(x).latent_dist
+        latents = model.encode(x)
+        for found, expected in zip(vae.packing.unpack(posterior.mode()), latents.levels):
+            assert close(found, expected)
+        decoded = vae.decode(posterior.mode(), size=posterior.size).sample
+        assert close(decoded, model.decode(latents, levels))
+        assert posterior.mean.shape[1] == vae.config.latent_channels == vae.config.z_dim
+
+
+@pytest.mark.parametrize("started", [False, True])
+@pytest.mark.parametrize("domain", SIZES)
+def test_folding_is_exact(domain: str, started: bool) -> None:
+    model, axes = ladder(domain), DOMAINS[domain]
+    stride = model.levels[0].stride
+    size = axes.samples([axis.size or 3 for axis in axes.axes], stride, started)
+    levels = [
+        torch.randn(2, level.latent * level.groups, *axes.shape(size, level.stride, started))
+        for level in model.levels
+    ]
+    count = sum(z.shape[1] for z in levels)
+    packing = Packing(model, 3, [0.0] * count, [1.0] * count)
+    packed = packing.fold(levels, started)
+    assert packed.shape[2:] == axes.shape(size, stride, started)
+    for found, expected in zip(packing.unfold(packed, started), levels, strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_posterior_is_the_ladders_own_and_its_kl_counts_every_axis() -> None:
+    model, x = ladder("video"), batch("video")
+    vae = autoencoder(model, 3, x)
+    posterior = vae.encode(x).latent_dist
+    figures = zip(vae.config.measured_mean, vae.config.measured_std)
+    nats, at = torch.zeros(2), 0
+    noise = vae.packing.unpack(posterior.mean + posterior.std)
+    figures = torch.tensor(list(figures)).view(-1, 2, 1, 1, 1)
+    groups = [0, 0, 0]
+    for step in model(x).steps:
+        q, channels = step.posterior, step.z.shape[1]
+        mean, std = figures[at : at + channels].unbind(1)
+        nats += kl_divergence(Normal(q.mean, q.std), Normal(mean, std)).flatten(1).sum(1)
+        level, first = step.site.level, groups[step.site.level]
+        assert close(noise[level][:, first : first + channels], q.mean + q.std)
+        groups[level] += channels
+        at += channels
+    torch.testing.assert_close(posterior.kl(), nats)
+    assert posterior.kl(posterior).abs().max() < 1e-3
+
+
+def test_a_draw_goes_down_the_whole_ladder() -> None:
+    model, x = ladder("video"), batch("video")
+    vae = autoencoder(model, 3, x)
+    posterior = vae.encode(x).latent_dist
+    drawn = posterior.sample(torch.Generator().manual_seed(5))
+    levels = model.encode(x, Draw(generator=torch.Generator().manual_seed(5))).levels
+    assert torch.equal(drawn, vae.packing.pack(levels))
+    each = posterior.sample([torch.Generator().manual_seed(i) for i in range(2)])
+    assert torch.equal(each[1:], vae.encode(x[1:]).latent_dist.sample(torch.manual_seed(1)))
+
+
+def test_statistics_are_those_of_drawn_latents() -> None:
+    model, batches = ladder("video"), [batch("video"), batch("video", (5, 20, 20), 1)]
+    vae = wrap(model, 2, *measure(model, iter(batches), 2))
+    found = [vae.encode(x).latent_dist for x in batches]
+    values = [vae.packing.unfold(p.mean) for p in found]
+    noise = [vae.packing.unfold(p.var) for p in found]
+    for level in range(2):
+        z = torch.cat([v[level].transpose(0, 1).flatten(1) for v in values], 1)
+        spread = torch.cat([v[level].transpose(0, 1).flatten(1) for v in noise], 1)
+        torch.testing.assert_close(z.mean(1), torch.zeros(len(z)), atol=1e-4, rtol=0)
+        variance = z.var(1, correction=0) + spread.mean(1)
+        torch.testing.assert_close(variance, torch.ones(len(z)), atol=1e-3, rtol=0)
+
+
+def test_no_frame_is_lost() -> None:
+    vae = tiny()
+    for frames in range(1, 11):
+        x = torch.zeros(1, 3, frames, 13, 21)
+        posterior = vae.encode(x).latent_dist
+        assert posterior.mean.shape[2] == 1 + -(-(frames - 1) // vae.temporal_compression_ratio)
+        assert vae(x).sample.shape == x.shape
+        assert vae.decode(posterior.mode()).sample.shape[2] >= frames
+    with pytest.raises(ValueError, match="grid of"):
+        vae.decode(posterior.mode(), size=(1, 13, 21))
+
+
+def test_switches_change_the_way_and_not_the_result() -> None:
+    vae = tiny()
+    x = torch.rand(2, 3, 21, 144, 200, generator=torch.manual_seed(0)) * 2 - 1
+    z, y = vae.encode(x).latent_dist.mode(), vae(x).sample
+    pieces: list[tuple[int, ...]] = []
+    for method in ("encode", "generate"):
+        original = getattr(vae.ladder, method)
+        place = 0 if method == "encode" else 1
+
+        def noted(*args, original=original, place=place):
+            given = args[place]
+            pieces.append(tuple(given.shape[2:] if place == 0 else given))
+            return original(*args)
+
+        setattr(vae.ladder, method, noted)
+    vae.enable_slicing()
+    assert close(vae.encode(x).latent_dist.mode(), z)
+    assert close(vae.decode(z, size=x.shape[2:]).sample, y)
+    assert len(pieces) == 4
+    vae.disable_slicing()
+    pieces.clear()
+    # time is exact, and so are pictures: this network sees less than a quarter of the overlap
+    vae.enable_tiling(128, 128, 64, 64, tile_sample_min_num_frames=8)
+    assert close(vae.encode(x).latent_dist.mode(), z, 1e-4)
+    assert close(vae.decode(z, size=x.shape[2:]).sample, y, 1e-4)
+    assert max(p[0] for p in pieces) == 9 and max(p[1:] for p in pieces) == (128, 128)
+    vae.disable_tiling()
+    pieces.clear()
+    assert torch.equal(vae(x).sample, y) and len(pieces) == 2
+    with pytest.raises(ValueError, match="multiples of 8"):
+        vae.enable_tiling(tile_sample_min_height=100)
+    with pytest.raises(NotImplementedError, match="voxel"):
+        autoencoder(ladder("voxel"), 1, batch("voxel")).enable_tiling()
+
+
+def test_missing_levels_are_the_priors_mean_or_drawn() -> None:
+    model, x = ladder("video"), batch("video")
+    vae = autoencoder(model, 1, x)
+    z = vae.encode(x).latent_dist.mode()
+    mean = vae.decode(z).sample
+    vae.enable_prior_sampling(temperature=0.5, seed=3)
+    drawn = vae.decode(z).sample
+    held = {0: vae.packing.unpack(z)[0]}
+    size, generator = tuple(mean.shape[2:]), torch.Generator().manual_seed(3)
+    assert close(drawn, model.sample(size, 2, held, 0.5, generator))
+    assert torch.equal(drawn, vae.decode(z).sample)
+    assert not close(drawn, vae.decode(z, generator=torch.manual_seed(4)).sample)
+    vae.disable_prior_sampling()
+    assert torch.equal(mean, vae.decode(z, generator=torch.manual_seed(4)).sample)
+    with pytest.raises(ValueError, match="all levels are packed"):
+        autoencoder(model, 3, x).enable_prior_sampling()
+
+
+def test_export_appears_when_a_fresh_process_agrees(tmp_path: Path, monkeypatch) -> None:
+    model, x, out = ladder("video"), batch("video"), tmp_path / "vae"
+    assert export(model, out, layout="coarse", data=[x]) == out
+    vae = AutoencoderLadder.from_pretrained(out)
+    assert vae.config.levels == 1
+    with pytest.raises(ValueError, match="--replace"):
+        export(model, out, data=[x])
+
+    def other(*args):
+        vae = wrap(*args)
+        next(vae.ladder.head.parameters()).mul_(1.001)
+        return vae
+
+    monkeypatch.setattr(folder, "wrap", other)
+    monkeypatch.setattr(folder, "in_fresh_process", differences)  # in this one: seconds less
+    monkeypatch.setattr(dynamic_modules_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    with pytest.raises(ValueError, match="differs from the model in decoded"):
+        export(model, out, data=[x], replace=True)
+    assert AutoencoderLadder.from_pretrained(out).config.levels == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"vae", "modules"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"levels": 4}, "4 of 3 levels"),
+        ({"levels": 3, "layout": "coarse"}, "takes 1 to 2"),
+        ({"layout": "flat"}, "give packed or coarse"),
+        ({"data": None}, "no data is given"),
+        ({"data": []}, "no data to measure"),
+    ],
+)
+def test_wrong_exports_are_refused(options: dict, message: str, tmp_path: Path) -> None:
+    given = {"data": [batch("image")]} | options
+    with pytest.raises(ValueError, match=message):
+        export(ladder("image"), tmp_path / "out", **given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_levels_are_named_from_the_first_to_the_last() -> None:
+    assert [parse_levels(text) for text in ("0..0", "0..2")] == [1, 3]
+    for text in ("2", "1..2", "0-2"):
+        with pytest.raises(ValueError, match=r"such as 0\.\.1"):
+            parse_levels(text)
+
+
+def test_strides_that_pipelines_cannot_say() -> None:
+    levels = (Level(stride=(4, 8), width=8, latent=2),)
+    config = ModelConfig(domain="image", levels=levels, stem=Stage(stride=(2, 2), width=8))
+    with pytest.raises(ValueError, match="single factor"):
+        wrap(Ladder(config), 1, [0.0] * 2, [1.0] * 2)
