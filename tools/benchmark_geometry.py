@@ -38,6 +38,7 @@ from stlatent.geometry import (
     read_surface,
     surface_of,
     turntable,
+    volume_iou,
     voxel_centres,
     voxel_size,
     write_mesh,
@@ -118,13 +119,14 @@ def damaged(surface: Surface, how: str) -> Surface:
 
 
 def sign_agreement(surface: Surface, resolution: int) -> Row:
-    """Share of voxels whose sign damage does not change."""
+    """Share of voxels whose sign damage does not change, and the IoU of what is inside."""
     settings = FieldSettings(resolution=resolution)
-    clean = field_from_surface(surface, settings).inside
+    clean = field_from_surface(surface, settings)
     agree = {}
     for how in ("holes", "flipped", "soup"):
-        inside = field_from_surface(damaged(surface, how), settings).inside
-        agree[how] = float((inside == clean).mean())
+        field = field_from_surface(damaged(surface, how), settings)
+        agree[how] = float((field.inside == clean.inside).mean())
+        agree[f"{how}_iou"] = volume_iou(field.distance, clean.distance)
     return agree
 
 

@@ -25,7 +25,7 @@ def volume_iou(a: np.ndarray, b: np.ndarray) -> float:
             f"volumes have shapes {list(a.shape)} and {list(b.shape)}; they must agree"
         )
     either = np.count_nonzero((a < 0) | (b < 0))
-    return np.count_nonzero((a < 0) & (b < 0)) / either if either else 1.0
+    return float(np.count_nonzero((a < 0) & (b < 0)) / either) if either else 1.0
 
 
 def colour_psnr(reference: Field, colour: np.ndarray, reach_voxels: float = 1.0) -> float:
