@@ -56,7 +56,8 @@ def test_encode_prints_what_each_level_holds(work, tmp_path, capsys):
         ["1", "4x16x16"],
         ["2", "4x8x8"],
     ]
-    assert json.loads((tmp_path / "z/manifest.json").read_text())["dtype"] == "float32"
+    levels = json.loads((tmp_path / "z/manifest.json").read_text())["levels"]
+    assert [level["dtype"] for level in levels] == ["float32"] * 3
 
 
 def test_encode_says_by_its_exit_code_that_files_failed(work, tmp_path, capsys):
@@ -66,6 +67,28 @@ def test_encode_says_by_its_exit_code_that_files_failed(work, tmp_path, capsys):
     assert main(["encode", f"{tmp_path}/in", *model, "--out", f"{tmp_path}/z"]) == 1
     assert "left out: 1" in capsys.readouterr().out
     assert list(LatentStore(tmp_path / "z").items) == ["good.mp4"]
+
+
+def test_jobs_and_verify_say_how_things_are(work, tmp_path, capsys):
+    z = tmp_path / "z"
+    part = [*encode_videos(work, z), "--unit-files", "1", "--shard"]
+    assert main([*part, "0/2"]) == 0
+    assert "not complete: 1 units" in capsys.readouterr().out
+    assert main(["jobs", str(z)]) == 0
+    assert "1 of 2 sources done (1 of 2 units), 0 failed, 1 left" in capsys.readouterr().out
+    assert main(["verify", str(z)]) == 2
+    assert "stlatent jobs" in capsys.readouterr().err
+    assert main([*part, "1/2"]) == 0
+    assert main(["jobs", str(z)]) == 0
+    assert capsys.readouterr().out.endswith("complete\n")
+    assert main(["verify", str(z)]) == 0
+    assert "6 files" in capsys.readouterr().out
+    file = z / "level_1" / "00001.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert main(["verify", str(z)]) == 1
+    assert "level_1/00001.safetensors has changed" in capsys.readouterr().out
 
 
 def test_decode_finds_the_model_by_itself(tmp_path):
@@ -151,7 +174,13 @@ WRONG = {
     "encode nowhere --model video.safetensors --out new": "nowhere does not exist",
     "encode videos --model nowhere --out new": "no model at 'nowhere'",
     "encode videos --model image.safetensors --out new": "domain is 'image'",
-    "encode videos --model video.safetensors --out latents": "--replace",
+    "encode videos --model video.safetensors --out latents --fps 5": "fps (None there, 5.0",
+    "encode videos/sub --model video.safetensors --out latents": "--replace",
+    "encode videos --model video.safetensors --out new --tile 40": "such as 32",
+    "encode videos --model video.safetensors --out new --dtype int8,int8": "2 dtypes",
+    "encode videos --model video.safetensors --out nowhere://x": "Protocol not known",
+    "jobs videos": "is no job",
+    "verify videos": "is no data set of latents",
     "encode videos --model video.safetensors --out videos": "holds other things",
     "encode videos --model videos/clip.mp4 --out new": "cannot be read as safetensors",
     f"{ENCODE} --device tpu9": "device 'tpu9' cannot be used",
@@ -177,6 +206,8 @@ WRONG_USAGE = {
     "encode videos": "--out",
     f"{ENCODE} --speed 9": "unrecognized arguments: --speed 9",
     f"{ENCODE} --dtype int4": "invalid choice: 'int4'",
+    f"{ENCODE} --shard 4/4": "such as 0/8",
+    f"{ENCODE} --fps -1": "not a number above 0",
     f"{DECODE} --levels many": "invalid int value: 'many'",
     f"{DECODE} --format gif": "invalid choice: 'gif'",
     f"{SAMPLE} --size big": "not HEIGHTxWIDTH",

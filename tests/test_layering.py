@@ -27,8 +27,16 @@ LAYERS = [
 RANK = {unit: rank for rank, row in enumerate(LAYERS) for unit in row}
 
 # Not installed with the core: each in one file, inside a function, where its absence is explained.
-OPTIONAL = {"timm", "torchvision", "xformers", "transformers", "ray", "open3d", "igl", "vector_quantize_pytorch"}
-OPTIONAL |= {"constriction", "onnx", "onnxscript", "onnxruntime", "torchcodec", "wandb"}
+OPTIONAL = {"timm", "torchvision", "xformers", "transformers", "ray", "open3d", "igl"}
+OPTIONAL |= {
+    "vector_quantize_pytorch",
+    "constriction",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "torchcodec",
+    "wandb",
+}
 # Slow to import, and most commands do without: inside functions.
 LAZY = OPTIONAL | {"matplotlib"}
 

@@ -1,21 +1,28 @@
 """Whole data sets to multi-level latents on disk, and back to videos and pictures."""
 
 from .decode import decode_store
-from .encode import EncodeResult, Failure, LevelSummary, encode_folder
-from .manifest import Header, Item, Manifest, Statistics, StoredLevel
-from .store import LatentStore, LatentWriter
+from .encode import EncodeResult, encode_folder
+from .job import EncodeOptions
+from .manifest import Failure, Header, Item, Manifest, Statistics, StoredLevel
+from .status import JobStatus, job_status
+from .store import LatentStore
+from .summary import LevelSummary
+from .verify import verify_store
 
 __all__ = [
+    "EncodeOptions",
     "EncodeResult",
     "Failure",
     "Header",
     "Item",
+    "JobStatus",
     "LatentStore",
-    "LatentWriter",
     "LevelSummary",
     "Manifest",
     "Statistics",
     "StoredLevel",
     "decode_store",
     "encode_folder",
+    "job_status",
+    "verify_store",
 ]

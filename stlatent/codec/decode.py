@@ -14,13 +14,12 @@ from tqdm import tqdm
 from .. import choose as choosing
 from ..checkpoint import fingerprint
 from ..choose import Choose
-from ..data import to_uint8
 from ..ladder import Ladder
-from ..latents import Latents
-from ..stream import decode_chunk
+from .coder import ClipDecoder
 from .device import autocast, chunk_units
 from .manifest import Item
-from .store import LatentStore
+from .store import LatentReader, LatentStore
+from .tiles import check_side
 from .video_writer import check_outputs, frame_writer, suffix
 
 
@@ -33,6 +32,7 @@ def decode_store(
     draw: Choose = choosing.mean,
     precision: str | None = None,
     replace: bool = False,
+    tile: int | None = None,
 ) -> list[Path]:
     """Decode every item of a data set from its first `levels` levels (all by default).
 
@@ -44,6 +44,10 @@ def decode_store(
         png    a folder of pictures per video
         npy    uint8 `[T, H, W, 3]`
 
+    Args:
+        tile: decode larger frames in overlapping tiles of so many pixels a side; None is as they
+            were encoded, which is best.
+
     Returns:
         The files and folders made, in the order of the items.
 
@@ -52,6 +56,7 @@ def decode_store(
             file exists and `replace` is not given.
     """
     check_model(model, store)
+    tile = check_side(tile or store.header.tile, model.levels[0].stride[-2:])
     kept = store.check_levels(levels)
     targets = outputs(store, Path(out), format)
     check_outputs([path for _, path in targets], replace)
@@ -65,7 +70,9 @@ def decode_store(
         for item, path in targets:
             size = (1, *item.size)[-3:]  # a picture is one frame
             with frame_writer(path, format, item.kind == "image", size, item.fps) as writer:
-                for pixels in decode_item(model, store, item, kept, draw):
+                for pixels in decode_item(
+                    model, store, item, kept, draw, tile or store.header.tile
+                ):
                     writer.write(pixels)
                     frames += len(pixels)
             bar.update()
@@ -74,23 +81,27 @@ def decode_store(
 
 
 def decode_item(
-    model: Ladder, store: LatentStore, item: Item, levels: int, draw: Choose = choosing.mean
+    model: Ladder,
+    store: LatentReader,
+    item: Item,
+    levels: int,
+    draw: Choose = choosing.mean,
+    tile: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """The frames of one item, uint8 `[t, H, W, 3]` at a time."""
-    device = next(model.parameters()).device
+    """The frames of one item, uint8 `[t, H, W, 3]` at a time; see `coder.py` for `tile`."""
     causal = model.domain.causal
+    decoder = ClipDecoder(model, item.size[-2:], draw, tile)
     if causal is None:
-        latents = tuple(z.to(device) for z in store.read(item.name, levels).levels)
-        yield to_uint8(model.decode(Latents(latents, item.size), draw=draw)[0][:, None])
+        yield decoder.push(store.read(item.name, levels).levels)
         return
     left, *size = item.size
-    steps = chunk_units(device, size, model.levels[0].stride[causal])
-    state = None
-    for latents in store.stream(item.name, levels, steps):
-        latents = [z.to(device) for z in latents]
-        video, state = decode_chunk(model, latents, size, state, draw)
-        yield to_uint8(video[0][:, :left])
-        left -= video.shape[2]
+    device, unit = next(model.parameters()).device, model.levels[0].stride[causal]
+    for latents in store.stream(item.name, levels, chunk_units(device, size, unit)):
+        if not left:
+            return
+        frames = decoder.push(latents)[:left]
+        left -= len(frames)
+        yield frames
 
 
 def check_model(model: Ladder, store: LatentStore) -> None:
@@ -98,7 +109,7 @@ def check_model(model: Ladder, store: LatentStore) -> None:
     made_by = store.manifest
     if fingerprint(model) != made_by.fingerprint:
         raise ValueError(
-            f"the latents in {store.path} come from model '{made_by.model}' with fingerprint "
+            f"the latents in {store.place.url} come from model '{made_by.model}' with fingerprint "
             f"{made_by.fingerprint}, but the given model has {fingerprint(model)}; "
             f"give the one that encoded them"
         )

@@ -40,5 +40,9 @@ def autocast(device: torch.device, precision: str | None = None) -> AbstractCont
 
 def chunk_units(device: torch.device, size: Sequence[int], unit: int) -> int:
     """How many units of `unit` frames of `size` (height, width) to put through at a time."""
-    pixels = CPU_CHUNK_PIXELS if device.type == "cpu" else GPU_CHUNK_PIXELS
-    return max(1, pixels // (math.prod(size) * unit))
+    return max(1, chunk_pixels(device) // (math.prod(size) * unit))
+
+
+def chunk_pixels(device: torch.device) -> int:
+    """Pixels of all frames that go through the network at a time."""
+    return CPU_CHUNK_PIXELS if device.type == "cpu" else GPU_CHUNK_PIXELS

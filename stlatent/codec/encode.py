@@ -2,100 +2,69 @@
 
 from __future__ import annotations
 
-import logging
-import math
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ..data import Source, UnreadableError, VideoReader, find_sources, to_float
 from ..ladder import Ladder
-from ..stream import encode_chunk, encode_end
-from .device import autocast, chunk_units
-from .manifest import Header, Item
+from .device import autocast, chunk_pixels, native_precision
+from .inputs import Input, fetch, find_inputs, suitable_sources  # noqa: F401
+from .job import EncodeOptions, Job, check_free, read_job
+from .manifest import FAILED, Failure, Header, UnitRecord
+from .place import Place
 from .prefetch import prefetch
-from .store import LatentWriter
+from .preview import write_preview
+from .reader import Done, Piece, Reader, ReadPlan
+from .replace import Replacement
+from .scratch import scratch
+from .summary import LevelSummary, level_summaries, merged, table
+from .tiles import check_side
+from .unit import UnitWriter
+from .work import UnitEncoder
 
-CHUNKS_AHEAD = 2  # decoded while the network is busy
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A source that could not be read, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class LevelSummary:
-    """What one level holds, over all items.
-
-    Attributes:
-        numbers: latent numbers.
-        per_value: latent numbers per input value.
-        bytes: on disk.
-    """
-
-    stride: tuple[int, ...]
-    channels: int
-    numbers: int
-    per_value: float
-    bytes: int
+FETCHED_AHEAD = 1  # inputs from elsewhere that are copied while another one is read
 
 
 @dataclass(frozen=True)
 class EncodeResult:
-    """What `encode_folder` did; `levels` are coarsest first."""
+    """What one call of `encode_folder` did, and what the data set holds now.
 
-    out: Path
-    items: int
+    Attributes:
+        sources: that this call went through.
+        frames: that it encoded.
+        seconds: that it took.
+        items: of the data set, or of the part of it that is done.
+        failed: sources that are missing in it.
+        left: units of work that are left to other processes.
+        levels: of the data set, coarsest first.
+    """
+
+    out: str
+    sources: int
     frames: int
     seconds: float
+    items: int
     failed: tuple[Failure, ...]
+    left: int
     levels: tuple[LevelSummary, ...]
 
     def __str__(self) -> str:
         rate = self.frames / self.seconds
-        lines = [
-            f"{self.out}: {self.items} sources, {self.frames} frames, {rate:.1f} frames/s",
-            f"{'level':<6} {'stride':<10} {'channels':>8} {'per input value':>16} {'bytes':>12}",
-        ]
-        for k, level in enumerate(self.levels):
-            stride, share = "x".join(map(str, level.stride)), f"1/{1 / level.per_value:.0f}"
-            lines.append(f"{k:<6} {stride:<10} {level.channels:>8} {share:>16} {level.bytes:>12,}")
-        total = f"1/{1 / sum(level.per_value for level in self.levels):.0f}"
-        size = sum(level.bytes for level in self.levels)
-        lines.append(f"{'all':<6} {'':<10} {'':>8} {total:>16} {size:>12,}")
+        done = f"{self.sources} sources, {self.frames} frames, {rate:.1f} frames/s"
+        lines = [f"{self.out}: {done}", table(self.levels)]
         if self.failed:
-            lines.append(f"left out: {len(self.failed)}, named with the reason in failed.jsonl")
+            lines.append(f"left out: {len(self.failed)}, named with the reason in {FAILED}")
+        if self.left:
+            lines.append(f"not complete: {self.left} units are left to other shards")
         return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class _Clip:
-    name: str
-    kind: str
-    frames: int
-    size: tuple[int, int]
-    fps: float | None
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Some frames of a clip; None after its last ones."""
-
-    clip: _Clip
-    frames: np.ndarray | None
 
 
 def encode_folder(
@@ -103,148 +72,161 @@ def encode_folder(
     root: str | Path,
     out: str | Path,
     reference: str,
-    dtype: str = "float16",
-    precision: str | None = None,
+    options: EncodeOptions | None = None,
+    *,
+    shard: tuple[int, int] = (0, 1),
     replace: bool = False,
+    retry_failed: bool = False,
+    limit_seconds: float = 120.0,
 ) -> EncodeResult:
     """Encode every video and picture below `root` with `model`, on the device where it lies.
 
-    Videos of any length go through in constant memory: a thread decodes the next frames while the
-    network is busy with these. A source that cannot be read is left out, named in the log, in the
-    result and in `failed.jsonl`.
+    `out` becomes a job: the same call goes on after whatever has interrupted it, re-does nothing
+    that is done, and gives the same data set, byte for byte. Videos of any length go through in
+    constant memory. A child process decodes the next frames while the network is busy with these;
+    a source that cannot be read, or that crashes or hangs the child, costs nothing but a line in
+    the log, the result and `failed.jsonl`.
 
     Args:
+        root, out: folders, here or behind URLs that `fsspec` opens, such as `s3://bucket/latents`.
         reference: what to load the model by again; decoding looks it up.
-        dtype: of the stored latents, the posterior's means: `float16`, `bfloat16`, `float32`.
-        precision: of the network: `fp32`, `bf16`; None is `bf16` where the device is made for it.
-        replace: put the result in the place of a former data set.
+        shard: `(i, n)`: do only the i-th of n equal parts of the work, counted from 0. Whoever
+            finds all parts done makes the data set complete.
+        replace: put the result in the place of a former data set, which stays until this one is
+            complete; only of this machine.
+        retry_failed: try the sources again that failed in a job that is there.
+        limit_seconds: after which a decoder that does not answer is given up.
 
     Raises:
-        ValueError: nothing readable lies there, it does not suit the model, or `out` is taken.
+        ValueError: nothing readable lies at `root`, it does not suit the model, or `out` holds
+            something else: other things, another data set, or a job that differs.
     """
-    sources = suitable_sources(model, root)
-    header = Header.of(model, reference, dtype)
-    device = next(model.parameters()).device
-    tally, start = _Tally(header), time.perf_counter()
-    with (
-        LatentWriter(out, header, replace) as writer,
-        closing(prefetch(_read(sources, model), CHUNKS_AHEAD)) as pieces,
-        tqdm(total=len(sources), unit="file", disable=None) as bar,
-        logging_redirect_tqdm(),
-        torch.inference_mode(),
-        autocast(device, precision),
-    ):
-        for done in _encode(model, pieces, writer, device):
-            tally.add(done)
+    options, start = options or EncodeOptions(), time.perf_counter()
+    if not 0 <= shard[0] < shard[1]:
+        raise ValueError(f"shard is {shard[0]}/{shard[1]}; the first of {shard[1]} is 0/{shard[1]}")
+    with Reader(_read_plan(model, options), limit_seconds) as reader:
+        check_free(Place(out), replace)
+        job = _plan(model, root, Place(out), reference, options)
+        swap = Replacement(job) if replace else None
+        job = swap.job if swap else job
+        with scratch(job.place, shard) as job.place, _folder(job.place) as folder:
+            job.begin(retry_failed)
+            run = _Run(model, job, reader)
+            with (
+                logging_redirect_tqdm(),
+                torch.inference_mode(),
+                autocast(run.device, job.record.options.precision),
+            ):
+                run.encode(folder, job.todo(shard, retry_failed))
+                left = job.record.units - len(job.done())
+                if not left and not job.complete():
+                    _finish(run, folder, root)
+        if swap and not left:
+            job = swap.settle()
+    total = merged(job.records(), job.record.header)
+    return EncodeResult(
+        out=str(out),
+        sources=run.sources,
+        frames=run.frames,
+        seconds=time.perf_counter() - start,
+        items=total.items,
+        failed=tuple(total.failed),
+        left=left,
+        levels=level_summaries(total, job.record.header),
+    )
+
+
+class _Run:
+    """What one process does of a job."""
+
+    def __init__(self, model: Ladder, job: Job, reader: Reader) -> None:
+        self.model, self.job, self.reader = model, job, reader
+        self.device = next(model.parameters()).device
+        self.start, self.sources, self.frames, self.bytes = time.perf_counter(), 0, 0, 0
+
+    def encode(self, folder: Path, todo: dict[int, UnitRecord | None]) -> None:
+        """Do some units, each with what it held before, if sources of it are tried again."""
+        inputs = {unit: self.job.inputs(unit, former) for unit, former in todo.items()}
+        everything = list(chain.from_iterable(inputs.values()))
+        with (
+            closing(prefetch(fetch(everything, folder), FETCHED_AHEAD)) as local,
+            tqdm(total=len(everything), unit="file", disable=None) as bar,
+        ):
+            events = self.reader.read(local)  # goes on decoding while a unit is written
+            for unit, former in todo.items():
+                with UnitWriter(self.job.place, self.job.record.header, unit, former) as writer:
+                    self._unit(writer, events, inputs[unit], bar)
+                    writer.commit([source.name for source in self.job.units[unit]])
+
+    def _unit(
+        self,
+        writer: UnitWriter,
+        events: Iterator[Piece | Done | Failure],
+        inputs: Sequence[Input],
+        bar: tqdm,
+    ) -> None:
+        encoder = UnitEncoder(self.model, self.job.record.options, writer)
+        for source in inputs:
+            for event in events:
+                encoder.take(event)
+                if not isinstance(event, Piece):
+                    break
+                self.frames += len(event.frames)
+                rate = self.frames / (time.perf_counter() - self.start)
+                bar.set_postfix_str(f"{rate:.0f} frames/s, {self.bytes / 1e9:.2f} GB", False)
+                bar.update(0)
+            self.sources, self.bytes = self.sources + 1, self.bytes + source.bytes
             bar.update()
-            bar.set_postfix_str(f"{tally.frames / (time.perf_counter() - start):.0f} frames/s")
-        if not tally.items:
-            first = tally.failed[0]
-            raise ValueError(
-                f"nothing in {root} can be read (files tried: {len(sources)}); "
-                f"the first, {first.name}: {first.reason}"
-            )
-    return tally.result(writer, time.perf_counter() - start)
+        encoder.finish()
 
 
-def suitable_sources(model: Ladder, root: str | Path) -> list[Source]:
-    """What lies below `root`; ValueError unless `model` can encode all of it.
+def _read_plan(model: Ladder, options: EncodeOptions) -> ReadPlan:
+    causal = model.domain.causal
+    return ReadPlan(
+        unit=1 if causal is None else model.levels[0].stride[causal],
+        pixels=chunk_pixels(next(model.parameters()).device),
+        still=causal is None,
+        short_side=options.short_side,
+        fps=options.fps,
+        clip_frames=options.clip_frames,
+    )
 
-    To an image model every picture stands for itself; to a video model a picture is a video of one
-    frame, and a folder of numbered pictures a video.
-    """
-    if model.domain.name not in ("video", "image"):
+
+def _plan(
+    model: Ladder, root: str | Path, place: Place, reference: str, options: EncodeOptions
+) -> Job:
+    """The job that is asked for, as it would be at `place`."""
+    tile = check_side(options.tile, model.levels[0].stride[-2:])
+    there = None
+    with suppress(ValueError):  # of another version, which will be complained about, or replaced
+        there = read_job(place)
+    precision = options.precision or (there and there.options.precision)
+    precision = precision or native_precision(next(model.parameters()).device)
+    options = options.model_copy(update={"precision": precision, "tile": tile})
+    header = Header.of(model, reference, tile, options.dtype, options.std)
+    return Job.plan(place, header, options, find_inputs(model, root))
+
+
+def _finish(run: _Run, folder: Path, root: str | Path) -> None:
+    """Make the data set complete, or take it away if it holds nothing."""
+    job = run.job
+    total = merged(job.records(), job.record.header)
+    if not total.items:
+        job.remove()
+        first = total.failed[0]
         raise ValueError(
-            f"the model's domain is '{model.domain.name}'; videos need one of domain 'video', "
-            f"pictures one of 'video' or 'image'"
+            f"nothing in {root} can be read (files tried: {len(total.failed)}); "
+            f"the first, {first.name}: {first.reason}"
         )
-    picture = model.domain.name == "image"
-    sources = find_sources(root, frame_folders=not picture)
-    videos = [source.name for source in sources if source.kind != "image"]
-    if picture and videos:
-        raise ValueError(
-            f"the model's domain is 'image', but {root} holds {len(videos)} videos, such as "
-            f"{videos[0]}; give a video model, or a folder of pictures alone"
-        )
-    return sources
+    write_preview(run.model, job, run.reader, folder)
+    job.finish(total)
 
 
-def _read(sources: Sequence[Source], model: Ladder) -> Iterator[_Piece | Failure]:
-    """All sources, chunk by chunk; a failure may come after some chunks of its source."""
-    causal, device = model.domain.causal, next(model.parameters()).device
-    unit = 1 if causal is None else model.levels[0].stride[causal]
-    for source in sources:
-        try:
-            with VideoReader(source.path, threads=0) as reader:
-                if causal is None and reader.frames > 1:
-                    reason = f"it has {reader.frames} frames, an image model takes one"
-                    raise UnreadableError(source.path, reason)
-                moves = source.kind == "image" and reader.frames > 1  # an animated picture
-                kind = "video" if moves else source.kind
-                clip = _Clip(source.name, kind, reader.frames, tuple(reader.size), reader.fps)
-                for frames in reader.chunks(unit * chunk_units(device, clip.size, unit)):
-                    yield _Piece(clip, frames)
-                yield _Piece(clip, None)
-        except UnreadableError as error:
-            yield Failure(source.name, error.reason)
-
-
-def _encode(
-    model: Ladder,
-    pieces: Iterator[_Piece | Failure],
-    writer: LatentWriter,
-    device: torch.device,
-) -> Iterator[tuple[_Clip, Item] | Failure]:
-    """Write the latents of all pieces; yields once per source, when done with it."""
-    state = None
-    for piece in pieces:
-        if isinstance(piece, Failure):
-            log.warning("left out %s: %s", piece.name, piece.reason)
-            writer.fail(piece.name, piece.reason)
-            state = None
-            yield piece
-        elif piece.frames is not None:
-            x = to_float(torch.from_numpy(piece.frames).to(device))[None]
-            if model.domain.causal is None:
-                levels = model.encode(x[:, :, 0]).levels
-            else:
-                levels, state = encode_chunk(model, x, state)
-            writer.append([z[0] for z in levels])
-        else:
-            clip, size = piece.clip, piece.clip.size
-            if model.domain.causal is not None:
-                levels, state = encode_end(model, state)
-                writer.append([z[0] for z in levels])
-                size, state = (clip.frames, *size), None
-            yield clip, writer.end(clip.name, clip.kind, size, clip.fps)
-
-
-class _Tally:
-    """Counts what has been encoded."""
-
-    def __init__(self, header: Header) -> None:
-        self.header = header
-        self.items, self.frames, self.values = 0, 0, 0
-        self.numbers = [0] * len(header.levels)
-        self.failed: list[Failure] = []
-
-    def add(self, done: tuple[_Clip, Item] | Failure) -> None:
-        if isinstance(done, Failure):
-            self.failed.append(done)
-            return
-        clip, item = done
-        self.items += 1
-        self.frames += clip.frames
-        self.values += 3 * clip.frames * math.prod(clip.size)
-        for k, (level, grid) in enumerate(zip(self.header.levels, item.grids, strict=True)):
-            self.numbers[k] += level.channels * math.prod(grid)
-
-    def result(self, writer: LatentWriter, seconds: float) -> EncodeResult:
-        levels = [
-            LevelSummary(level.stride, level.channels, count, count / self.values, size)
-            for level, count, size in zip(
-                self.header.levels, self.numbers, writer.bytes, strict=True
-            )
-        ]
-        failed = tuple(self.failed)
-        return EncodeResult(writer.out, self.items, self.frames, seconds, failed, tuple(levels))
+@contextmanager
+def _folder(place: Place) -> Iterator[Path]:
+    """Where copies of inputs may lie for a while."""
+    if place.local is not None:
+        yield place.local / place.scratch
+    else:
+        with tempfile.TemporaryDirectory(prefix="stlatent-") as folder:
+            yield Path(folder)

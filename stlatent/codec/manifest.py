@@ -1,39 +1,32 @@
-"""What lies in a data set of multi-level latents, as records.
-
-    latents/
-      manifest.json                 model, fingerprint, dtype, levels, statistics; written last
-      failed.jsonl                  sources that could not be read, with the reason; only if any
-      shards/00000.json             the items of shard 0 and its own statistics
-      level_0/00000.safetensors     their coarsest latents: one tensor per item, key = item name
-      level_1/00000.safetensors     ...
-
-Every level lies in a folder of its own, so that whoever wants the coarse levels reads, or copies,
-only those. On disk a video's tensor is `[T, C, H, W]`, time first: it can be written while it is
-encoded, and any span of time is one run of bytes. In memory it is `[C, T, H, W]`, as everywhere.
-"""
+"""What lies in a data set of multi-level latents, as records; FORMAT.md describes the files."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from ..checkpoint import fingerprint
 from ..config import Strict, parse
 from ..domain import DOMAINS
 from ..ladder import Ladder
+from .place import Place
+from .tensors import Moments
 
-MANIFEST, FAILED, SHARDS = "manifest.json", "failed.jsonl", "shards"
+MANIFEST, FAILED, UNITS = "manifest.json", "failed.jsonl", "units"
 FORMAT = "stlatent-latents"
+Dtype = Literal["float16", "bfloat16", "float32", "int8"]
+Part = Literal["mean", "std"]
 
 
 class StoredLevel(Strict):
-    """Stride per axis and number of channels of one level."""
+    """Stride per axis, number of channels and dtype of one level."""
 
     stride: tuple[int, ...]
     channels: int
+    dtype: Dtype
 
 
 class Statistics(Strict):
@@ -43,23 +36,75 @@ class Statistics(Strict):
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    @staticmethod
+    def of(moments: Moments) -> Statistics:
+        mean, std = tuple(moments.mean.tolist()), tuple(moments.std.tolist())
+        return Statistics(count=moments.count, mean=mean, std=std)
+
 
 class Item(Strict):
-    """One source.
+    """The latents of one source, or of one clip of it.
 
     Attributes:
-        name: its path below the encoded folder, with `/`; the key of its tensors.
+        name: the key of its tensors: the path of the source below the encoded folder, with `/`,
+            and, where sources were cut into clips, the number of its first frame.
+        source: path of the source below the encoded folder, with `/`.
+        start: first frame in the source, counted at `fps`.
         kind: `video`, `image` or `frames` (a folder of numbered pictures).
         size: of the input along the axes of the domain, such as `[T, H, W]`.
         fps: frames per second; None where the source has none.
         grids: sizes of its latents along the same axes, per level.
+        bits: the rate, KL of posterior against prior, per level.
     """
 
     name: str
+    source: str
+    start: int
     kind: Literal["video", "image", "frames"]
     size: tuple[int, ...]
     fps: float | None
     grids: tuple[tuple[int, ...], ...]
+    bits: tuple[float, ...]
+
+
+class Failure(Strict):
+    """A source that is not in the data set, why, and at which stage: `fetch`, `open`, `decode` or
+    `encode`."""
+
+    name: str
+    stage: Literal["fetch", "open", "decode", "encode"]
+    reason: str
+
+
+class FileRecord(Strict):
+    """A file of tensors as it was written."""
+
+    bytes: int
+    sha256: str
+
+
+class MomentsRecord(Strict):
+    """Count, mean and sum of squared deviations per channel."""
+
+    count: int
+    mean: tuple[float, ...]
+    m2: tuple[float, ...]
+
+
+class UnitRecord(Strict):
+    """A finished unit of work: with this file it is part of the data set.
+
+    Attributes:
+        items: in the order of the sources.
+        failed: sources of the unit that are missing.
+        files: of tensors, by name.
+        moments: of the means, per level, merged over the items in their order.
+    """
+
+    items: tuple[Item, ...]
+    failed: tuple[Failure, ...]
+    files: dict[str, FileRecord]
+    moments: tuple[MomentsRecord, ...]
 
 
 class Header(Strict):
@@ -69,28 +114,48 @@ class Header(Strict):
         model: as it was given to whoever encoded: a name or a path.
         fingerprint: of the model's config and weights.
         axes: order of the axes of a tensor on disk.
-        dtype: of all tensors.
+        std: whether the posteriors' standard deviations are there beside the means.
+        tile: side in pixels of the tiles that larger frames were cut into; they decode best in the
+            same ones.
     """
 
     format: Literal["stlatent-latents"] = FORMAT
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     model: str
     fingerprint: str
     domain: str
     axes: tuple[str, ...]
-    dtype: Literal["float16", "bfloat16", "float32"]
-    levels: tuple[StoredLevel, ...]
+    levels: Annotated[tuple[StoredLevel, ...], Field(min_length=1)]
+    std: bool = False
+    tile: int
 
     @staticmethod
-    def of(model: Ladder, reference: str, dtype: str = "float16") -> Header:
+    def of(
+        model: Ladder, reference: str, tile: int, dtypes: Sequence[str], std: bool = False
+    ) -> Header:
         """The header of latents made by `model`, which the user calls `reference`.
 
         float16 by default: it rounds to 1 part in 2048, far below what the latents' own posterior
         leaves open, where bfloat16 rounds to 1 in 256; their range does not ask for more.
+
+        Args:
+            dtypes: one for all levels, or one per level.
+
+        Raises:
+            ValueError: there are more or fewer, or deviations are asked for of codes.
         """
+        count = len(model.levels)
+        if len(dtypes) not in (1, count):
+            raise ValueError(
+                f"{len(dtypes)} dtypes are given, but the model has {count} levels; "
+                f"give one for all, or {count}"
+            )
+        codes = [k for k, level in enumerate(model.levels) if level.codebook]
+        if std and codes:
+            raise ValueError(f"level {codes[0]} is made of codes, which have no --std")
         levels = [
-            StoredLevel(stride=level.stride, channels=level.latent * level.groups)
-            for level in model.levels
+            StoredLevel(stride=level.stride, channels=level.latent * level.groups, dtype=dtype)
+            for level, dtype in zip(model.levels, [*dtypes] * (count // len(dtypes)), strict=True)
         ]
         axes = ["channel", *(axis.name for axis in model.domain.axes)]
         if model.domain.causal is not None:
@@ -100,96 +165,99 @@ class Header(Strict):
             fingerprint=fingerprint(model),
             domain=model.domain.name,
             axes=tuple(axes),
-            dtype=dtype,
             levels=tuple(levels),
+            std=std,
+            tile=tile,
         )
+
+    @property
+    def causal(self) -> int | None:
+        """Position of the time axis among the axes of the domain."""
+        return DOMAINS[self.domain].causal
+
+    def files(self, unit: int) -> Iterator[tuple[int, Part, str]]:
+        """Level, part and name of every file of tensors that a unit has."""
+        for part in ("mean", "std") if self.std else ("mean",):
+            yield from ((k, part, level_file(k, unit, part)) for k in range(len(self.levels)))
+
+    def dtype(self, level: int, part: Part) -> Dtype:
+        """Of a file; deviations span too many magnitudes for int8."""
+        dtype = self.levels[level].dtype
+        return "float16" if part == "std" and dtype == "int8" else dtype
 
 
 class Manifest(Header):
     """The header, how much there is, and the statistics per level."""
 
     items: int
-    shards: int
+    failed: int
+    units: int
     statistics: tuple[Statistics, ...]
 
 
-def level_folder(level: int) -> str:
-    return f"level_{level}"
+def level_file(level: int, unit: int, part: Part = "mean") -> str:
+    folder = f"level_{level}" if part == "mean" else f"level_{level}_std"
+    return f"{folder}/{unit:05d}.safetensors"
 
 
-def level_file(level: int, shard: int) -> str:
-    return f"{level_folder(level)}/{shard:05d}.safetensors"
+def unit_file(unit: int) -> str:
+    return f"{UNITS}/{unit:05d}.json"
 
 
-def shard_file(shard: int) -> str:
-    return f"{SHARDS}/{shard:05d}.json"
+def scale_key(name: str) -> str:
+    """Of the scales of an int8 tensor; the name of an item never starts like this."""
+    return f"/scale/{name}"
 
 
-def on_disk(values: Any, domain: str) -> Any:
+def on_disk(values: Any, causal: int | None) -> Any:
     """`[C, *axes]` in memory -> as on disk, where time comes first."""
-    causal = DOMAINS[domain].causal
     return values if causal is None else values.movedim(1 + causal, 0)
 
 
-def in_memory(values: Any, domain: str) -> Any:
+def in_memory(values: Any, causal: int | None) -> Any:
     """The inverse of `on_disk`."""
-    causal = DOMAINS[domain].causal
     return values if causal is None else values.movedim(0, 1 + causal)
 
 
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of the data set at `path`.
+def read_manifest(place: Place) -> Manifest:
+    """The manifest of the data set at `place`.
 
     Raises:
         ValueError: there is none, or not one this program can read.
     """
-    file = path / MANIFEST
-    if not file.is_file():
-        raise ValueError(f"{path} is no data set of latents: it has no {MANIFEST}")
-    values = read_json(file)
+    if not place.exists(MANIFEST):
+        if place.exists(UNITS):
+            raise ValueError(
+                f"{place.url} is not complete yet: `stlatent jobs {place.url}` says how far it is, "
+                f"and the command that began it goes on"
+            )
+        raise ValueError(f"{place.url} is no data set of latents: it has no {MANIFEST}")
+    values = read_json(place, MANIFEST)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise ValueError(f"{file} is not the manifest of a data set of latents")
-    return parse(Manifest, values, str(file))
+        raise ValueError(f"{place / MANIFEST} is not the manifest of a data set of latents")
+    return parse(Manifest, values, place / MANIFEST)
 
 
-def check_free(out: Path, replace: bool) -> None:
-    """ValueError unless a data set may be put at `out`; says what is there already."""
-    if not out.exists():
-        return
-    entries = sorted(p.name for p in out.iterdir()) if out.is_dir() else [out.name]
-    if not entries:
-        return
-    try:
-        manifest = read_manifest(out)
-    except ValueError:
-        raise ValueError(
-            f"{out} holds other things ({_some(entries)}); give a new folder"
-        ) from None
-    levels = range(len(manifest.levels))
-    foreign = {*entries} - {MANIFEST, FAILED, SHARDS, *(level_folder(k) for k in levels)}
-    if foreign:
-        raise ValueError(f"{out} holds more than latents ({_some(sorted(foreign))}); move it away")
-    if not replace:
-        raise ValueError(
-            f"{out} holds the latents of {manifest.items} sources, by model '{manifest.model}'; "
-            f"give another folder, or --replace to put new ones in their place"
-        )
+def read_units(place: Place, units: Sequence[int]) -> Iterator[UnitRecord]:
+    """The records of finished units."""
+    names = [unit_file(unit) for unit in units]
+    for name, content in zip(names, place.read_all(names), strict=True):
+        yield parse(UnitRecord, parse_json(content, place / name), place / name)
 
 
-def read_json(path: Path) -> Any:
+def read_json(place: Place, name: str) -> Any:
     """What a JSON file holds; ValueError if it is missing or broken."""
+    return parse_json(place.read(name), place / name)
+
+
+def parse_json(content: bytes, source: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+        return json.loads(content)
+    except ValueError as error:
+        raise ValueError(f"{source} cannot be read: {error}") from None
 
 
-def write_json(path: Path, values: Any, indent: int | None = None) -> None:
-    """Write a JSON file that is complete or not there."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(values, indent=indent) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+def write_json(place: Place, name: str, values: Strict, indent: int | None = None) -> None:
+    """Write a record to a JSON file that is complete or not there."""
+    text = json.dumps(values.model_dump(mode="json"), indent=indent) + "\n"
+    place.put(name, [text.encode()])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data import UnreadableError, centre_clip
 from ..ladder import Ladder
-from .encode import suitable_sources
+from .inputs import suitable_sources
 
 log = logging.getLogger(__name__)
 

@@ -1,74 +1,158 @@
-"""Safetensors files whose tensors are longer than memory, and exact running statistics."""
+"""Safetensors files whose tensors are longer than memory, and exact statistics of what they hold.
+
+A file is a header, 8 bytes of its length before it, and the values:
+https://huggingface.co/docs/safetensors
+"""
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Mapping
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-CODES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}
+DTYPES = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "int8": torch.int8,
+}
+CODES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "int8": "I8"}
+BLOCK_BYTES = 4 * 2**20  # of float32 values that are in memory at a time
+SPOOL_BYTES = 8 * 2**20  # what is shorter stays in memory
+INT8_STEPS = 127
 
 
-class TensorFile:
-    """A safetensors file written piece by piece.
+class Entry(NamedTuple):
+    """A tensor to be written. `blocks` gives its values, cut along the first axis."""
 
-    The format wants all shapes before the first value, and those of a video are known only at its
-    end. So values go to a file beside it, in order, and the header is put before them at the end.
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    blocks: Callable[[], Iterable[Tensor]]
+
+
+class Extent(NamedTuple):
+    """A tensor in a file, and which bytes of the file it is."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+    def rows(self, first: int, last: int) -> Extent:
+        """The steps `first` to `last` of its first axis."""
+        step = (self.stop - self.start) // max(self.shape[0], 1)
+        start = self.start + step * first
+        return Extent(
+            self.dtype, (last - first, *self.shape[1:]), start, start + step * (last - first)
+        )
+
+
+def file_blocks(entries: Sequence[Entry], metadata: Mapping[str, str]) -> Iterator[bytes]:
+    """The bytes of a safetensors file."""
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    end = 0
+    for entry in entries:
+        size = math.prod(entry.shape) * DTYPES[entry.dtype].itemsize
+        span = [end, end + size]
+        header[entry.name] = {
+            "dtype": CODES[entry.dtype],
+            "shape": entry.shape,
+            "data_offsets": span,
+        }
+        end += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # values start at a multiple of 8 bytes
+    yield len(text).to_bytes(8, "little") + text
+    for entry in entries:
+        for block in entry.blocks():
+            yield to_bytes(block)
+
+
+def read_extents(read: Callable[[int, int], bytes]) -> dict[str, Extent]:
+    """Where the tensors of a safetensors file are; `read(start, stop)` gives bytes of it.
+
+    Raises:
+        ValueError: it is no such file, or has a dtype that is not known here.
     """
+    names = {code: name for name, code in CODES.items()}
+    try:
+        length = int.from_bytes(read(0, 8), "little")
+        header = json.loads(read(8, 8 + min(length, 2**30)))
+        return {
+            name: Extent(
+                names[found["dtype"]],
+                tuple(found["shape"]),
+                *(8 + length + offset for offset in found["data_offsets"]),
+            )
+            for name, found in header.items()
+            if name != "__metadata__"
+        }
+    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"it is no safetensors file of latents ({error})") from None
 
-    def __init__(self, path: Path, dtype: str, metadata: Mapping[str, str]) -> None:
-        self.path, self.dtype = path, dtype
-        self._header: dict[str, object] = {"__metadata__": dict(metadata)}
-        self._values = open(path.with_suffix(".values"), "w+b")  # noqa: SIM115
-        self._shape: list[int] | None = None
-        self.bytes = 0
+
+def to_bytes(values: Tensor) -> bytes:
+    return values.contiguous().view(torch.uint8).numpy().tobytes() if values.numel() else b""
+
+
+def from_bytes(content: bytes, dtype: str, shape: Sequence[int]) -> Tensor:
+    if not content:
+        return torch.empty(*shape, dtype=DTYPES[dtype])
+    return (
+        torch.from_numpy(np.frombuffer(bytearray(content), np.uint8))
+        .view(DTYPES[dtype])
+        .view(*shape)
+    )
+
+
+def row_blocks(shape: Sequence[int], whole: bool) -> Iterator[tuple[int, int]]:
+    """Cuts a tensor along its first axis, unless it must stay whole; where, depends on the shape
+    alone."""
+    rows = max(1, BLOCK_BYTES // (4 * max(1, math.prod(shape[1:]))))
+    rows = max(1, shape[0]) if whole else rows
+    yield from ((start, min(start + rows, shape[0])) for start in range(0, shape[0], rows))
+
+
+class Spool:
+    """Tensors one after the other, on disk where they are long; the file has no name, so that
+    nothing is left of it whatever happens."""
+
+    def __init__(self, dtype: str, folder: Path | None) -> None:
+        self.dtype, self.end = dtype, 0
+        self._file = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=folder)  # noqa: SIM115
 
     def append(self, values: Tensor) -> None:
-        """Make the tensor under way longer by `values`, along its first axis."""
-        if self._shape is None:
-            self._shape = [0, *values.shape[1:]]
-        self._shape[0] += len(values)
-        self._values.write(values.contiguous().view(torch.uint8).numpy().data)
+        content = to_bytes(values)
+        self._file.seek(self.end)
+        self._file.write(content)
+        self.end += len(content)
 
-    def end(self, name: str) -> tuple[int, ...]:
-        """Finish the tensor under way and return its shape."""
-        shape, start, self.bytes = self._shape, self.bytes, self._values.tell()
-        span = [start, self.bytes]
-        self._header[name] = {"dtype": CODES[self.dtype], "shape": shape, "data_offsets": span}
-        self._shape = None
-        return tuple(shape or ())
-
-    def discard(self) -> None:
-        """Forget the tensor under way."""
-        self._values.seek(self.bytes)
-        self._values.truncate()
-        self._shape = None
+    def blocks(self, start: int, shape: Sequence[int], whole: bool) -> Iterator[Tensor]:
+        """A tensor that begins at byte `start`; for `whole` see `row_blocks`."""
+        step = math.prod(shape[1:]) * DTYPES[self.dtype].itemsize
+        for first, last in row_blocks(shape, whole):
+            self._file.seek(start + first * step)
+            content = self._file.read((last - first) * step)
+            yield from_bytes(content, self.dtype, (last - first, *shape[1:]))
 
     def close(self) -> None:
-        """Write the file."""
-        header = json.dumps(self._header).encode()
-        header += b" " * (-len(header) % 8)  # values start at a multiple of 8 bytes
-        with self._values as values, open(self.path, "wb") as file:
-            file.write(len(header).to_bytes(8, "little") + header)
-            values.seek(0)
-            shutil.copyfileobj(values, file, 1 << 20)
-        Path(values.name).unlink()
-
-    def abandon(self) -> None:
-        self._values.close()
+        self._file.close()
 
 
 @dataclass(frozen=True)
 class Moments:
     """Count, mean and sum of squared deviations per channel, in float64.
 
-    Merging is exact up to float64 rounding, so that shards may be counted apart
+    Merging is exact up to float64 rounding, so that parts may be counted apart
     (Chan, Golub & LeVeque 1979).
     """
 

@@ -12,7 +12,14 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .files import IMAGE_SUFFIXES, UnreadableError, frame_files
-from .timeline import Timeline, read_timeline, reason, video_stream
+from .timeline import (
+    Timeline,
+    check_size,
+    frame_seconds,
+    read_timeline,
+    reason,
+    video_stream,
+)
 
 
 class VideoReader:
@@ -57,6 +64,23 @@ class VideoReader:
             raise ValueError(f"chunks of {length} frames; at least 1 is needed")
         for start in range(0, self.frames, length):
             yield self.read(range(start, min(start + length, self.frames)))
+
+    def at_rate(self, fps: float) -> np.ndarray:
+        """Indices of the frames that a player shows at `fps` evenly spaced instants per second.
+
+        A frame stays until the next one comes, so of a variable rate some are left out and others
+        are repeated. Sources without a rate (pictures) keep all their frames.
+        """
+        if self.fps is None:
+            return np.arange(self.frames)
+        try:
+            seconds = frame_seconds(self.path, read_timeline(self.path))
+        except (av.FFmpegError, EOFError) as error:
+            raise UnreadableError(self.path, reason(error)) from None
+        gap = seconds[-1] / (len(seconds) - 1) if len(seconds) > 1 else 1 / self.fps
+        end = seconds[-1] + 0.9 * gap  # not all of it, and a little late: timestamps are rounded
+        instants = np.arange(0, end, 1 / fps) + gap / 10
+        return np.searchsorted(seconds, instants, side="right") - 1
 
     def close(self) -> None:
         self._decoder.close()
@@ -212,9 +236,12 @@ class PictureDecoder:
         self.path = path
         try:
             self._picture = Image.open(path)
+            check_size(path, *self._picture.size)
             animated = self._picture.format in ("WEBP", "PNG")
             self.frames = self._picture.n_frames if animated else 1
             self._first = self._pixels(0)
+        except UnreadableError:
+            raise
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise UnreadableError(path, _picture_reason(error)) from None
         self.size = self._first.shape[:2]

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import av
+import numpy as np
 
 from .files import UnreadableError
 
@@ -15,6 +16,7 @@ from .files import UnreadableError
 # whose packets may hold two frames or none, are counted by decoding them.
 TIMED_CONTAINERS = ("mov", "matroska")
 UNTIMED_CODECS = ("mpeg4",)
+MAX_PIXELS = 2**27  # of one frame: 16384 x 8192
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,22 @@ def _read(path: Path, size: int, mtime_ns: int) -> Timeline:
             kind = container.format.name
             if kind.startswith("matroska"):
                 _check_segment(path, size)
-            packets = [p for p in container.demux(stream) if p.size]
-            if stream.frames > len(packets) > 0:
-                held = f"it is cut off: {len(packets)} of {stream.frames} frames are there"
+            check_size(path, stream.codec_context.width, stream.codec_context.height)
+            codec, count, times, starts, closed = stream.codec_context.name, 0, [], [], True
+            for packet in container.demux(stream):  # none is kept: a film is longer than memory
+                count += packet.size > 0
+                if packet.size and not packet.is_discard:  # an edit list may hide some
+                    times.append(packet.pts)
+                    if packet.is_keyframe:
+                        closed &= not starts or _starts_afresh(bytes(packet), codec)
+                        starts.append(packet.pts)
+            if stream.frames > count > 0:
+                held = f"it is cut off: {count} of {stream.frames} frames are there"
                 raise UnreadableError(path, held)
-            times = [p.pts for p in packets if not p.is_discard]  # an edit list may hide some
-            starts = [p for p in packets if p.is_keyframe and not p.is_discard]
-            codec = stream.codec_context.name
-            closed = all(_starts_afresh(bytes(p), codec) for p in starts[1:])
             keys = None
             timed = kind.startswith(TIMED_CONTAINERS)
             if timed and codec not in UNTIMED_CODECS:
-                keys = _keys(times, [p.pts for p in starts])
+                keys = _keys(times, starts)
             frames = len(times) if keys is not None else _count(path)
             fps = stream.average_rate
             if fps is None and container.duration:
@@ -73,6 +79,31 @@ def _read(path: Path, size: int, mtime_ns: int) -> Timeline:
     if frames == 0:
         raise UnreadableError(path, "it holds no frames")
     return Timeline(frames, float(fps) if fps else None, keys, closed)
+
+
+def frame_seconds(path: Path, times: Timeline) -> np.ndarray:
+    """When each frame is shown `[frames]`, in seconds after the first; not kept, as it is long.
+
+    Where the file does not say, frames follow each other at the mean rate.
+    """
+    with av.open(str(path)) as container:
+        stream = video_stream(container, path)
+        if times.keys is not None:
+            packets = (p for p in container.demux(stream) if p.size and not p.is_discard)
+            shown = sorted(p.pts * float(stream.time_base) for p in packets)
+        else:
+            shown = [frame.time for frame in container.decode(stream)]
+    if None in shown or len(shown) != times.frames or np.diff(shown).min(initial=1) <= 0:
+        shown = np.arange(times.frames) / (times.fps or 1)
+    return np.asarray(shown) - shown[0]
+
+
+def check_size(path: Path, width: int, height: int) -> None:
+    """UnreadableError for frames that no camera takes: a header of a few bytes can ask for more
+    memory than there is."""
+    if width * height > MAX_PIXELS:
+        held = f"frames of {height}x{width} are beyond {MAX_PIXELS} pixels"
+        raise UnreadableError(path, held)
 
 
 def _keys(times: list[int | None], starts: list[int]) -> tuple[tuple[int, int], ...] | None:

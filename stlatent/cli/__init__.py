@@ -1,34 +1,32 @@
-"""The command line: `stlatent train | encode | decode | inspect | sample`."""
+"""The command line: `stlatent train | encode | jobs | verify | decode | inspect | export | sample`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
-from . import Ladder, __version__, load
-from .codec import LatentStore, decode_store, encode_folder
-from .codec.manifest import check_free
-from .codec.sample import centre_clips, draw_samples, held_levels
-from .codec.video_writer import FORMATS, check_outputs, frame_writer, suffix
-from .data import centre_clip, to_uint8
+from .. import __version__
+from ..codec import LatentStore, decode_store
+from ..codec.sample import centre_clips, draw_samples, held_levels
+from ..codec.video_writer import check_outputs, frame_writer, suffix
+from ..data import centre_clip, to_uint8
+from . import options as shared
+from .jobs import add_encode, add_jobs, add_verify, encode, jobs, verify
+from .options import MODEL, Options, Verb
 
 EXAMPLES = {
     "train": "stlatent train configs/video/base.yaml data.root=VIDEOS out=runs/mine",
     "encode": "stlatent encode VIDEOS --model video --out latents/",
+    "jobs": "stlatent jobs latents/",
+    "verify": "stlatent verify latents/",
     "decode": "stlatent decode latents/ --levels 1 --out previews/ --format mp4",
     "inspect": "stlatent inspect video --data VIDEOS --out report/",
+    "export": "stlatent export runs/mine --out vae/ --data VIDEOS",
     "sample": "stlatent sample video --frames 33 --size 128x128 --keep-level 0 --from clip.mp4",
 }
-MODEL = "a shipped model by name (video), a run folder, or a model file or its folder"
-DEFAULT_MODEL = "video"  # of videos, and of pictures: videos of one frame
-Verb = argparse.ArgumentParser
-Options = argparse.Namespace
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,41 +95,10 @@ def _train(verb: Verb) -> None:
 
 
 def train(options: Options) -> int:
-    from .train import run  # takes a second to import
+    from ..train import run  # takes a second to import
 
     run(options.config, options.overrides, options.dry_run)
     return 0
-
-
-def _encode(verb: Verb) -> None:
-    verb.add_argument("input", metavar="INPUT", help="a folder, searched to its depth, or one file")
-    verb.add_argument("--model", metavar="M", help=f"{MODEL}; default: {DEFAULT_MODEL}")
-    verb.add_argument("--out", required=True, metavar="DIR", help="the data set to make")
-    verb.add_argument(
-        "--dtype",
-        choices=["float16", "bfloat16", "float32"],
-        default="float16",
-        help="of the latents on disk (default: float16)",
-    )
-    _precision(verb)
-    _machine(verb)
-    _replace(verb, "a data set of latents that is there; it stays until the new one is complete")
-
-
-def encode(options: Options) -> int:
-    check_free(Path(options.out), options.replace)
-    reference = options.model or DEFAULT_MODEL
-    result = encode_folder(
-        _load(reference, options),
-        options.input,
-        options.out,
-        reference,
-        options.dtype,
-        options.precision,
-        options.replace,
-    )
-    print(result)
-    return 1 if result.failed else 0
 
 
 def _decode(verb: Verb) -> None:
@@ -139,27 +106,35 @@ def _decode(verb: Verb) -> None:
     verb.add_argument("--model", metavar="M", help=f"{MODEL}; default: the one that encoded it")
     verb.add_argument("--levels", type=int, metavar="K", help="decode from the first K levels only")
     verb.add_argument("--out", metavar="DIR", help="where files go (default: DIR-decoded)")
-    _format(verb)
-    _precision(verb)
-    _machine(verb)
-    _replace(verb, "files that are there")
+    shared.tile(verb, "as they were encoded")
+    shared.format(verb)
+    shared.precision(verb)
+    shared.machine(verb)
+    shared.replace(verb, "files that are there")
 
 
 def decode(options: Options) -> int:
     store = LatentStore(options.latents)
     levels = store.check_levels(options.levels)
-    here = store.path.resolve()
+    here = store.place.local or Path(Path(store.place.root).name)
     out = Path(options.out) if options.out else here.with_name(f"{here.name}-decoded")
     try:
-        model = _load(options.model or store.manifest.model, options)
+        model = shared.load_model(options.model or store.manifest.model, options)
     except ValueError as error:
         hint = "" if options.model else "; it made these latents: give its place with --model"
         raise ValueError(f"{error}{hint}") from None
     precision, replace = options.precision, options.replace
     made = decode_store(
-        model, store, out, levels, options.format, precision=precision, replace=replace
+        model,
+        store,
+        out,
+        levels,
+        options.format,
+        precision=precision,
+        replace=replace,
+        tile=options.tile,
     )
-    print(f"{out}: {len(made)} sources from {levels} of {len(store.manifest.levels)} levels")
+    print(f"{out}: {len(made)} items from {levels} of {len(store.manifest.levels)} levels")
     return 0
 
 
@@ -167,17 +142,19 @@ def _inspect(verb: Verb) -> None:
     verb.add_argument("model", metavar="M", help=MODEL)
     verb.add_argument("--data", required=True, metavar="VIDEOS", help="what to measure it on")
     verb.add_argument("--out", required=True, metavar="DIR", help="the report: index.html and JSON")
-    verb.add_argument("--frames", type=_positive, default=17, help="first ones, at most (17)")
-    verb.add_argument("--size", type=_size, default=(256, 256), help="central crop, at most (256)")
-    verb.add_argument("--clips", type=_positive, default=8, help="so many files of all (8)")
-    _machine(verb)
-    _replace(verb, "a report that is there")
+    verb.add_argument("--frames", type=shared.positive, default=17, help="first ones, at most (17)")
+    verb.add_argument(
+        "--size", type=shared.size, default=(256, 256), help="central crop, at most (256)"
+    )
+    verb.add_argument("--clips", type=shared.positive, default=8, help="so many files of all (8)")
+    shared.machine(verb)
+    shared.replace(verb, "a report that is there")
 
 
 def inspect(options: Options) -> int:
-    from .evaluate.report import write_report  # brings matplotlib
+    from ..evaluate.report import write_report  # brings matplotlib
 
-    model = _load(options.model, options)
+    model = shared.load_model(options.model, options)
     size = (options.frames, *options.size)
     clips = centre_clips(model, options.data, size, options.clips)
     write_report(model, clips, options.out, title=options.model, replace=options.replace)
@@ -187,8 +164,8 @@ def inspect(options: Options) -> int:
 
 def _sample(verb: Verb) -> None:
     verb.add_argument("model", metavar="M", help=MODEL)
-    verb.add_argument("--frames", type=_positive, help="of a video (17)")
-    verb.add_argument("--size", type=_size, default=(128, 128), help="HEIGHTxWIDTH (128x128)")
+    verb.add_argument("--frames", type=shared.positive, help="of a video (17)")
+    verb.add_argument("--size", type=shared.size, default=(128, 128), help="HEIGHTxWIDTH (128x128)")
     verb.add_argument(
         "--keep-level",
         type=int,
@@ -199,17 +176,17 @@ def _sample(verb: Verb) -> None:
         help="hold these levels of the clip and draw the others; 0 is the coarsest",
     )
     verb.add_argument("--from", dest="clip", metavar="CLIP", help="its first frames, central crop")
-    verb.add_argument("-n", type=_positive, default=1, dest="count", help="how many (1)")
+    verb.add_argument("-n", type=shared.positive, default=1, dest="count", help="how many (1)")
     verb.add_argument("--out", default="samples", metavar="DIR", help="where they go (samples)")
     verb.add_argument("--temperature", type=float, default=1.0, help="of what is drawn (1)")
     verb.add_argument("--seed", type=int, default=0, help="of the noise (0)")
-    _format(verb)
-    _machine(verb)
-    _replace(verb, "files that are there")
+    shared.format(verb)
+    shared.machine(verb)
+    shared.replace(verb, "files that are there")
 
 
 def sample(options: Options) -> int:
-    model = _load(options.model, options)
+    model = shared.load_model(options.model, options)
     still = model.domain.causal is None
     size, held, fps = _sample_size(options, still), {}, None
     names = (f"{i:04d}{suffix(options.format, still)}" for i in range(options.count))
@@ -244,58 +221,33 @@ def _sample_size(options: Options, still: bool) -> tuple[int, int, int]:
     return (1 if still else options.frames or 17, *options.size)
 
 
+def _export(verb: Verb) -> None:
+    verb.add_argument("model", metavar="M", help=MODEL)
+    verb.add_argument("--out", required=True, metavar="DIR", help="the folder to make")
+    verb.add_argument("--levels", metavar="0..K", help="first and last level (default: by layout)")
+    help = "all levels, or level 0 with the prior below it (packed)"
+    verb.add_argument("--layout", choices=["packed", "coarse"], default="packed", help=help)
+    help = "to measure latents on (default: what the run was trained on)"
+    verb.add_argument("--data", metavar="VIDEOS", help=help)
+    shared.replace(verb, "an exported model that is there")
+
+
+def export(options: Options) -> int:
+    from ..export import export as write  # brings diffusers
+    from ..export.folder import parse_levels
+
+    levels = parse_levels(options.levels) if options.levels else None
+    print(write(options.model, options.out, levels, options.layout, options.data, options.replace))
+    return 0
+
+
 VERBS: dict[str, tuple[str, Callable[[Verb], None], Callable[[Options], int]]] = {
     "train": ("train a model; the same command resumes", _train, train),
-    "encode": ("compress videos and pictures to multi-level latents", _encode, encode),
+    "encode": ("compress videos and pictures to multi-level latents", add_encode, encode),
+    "jobs": ("say how far a job of `stlatent encode` is", add_jobs, jobs),
+    "verify": ("check that a data set of latents is as it was written", add_verify, verify),
     "decode": ("turn latents, or their coarse levels, back into videos", _decode, decode),
     "inspect": ("measure and show what each level of a model holds", _inspect, inspect),
+    "export": ("hand a model to diffusers", _export, export),
     "sample": ("draw from a model, holding levels of a real clip", _sample, sample),
 }
-
-
-# what they share ------------------------------------------------------------------------------
-
-
-def _machine(verb: Verb) -> None:
-    verb.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
-    verb.add_argument("--threads", type=_positive, metavar="N", help="CPU threads of the network")
-
-
-def _precision(verb: Verb) -> None:
-    help = "of the network (default: bf16 where the device is made for it, else fp32)"
-    verb.add_argument("--precision", choices=["fp32", "bf16"], help=help)
-
-
-def _format(verb: Verb) -> None:
-    help = "H.264, folders of png, or uint8 arrays [T, H, W, 3] (mp4)"
-    verb.add_argument("--format", choices=FORMATS, default="mp4", help=help)
-
-
-def _replace(verb: Verb, what: str) -> None:
-    verb.add_argument("--replace", action="store_true", help=f"replace {what}")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 on")
-    return int(text)
-
-
-def _size(text: str) -> tuple[int, int]:
-    """`128x96` (height x width) or `128`."""
-    sides = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
-    if not sides:
-        raise argparse.ArgumentTypeError(f"'{text}' is not HEIGHTxWIDTH in pixels, such as 128x96")
-    return int(sides[1]), int(sides[2] or sides[1])
-
-
-def _load(reference: str, options: Options) -> Ladder:
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    name = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device '{name}' cannot be used: {reason}; give cpu or cuda") from None
-    return load(reference, name)

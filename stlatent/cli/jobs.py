@@ -1,0 +1,127 @@
+"""The verbs about data sets of latents: `stlatent encode | jobs | verify`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+
+from ..codec import EncodeOptions, encode_folder, job_status, verify_store
+from ..codec.job import check_free
+from ..codec.place import Place
+from . import options as shared
+from .options import MODEL, Options, Verb
+
+DEFAULT_MODEL = "video"  # of videos, and of pictures: videos of one frame
+DTYPES = ("float16", "bfloat16", "float32", "int8")
+
+
+def add_encode(verb: Verb) -> None:
+    add = verb.add_argument
+    add("input", metavar="INPUT", help="a folder, searched to its depth, or one file; or a URL")
+    add("--model", metavar="M", help=f"{MODEL}; default: {DEFAULT_MODEL}")
+    add("--out", required=True, metavar="DIR", help="the data set to make, or a URL; the same "
+        "command goes on after an interruption")  # fmt: skip
+    add("--short-side", type=shared.positive, metavar="N", help="resize frames to N pixels there")
+    add("--fps", type=_rate, metavar="F", help="frames per second to encode (the source's own)")
+    add("--clip-frames", type=shared.positive, metavar="N", help="cut sources into clips of N")
+    shared.tile(verb, "about 2048")
+    add("--dtype", type=_dtypes, default=("float16",), metavar="D[,D...]", help="of the latents on "
+        "disk: float16, bfloat16, float32 or int8; one, or one per level (float16)")  # fmt: skip
+    add("--std", action="store_true", help="also store the posteriors' standard deviations")
+    add("--shard", type=_shard, metavar="I/N", help="do the I-th of N parts of the work, from 0; "
+        "any machines, one folder (default: torchrun's rank, or all)")  # fmt: skip
+    add("--unit-files", type=shared.positive, default=64, metavar="N", help="sources per unit of "
+        "work, at most (64); what is interrupted inside a unit is done again")  # fmt: skip
+    add("--time-limit", type=_rate, default=120.0, metavar="SECONDS", help="after which a file "
+        "whose decoder does not answer is given up (120)")  # fmt: skip
+    add("--retry-failed", action="store_true", help="try again what is named in failed.jsonl")
+    shared.precision(verb)
+    shared.machine(verb)
+    shared.replace(verb, "a data set that is there; it stays until the new one is complete")
+
+
+def encode(options: Options) -> int:
+    check_free(Place(options.out), options.replace)
+    reference = options.model or DEFAULT_MODEL
+    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if ranks > 1 and options.device is None and "LOCAL_RANK" in os.environ:
+        options.device = _local_device(int(os.environ["LOCAL_RANK"]))
+    result = encode_folder(
+        shared.load_model(reference, options),
+        options.input,
+        options.out,
+        reference,
+        EncodeOptions(
+            dtype=options.dtype,
+            std=options.std,
+            precision=options.precision,
+            short_side=options.short_side,
+            fps=options.fps,
+            clip_frames=options.clip_frames,
+            tile=options.tile,
+            unit_files=options.unit_files,
+        ),
+        shard=options.shard or (rank, ranks),
+        replace=options.replace,
+        retry_failed=options.retry_failed,
+        limit_seconds=options.time_limit,
+    )
+    print(result)
+    return 1 if result.failed else 0
+
+
+def add_jobs(verb: Verb) -> None:
+    verb.add_argument("job", metavar="DIR", help="the --out of `stlatent encode`, at any time")
+
+
+def jobs(options: Options) -> int:
+    print(job_status(options.job))
+    return 0
+
+
+def add_verify(verb: Verb) -> None:
+    verb.add_argument("latents", metavar="DIR", help="a data set made by `stlatent encode`")
+
+
+def verify(options: Options) -> int:
+    files, size, problems = verify_store(options.latents)
+    for problem in problems:
+        print(problem)
+    found = f"{len(problems)} problems" if problems else "all as written"
+    print(f"{options.latents}: {files} files, {size:,} bytes: {found}")
+    return 1 if problems else 0
+
+
+def _local_device(rank: int) -> str | None:
+    """The GPU of one of several processes on a machine."""
+    import torch
+
+    return f"cuda:{rank % torch.cuda.device_count()}" if torch.cuda.is_available() else None
+
+
+def _dtypes(text: str) -> tuple[str, ...]:
+    dtypes = tuple(text.split(","))
+    for dtype in dtypes:
+        if dtype not in DTYPES:
+            raise argparse.ArgumentTypeError(
+                f"invalid choice: '{dtype}' (choose from {', '.join(DTYPES)})"
+            )
+    return dtypes
+
+
+def _shard(text: str) -> tuple[int, int]:
+    parts = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not parts or int(parts[1]) >= int(parts[2]):
+        raise argparse.ArgumentTypeError(f"'{text}' is not I/N with I from 0 to N - 1, such as 0/8")
+    return int(parts[1]), int(parts[2])
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
+    return value

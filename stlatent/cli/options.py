@@ -1,0 +1,68 @@
+"""Options that several verbs share, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+import torch
+
+from ..checkpoint import load
+from ..codec.video_writer import FORMATS
+from ..ladder import Ladder
+
+MODEL = "a shipped model by name (video), a run folder, or a model file or its folder"
+Verb = argparse.ArgumentParser
+Options = argparse.Namespace
+
+
+def machine(verb: Verb) -> None:
+    verb.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    verb.add_argument("--threads", type=positive, metavar="N", help="CPU threads of the network")
+
+
+def precision(verb: Verb) -> None:
+    help = "of the network (default: bf16 where the device is made for it, else fp32)"
+    verb.add_argument("--precision", choices=["fp32", "bf16"], help=help)
+
+
+def format(verb: Verb) -> None:
+    help = "H.264, folders of png, or uint8 arrays [T, H, W, 3] (mp4)"
+    verb.add_argument("--format", choices=FORMATS, default="mp4", help=help)
+
+
+def tile(verb: Verb, default: str) -> None:
+    help = f"cut larger frames into overlapping tiles of so many pixels a side ({default})"
+    verb.add_argument("--tile", type=positive, metavar="N", help=help)
+
+
+def replace(verb: Verb, what: str) -> None:
+    verb.add_argument("--replace", action="store_true", help=f"replace {what}")
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 on")
+    return int(text)
+
+
+def size(text: str) -> tuple[int, int]:
+    """`128x96` (height x width) or `128`."""
+    sides = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
+    if not sides:
+        raise argparse.ArgumentTypeError(f"'{text}' is not HEIGHTxWIDTH in pixels, such as 128x96")
+    return int(sides[1]), int(sides[2] or sides[1])
+
+
+def load_model(reference: str, options: Options) -> Ladder:
+    """The model, on the device and with the threads that are asked for; ValueError if it cannot be
+    used there."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    name = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device '{name}' cannot be used: {reason}; give cpu or cuda") from None
+    return load(reference, name)

@@ -1,0 +1,380 @@
+"""Encoding that is interrupted, shared out, fed bad files, or sent elsewhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from domains import ladder
+from PIL import Image
+from test_codec import EXACT, SIZES, moving_pattern, pixels, whole, write_video
+
+from stlatent import Ladder
+from stlatent.codec import LatentStore, decode_store, encode_folder, job_status, reader
+from stlatent.codec.coder import ClipDecoder, ClipEncoder
+from stlatent.codec.tiles import Tiling
+from stlatent.data import VideoReader, to_float, to_uint8
+
+SMALL = EXACT.model_copy(update={"unit_files": 1})
+
+
+@pytest.fixture(scope="module")
+def model() -> Ladder:
+    return ladder("video")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("videos")
+    for name, size in SIZES.items():
+        write_video(root / name, size)
+    (root / "text.mp4").write_text("no video")
+    return root
+
+
+@pytest.fixture(scope="module")
+def undisturbed(model: Ladder, videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data") / "latents"
+    encode_folder(model, videos, out, "tiny", SMALL)
+    return out
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file and folder below `folder`."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def killed(work: Callable[[], object], at: int) -> bool:
+    """Does `work` in a process that dies by `kill -9` as it writes its file number `at`; whether
+    it came so far."""
+
+    def run() -> None:
+        real, count = os.replace, 0
+
+        def replace(*paths: object) -> None:
+            nonlocal count
+            count += 1
+            if count == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            real(*paths)
+
+        os.replace = replace
+        work()
+        os._exit(0)
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join(60)
+    return process.exitcode == -signal.SIGKILL
+
+
+# jobs -----------------------------------------------------------------------------------------
+
+
+def test_what_is_killed_goes_on_to_the_same_bytes(model, videos, undisturbed, tmp_path):
+    """Killed as it writes each of its files in turn, the job being as far as it came."""
+
+    def work() -> None:
+        encode_folder(model, videos, tmp_path / "out", "tiny", SMALL)
+
+    for at in (1, 2, 3, 5, 6, 3):
+        assert killed(work, at)
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert 0 < job_status(tmp_path / "out").units_done < 5
+    at = 3
+    while killed(work, at):
+        at += 1
+    assert content(tmp_path / "out") == content(undisturbed)
+    work()  # once more does nothing
+    assert content(tmp_path / "out") == content(undisturbed)
+
+
+def test_shards_in_any_order_make_the_same_data_set(model, videos, undisturbed, tmp_path):
+    for i in (2, 0):
+        result = encode_folder(model, videos, tmp_path / "out", "tiny", SMALL, shard=(i, 3))
+        assert result.left > 0
+        with pytest.raises(ValueError, match="not complete yet"):
+            LatentStore(tmp_path / "out")
+    assert encode_folder(model, videos, tmp_path / "out", "tiny", SMALL, shard=(1, 3)).left == 0
+    assert content(tmp_path / "out") == content(undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"fps": 5.0}, r"fps \(None there, 5.0 here\)"),
+        ({"dtype": ("int8",)}, "dtype"),
+        ({"unit_files": 2}, "unit-files"),
+    ],
+)
+def test_jobs_do_not_mix(model, videos, undisturbed, options, said):
+    with pytest.raises(ValueError, match=f"latents of 5 sources, by model 'tiny'.*{said}"):
+        encode_folder(model, videos, undisturbed, "tiny", SMALL.model_copy(update=options))
+
+
+def test_jobs_with_other_models_or_sources_do_not_mix(model, videos, undisturbed, tmp_path):
+    with pytest.raises(ValueError, match="fingerprint"):
+        encode_folder(ladder("video", likelihood="mse"), videos, undisturbed, "tiny", SMALL)
+    shutil.copytree(videos, tmp_path / "in")
+    write_video(tmp_path / "in" / "zoo.mp4", (1, 16, 16))
+    with pytest.raises(ValueError, match=r"sources \(zoo.mp4 is new\)"):
+        encode_folder(model, tmp_path / "in", undisturbed, "tiny", SMALL)
+    (tmp_path / "in" / "zoo.mp4").unlink()
+    write_video(tmp_path / "in" / "two.mp4", (3, 16, 16))
+    with pytest.raises(ValueError, match=r"sources \(two.mp4 is changed\)"):
+        encode_folder(model, tmp_path / "in", undisturbed, "tiny", SMALL)
+
+
+def test_only_one_process_works_at_a_shard(model, videos, tmp_path):
+    def again(*_: object) -> None:
+        encode_folder(model, videos, tmp_path / "out", "tiny", SMALL)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stlatent.codec.encode.merged", again)
+        with pytest.raises(ValueError, match="another process works at"):
+            encode_folder(model, videos, tmp_path / "out", "tiny", SMALL)
+
+
+# bad input ------------------------------------------------------------------------------------
+
+HOSTILE = """
+import stlatent.data.readers as readers, time, os
+class Reader(readers.VideoReader):
+    def read(self, indices):
+        if "crash" in self.path.name: os.abort()
+        if "hang" in self.path.name: time.sleep(1000)
+        return super().read(indices)
+readers.VideoReader = Reader
+"""
+
+
+def test_decoders_that_crash_or_hang_cost_one_file_each(model, tmp_path, monkeypatch):
+    for name in ("a.mp4", "b_crash.mp4", "c.mp4", "d_hang.mp4", "e_crash.mp4", "f.mp4"):
+        write_video(tmp_path / "in" / name, (3, 16, 32))
+    start = reader.START.replace("from stlatent.codec", HOSTILE + "from stlatent.codec", 1)
+    monkeypatch.setattr(reader, "START", start)
+    result = encode_folder(model, tmp_path / "in", tmp_path / "out", "tiny", limit_seconds=2)
+    assert [(f.name, f.stage) for f in result.failed] == [
+        ("b_crash.mp4", "open"),
+        ("d_hang.mp4", "open"),
+        ("e_crash.mp4", "open"),
+    ]
+    assert "SIGABRT" in result.failed[0].reason and "did not answer" in result.failed[1].reason
+    assert list(LatentStore(tmp_path / "out").items) == ["a.mp4", "c.mp4", "f.mp4"]
+
+
+def test_a_decoder_that_cannot_start_is_no_fault_of_the_files(model, videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "START", "import no_such_module")
+    with pytest.raises(RuntimeError, match="no_such_module"):
+        encode_folder(model, videos, tmp_path / "out", "tiny")
+
+
+def test_absurd_sizes_are_refused_by_their_header(model, tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.new("1", (12000, 12000)).save(tmp_path / "in" / "bomb.png")
+    Image.new("RGB", (40, 30)).save(tmp_path / "in" / "good.png")
+    result = encode_folder(model, tmp_path / "in", tmp_path / "out", "tiny")
+    assert [(f.name, f.stage) for f in result.failed] == [("bomb.png", "open")]
+    assert "12000x12000" in result.failed[0].reason
+
+
+def test_what_failed_is_tried_again(model, videos, undisturbed, tmp_path):
+    """As if the file had been good from the start, and nothing else is encoded again."""
+    root, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(videos, root)
+    options = SMALL.model_copy(update={"unit_files": 64, "dtype": ("int8",)})
+    assert len(encode_folder(model, root, out, "tiny", options).failed) == 1
+    write_video(root / "text.mp4", (5, 32, 32))
+    with pytest.raises(ValueError, match="text.mp4 is changed"):
+        encode_folder(model, root, out, "tiny", options)
+    result = encode_folder(model, root, out, "tiny", options, retry_failed=True)
+    assert (result.sources, result.failed, result.left) == (1, (), 0)
+    encode_folder(model, root, tmp_path / "fresh", "tiny", options)
+    assert content(out) == content(tmp_path / "fresh")
+    encode_folder(model, root, out, "tiny", options, retry_failed=True)  # nothing is left to try
+    assert content(out) == content(tmp_path / "fresh")
+
+
+# any input ------------------------------------------------------------------------------------
+
+
+def test_rates_clips_and_sizes(model, videos, tmp_path):
+    update = {"short_side": 24, "fps": 12.5, "clip_frames": 6, "unit_files": 64}
+    encode_folder(model, videos, tmp_path / "out", "tiny", SMALL.model_copy(update=update))
+    store = LatentStore(tmp_path / "out")
+    thirty = [item for item in store.items.values() if item.source == "sub/deep/thirty.mp4"]
+    assert [(i.name[-8:], i.start, i.size) for i in thirty] == [
+        ("/0000000", 0, (6, 24, 34)),
+        ("/0000006", 6, (6, 24, 34)),
+        ("/0000012", 12, (3, 24, 34)),
+    ]
+    assert {item.fps for item in store.items.values()} == {12.5}
+    x = torch.from_numpy(pixels(videos / "sub/deep/thirty.mp4")[::2][6:12]).movedim(-1, 1)
+    x = torch.nn.functional.interpolate(x, (24, 34), mode="bicubic", antialias=True)
+    expected = model.encode(to_float(x.movedim(1, -1))[None])
+    for a, b in zip(store.read(thirty[1].name).levels, expected.levels, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+    made = decode_store(model, store, tmp_path / "videos")
+    assert tmp_path / "videos" / "sub/deep/thirty.mp4/0000012.mp4" in made
+    assert pixels(made[-2]).shape[1:3] == store.items[list(store.items)[-2]].size[1:]
+
+
+def test_variable_rates_become_even_ones(tmp_path):
+    """A frame is shown until the next one comes: 0, 0.1, 0.5, 0.6 and 1.0 seconds."""
+    rate, times = 10, [0, 1, 5, 6, 10]
+    with av.open(str(tmp_path / "a.mp4"), "w") as file:
+        stream = file.add_stream("libx264", rate=rate, width=32, height=32, pix_fmt="yuv420p")
+        stream.codec_context.time_base = Fraction(1, rate)
+        for time, pixels in zip(times, moving_pattern(5, 32, 32), strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts = time
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    with VideoReader(tmp_path / "a.mp4") as reader:
+        assert reader.at_rate(10).tolist()[:11] == [0, 1, 1, 1, 1, 2, 3, 3, 3, 3, 4]
+        assert reader.at_rate(2).tolist() == [0, 2, 4]
+
+
+def test_frames_are_those_shown_at_each_instant(model, tmp_path, monkeypatch):
+    """More frames than there are: each is repeated, none decoded twice."""
+    write_video(tmp_path / "in" / "a.mp4", (5, 32, 48), fps=10)
+    monkeypatch.setattr("stlatent.codec.device.CPU_CHUNK_PIXELS", 1)
+    seen = []
+    real = ClipEncoder.push
+    monkeypatch.setattr(
+        ClipEncoder, "push", lambda self, x: (seen.append(x.copy()), real(self, x))[1]
+    )
+    options = SMALL.model_copy(update={"fps": 25.0})
+    encode_folder(model, tmp_path / "in", tmp_path / "out", "tiny", options)
+    shown = np.floor(np.arange(13) / 25 * 10 + 0.1).astype(int)
+    np.testing.assert_array_equal(np.concatenate(seen, 1)[0], pixels(tmp_path / "in/a.mp4")[shown])
+
+
+def test_equal_shapes_go_through_together(model, tmp_path, monkeypatch):
+    """And give what each gives by itself."""
+    for i, size in enumerate([(3, 16, 32), (3, 32, 16), (3, 16, 32), (3, 16, 32), (40, 16, 32)]):
+        write_video(tmp_path / "in" / f"{i}.mp4", size, fps=10 + i)
+    monkeypatch.setattr("stlatent.codec.device.CPU_CHUNK_PIXELS", 2 * 3 * 16 * 32)
+    batches = []
+    real = ClipEncoder.push
+    monkeypatch.setattr(
+        ClipEncoder, "push", lambda self, x: (batches.append(x.shape[:2]), real(self, x))[1]
+    )
+    options = SMALL.model_copy(update={"unit_files": 64})
+    encode_folder(model, tmp_path / "in", tmp_path / "out", "tiny", options)
+    assert batches[0] == (2, 3) and batches[-2:] == [(1, 3), (1, 3)] and (1, 8) in batches
+    store = LatentStore(tmp_path / "out")
+    assert [item.fps for item in store.items.values()] == [10, 11, 12, 13, 14]
+    for name in store.items:
+        _, expected = whole(model, tmp_path / "in" / name)
+        for a, b in zip(store.read(name).levels, expected.levels, strict=True):
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+# tiles ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(96, 70), (33, 531), (20, 20), (48, 49)])
+def test_tiles_cover_the_frame_and_join_without_a_seam(size):
+    tiling = Tiling(size, (16, 16), 48)
+    assert all(min(t.size) >= 16 and max(t.size) <= 48 for t in tiling.tiles)
+    ramp = torch.arange(size[0]).float()[:, None] * 3 + torch.arange(size[1]).float()
+    parts = [ramp[slice(*t.rows), slice(*t.columns)] for t in tiling.tiles]
+    torch.testing.assert_close(tiling.join(parts), ramp)
+    grid = [-(-n // 16) * 2 for n in size]
+    latents = torch.rand(3, *grid)
+    torch.testing.assert_close(tiling.join(tiling.split(latents, (8, 8)), (8, 8)), latents)
+
+
+def test_tiled_coding_is_that_of_the_whole_far_from_seams(model):
+    x = moving_pattern(10, 48, 160)[None]
+    code = {}
+    for tile in (None, 64):
+        encoder = ClipEncoder(model, (48, 160), tile=tile)
+        pieces = [encoder.push(x[:, :7]), encoder.push(x[:, 7:]), encoder.end()]
+        code[tile] = [torch.cat(z, 2) for z in zip(*[p for p in pieces if p], strict=True)]
+    for a, b in zip(code[None], code[64], strict=True):
+        assert a.shape == b.shape
+    latents = model.encode(to_float(x)).levels
+    for level, code_level, z in zip(model.levels, code[None], latents, strict=True):
+        torch.testing.assert_close(code_level[:, : level.latent * level.groups], z)
+    for tile in (None, 64):
+        decoder = ClipDecoder(model, (48, 160), tile=tile)
+        code[tile] = decoder.push(latents)[:10]
+    assert (
+        np.abs(code[None].astype(int) - to_uint8(model.decode(model.encode(to_float(x)))[0])).max()
+        <= 1
+    )
+    assert code[64].shape == code[None].shape
+
+
+# elsewhere ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bucket() -> str:
+    """A bucket on an S3 server of this process."""
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        import fsspec
+
+        fsspec.filesystem("s3").call_s3("create_bucket", Bucket="data")
+        yield "s3://data"
+    server.stop()
+
+
+def test_buckets_hold_what_folders_do(model, videos, undisturbed, bucket, tmp_path):
+    import fsspec
+
+    fs = fsspec.filesystem("s3")
+    fs.put(f"{videos}/", f"{bucket}/in/", recursive=True)
+    encode_folder(model, f"{bucket}/in", f"{bucket}/out", "tiny", SMALL)
+    fs.get(f"{bucket}/out/", f"{tmp_path}/copy/", recursive=True)
+    assert content(tmp_path / "copy") == content(undisturbed)
+    store, local = LatentStore(f"{bucket}/out"), LatentStore(undisturbed)
+    for a, b in zip(store.read("two.mp4").levels, local.read("two.mp4").levels, strict=True):
+        assert torch.equal(a, b)
+    assert job_status(f"{bucket}/out").complete
+    with pytest.raises(ValueError, match="--replace works on this machine"):
+        encode_folder(model, videos, f"{bucket}/out", "tiny", replace=True)
+
+
+def test_a_commit_that_fails_leaves_no_object(model, videos, bucket, monkeypatch):
+    from stlatent.codec.place import Place
+
+    def blocks():
+        yield b"half"
+        raise ZeroDivisionError
+
+    place = Place(f"{bucket}/broken")
+    with pytest.raises(ZeroDivisionError):
+        place.put("a.bin", blocks())
+    assert not place.exists("a.bin") and place.names() == []
+
+
+def test_failed_is_a_line_each(undisturbed):
+    lines = (undisturbed / "failed.jsonl").read_text().splitlines()
+    assert [json.loads(line)["name"] for line in lines] == ["text.mp4"]
+    assert set(json.loads(lines[0])) == {"name", "stage", "reason"}
