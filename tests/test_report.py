@@ -265,7 +265,7 @@ def browse(page: Path, profile: Path) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("kind, pictures, videos", [("video", 4 + 2 * 7, 2), ("image", 3 + 7, 0)])
+@pytest.mark.parametrize("kind, pictures, videos", [("video", 4 + 2 * 9, 2), ("image", 3 + 9, 0)])
 def test_page_shows_everything_in_a_browser(
     request: pytest.FixtureRequest, tmp_path: Path, kind: str, pictures: int, videos: int
 ) -> None:

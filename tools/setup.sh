@@ -63,10 +63,12 @@ if has_nvidia && [ "$gpu" = False ]; then
     say "note: this torch sees no GPU here; if its CUDA is too new for the driver, install another"
     say "      torch into .venv (see https://pytorch.org/get-started), it will be kept"
 fi
+# Where only a CUDA build of torchvision was to be had, it breaks diffusers and transformers beside a
+# CPU torch; nothing here needs it.
 vision='import importlib.util as u; u.find_spec("torchvision") and __import__("torchvision")'
 if ! "$venv/bin/python" -c "$vision" 2>/dev/null; then
-    say "note: the installed torchvision does not fit torch $torch. Only the perceptual loss and the"
-    say "      models of diffusers mind; the tests make do. See https://pytorch.org/get-started"
+    say "removing a torchvision that does not fit torch $torch; see https://pytorch.org/get-started"
+    pip uninstall -qqy torchvision
 fi
 echo "$wanted" | tee "$stamp" >"$venv/stlatent-core.stamp" # extras come on top of the core
 say "done: source .venv/bin/activate, or call .venv/bin/stlatent"

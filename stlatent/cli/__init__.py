@@ -1,4 +1,4 @@
-"""The command line: `stlatent train | encode | jobs | verify | decode | inspect | export | sample`."""
+"""The command line: `stlatent train | encode | decode | inspect | sample | export | …`: thin."""
 
 from __future__ import annotations
 
