@@ -6,6 +6,7 @@ import json
 import logging
 import multiprocessing
 import os
+import runpy
 import shutil
 import signal
 from collections.abc import Callable
@@ -207,6 +208,22 @@ def test_what_failed_is_tried_again(model, videos, undisturbed, tmp_path):
     assert content(out) == content(tmp_path / "fresh")
     encode_folder(model, root, out, "tiny", options, retry_failed=True)  # nothing is left to try
     assert content(out) == content(tmp_path / "fresh")
+
+
+def test_damaged_files_of_every_kind(model, videos, tmp_path):
+    """As tools/benchmark_jobs.py damages them: every good one is encoded, every bad one named."""
+    kinds = runpy.run_path(str(Path(__file__).parents[1] / "tools/benchmark_jobs.py"))["DAMAGE"]
+    shutil.copytree(videos / "sub", tmp_path / "in")
+    chance = np.random.default_rng(0)
+    good = (videos / "two.mp4").read_bytes()
+    for i, (kind, damaged) in enumerate([*kinds.items()] * 3):
+        suffix, values = damaged(good, chance)
+        (tmp_path / "in" / f"{kind}{i}{suffix}").write_bytes(values)
+    result = encode_folder(model, tmp_path / "in", tmp_path / "out", "tiny", limit_seconds=20)
+    encoded, named = {*LatentStore(tmp_path / "out").items}, {f.name for f in result.failed}
+    assert not encoded & named
+    assert len(encoded | named) == 2 + 3 * len(kinds)
+    assert {name for name in encoded if name[0] != "f"} == {"seventeen.mp4", "deep/thirty.mp4"}
 
 
 # any input ------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from .reader import Piece, Reader
 from .store import LatentReader
 
 COLUMNS = 4  # items, spread over the data set
-FRAMES = 17  # of each at most; the last of them is shown
+FRAMES = 9  # of each at most; the last of them is shown
 HEIGHT = 192  # pixels of a picture
 GAP = 6  # white pixels between them
 
@@ -63,13 +63,14 @@ def _frame(reader: Reader, source: Input, item: Item, folder: Path) -> np.ndarra
 def _column(
     model: Ladder, store: LatentReader, item: Item, frame: np.ndarray, tile: int | None
 ) -> np.ndarray:
-    pictures = [frame]
+    height, width = item.size[-2:]
+    pictures = [ImageOps.fit(Image.fromarray(frame), (width, height), Image.Resampling.BICUBIC)]
     for levels in range(1, len(model.levels) + 1):
         decoded = decode_item(model, store, item, levels, tile=tile)
-        pictures.append(_nth(decoded, _length(item)))
-    height, width = item.size[-2:]
+        pictures.append(Image.fromarray(_nth(decoded, _length(item))))
     width = round(min(max(width / height, 1 / HEIGHT), 2) * HEIGHT)  # of very wide ones the middle
-    return _joined([_fitted(picture, width) for picture in pictures], 0)
+    fitted = [ImageOps.fit(one, (width, HEIGHT), Image.Resampling.BICUBIC) for one in pictures]
+    return _joined([np.asarray(picture) for picture in fitted], 0)
 
 
 def _nth(pieces: Iterator[np.ndarray], count: int) -> np.ndarray:
@@ -83,11 +84,6 @@ def _nth(pieces: Iterator[np.ndarray], count: int) -> np.ndarray:
 
 def _length(item: Item) -> int:
     return min(item.size[0], FRAMES) if len(item.size) == 3 else 1
-
-
-def _fitted(picture: np.ndarray, width: int) -> np.ndarray:
-    size = (width, HEIGHT)
-    return np.asarray(ImageOps.fit(Image.fromarray(picture), size, Image.Resampling.BICUBIC))
 
 
 def _joined(pictures: Sequence[np.ndarray], axis: int) -> np.ndarray:

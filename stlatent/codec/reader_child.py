@@ -64,7 +64,7 @@ class Child:
 
     def read(self, request: dict) -> Iterator[tuple[dict, np.ndarray]]:
         """The clips of a source, chunk by chunk: what a clip is, and some frames of it."""
-        with VideoReader(request["path"], threads=0) as reader:
+        with VideoReader(request["path"], threads=0, in_order=True) as reader:
             if request["still"] and reader.frames > 1:
                 held = f"it has {reader.frames} frames, an image model takes one"
                 raise UnreadableError(reader.path, held)

@@ -25,7 +25,7 @@ DTYPES = {
     "int8": torch.int8,
 }
 CODES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "int8": "I8"}
-BLOCK_BYTES = 4 * 2**20  # of float32 values that are in memory at a time
+BLOCK_BYTES = 2**20  # of float32 values that are in memory at a time
 SPOOL_BYTES = 8 * 2**20  # what is shorter stays in memory
 INT8_STEPS = 127
 

@@ -21,12 +21,15 @@ from .timeline import (
     video_stream,
 )
 
+DECORD_BYTES = 32 * 2**20  # of all frames of what decord may read in order
+
 
 class VideoReader:
     """Reads frames by their index, exactly; frame i is the i-th that a player shows.
 
     path: a video, a picture (one frame) or a folder of numbered pictures.
     threads: of the video decoder; 0 takes all cores. Keep 1 in worker processes.
+    in_order: the frames are read from the first to the last, in memory that does not grow.
 
     frames: how many there are. size: (height, width), after rotation. fps: frames per second,
     None where there is none (pictures).
@@ -35,11 +38,11 @@ class VideoReader:
     Raises UnreadableError (a ValueError), here or on reading, for what cannot be decoded.
     """
 
-    def __init__(self, path: str | Path, threads: int = 1):
+    def __init__(self, path: str | Path, threads: int = 1, in_order: bool = False):
         self.path = Path(path)
         if not self.path.exists():
             raise UnreadableError(self.path, "no such file")
-        self._decoder = _open(self.path, threads)
+        self._decoder = _open(self.path, threads, in_order)
         self.frames = self._decoder.frames
         self.size = self._decoder.size
         self.fps = self._decoder.fps
@@ -104,13 +107,16 @@ class Decoder(Protocol):
     def close(self) -> None: ...
 
 
-def _open(path: Path, threads: int) -> Decoder:
+def _open(path: Path, threads: int, in_order: bool) -> Decoder:
     if path.is_dir():
         return FolderDecoder(path)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return PictureDecoder(path)
     times = read_timeline(path)
-    if times.keys is not None and times.closed:  # else decord may land beside the frame
+    # decord goes on decoding while nobody reads, and keeps it all
+    short = 3 * times.pixels * times.frames <= DECORD_BYTES
+    # without closed groups it may land beside the frame
+    if times.keys is not None and times.closed and (short or not in_order):
         try:
             return DecordDecoder(path, times, threads)
         except (ImportError, UnreadableError):  # no wheel for this machine, or not its codec
@@ -186,6 +192,8 @@ class AvDecoder:
 
     def _approach(self, index: int) -> None:
         """Goes to the last keyframe before `index`, unless the decoder is between the two."""
+        if self._next == index:
+            return
         before = [key for key in self._keys if 0 < key[0] <= index]
         if self._next <= index and (not before or before[-1][0] <= self._next):
             return

@@ -21,11 +21,12 @@ MAX_PIXELS = 2**27  # of one frame: 16384 x 8192
 
 @dataclass(frozen=True)
 class Timeline:
-    """frames: how many the decoder shows. fps: their mean rate, where known. keys: (frame,
-    timestamp) of the keyframes; None where timestamps do not name the frames. closed: whether no
-    frame refers across a keyframe ("closed groups of pictures")."""
+    """frames: how many the decoder shows. pixels: of one. fps: their mean rate, where known.
+    keys: (frame, timestamp) of the keyframes; None where timestamps do not name the frames.
+    closed: whether no frame refers across a keyframe ("closed groups of pictures")."""
 
     frames: int
+    pixels: int
     fps: float | None
     keys: tuple[tuple[int, int], ...] | None
     closed: bool
@@ -53,7 +54,8 @@ def _read(path: Path, size: int, mtime_ns: int) -> Timeline:
             kind = container.format.name
             if kind.startswith("matroska"):
                 _check_segment(path, size)
-            check_size(path, stream.codec_context.width, stream.codec_context.height)
+            width, height = stream.codec_context.width, stream.codec_context.height
+            check_size(path, width, height)
             codec, count, times, starts, closed = stream.codec_context.name, 0, [], [], True
             for packet in container.demux(stream):  # none is kept: a film is longer than memory
                 count += packet.size > 0
@@ -78,7 +80,7 @@ def _read(path: Path, size: int, mtime_ns: int) -> Timeline:
         raise UnreadableError(path, reason(error)) from None
     if frames == 0:
         raise UnreadableError(path, "it holds no frames")
-    return Timeline(frames, float(fps) if fps else None, keys, closed)
+    return Timeline(frames, width * height, float(fps) if fps else None, keys, closed)
 
 
 def frame_seconds(path: Path, times: Timeline) -> np.ndarray:
