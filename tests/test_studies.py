@@ -42,11 +42,14 @@ def study(script: str, out: Path, *arguments: object) -> dict:
 
 
 def test_mnist_ladder(digits: Path, tmp_path: Path):
-    few = ["--minutes", 0.02, "--batch", 16, "--draws", 3, "--digits", 20, "--models"]
+    few = ["--minutes", 0.02, "--batch", 16, "--few", 2, "--draws", 3, "--digits", 20, "--models"]
     report = study("mnist_ladder.py", tmp_path, digits, *few, "naive", "residual")
     assert report["residual"]["units"] == [4, 8, 16, 32, 64]
     for row in report.values():
-        assert row["log_likelihood_nats"] >= row["elbo_nats"] - 1e-6
+        rough, more = row["few_draws"], row["many_draws"]
+        assert (rough["digits"], more["digits"]) == (100, 20)
+        assert rough["nats"] >= row["elbo_nats"] - 1e-6
+        assert row["log_likelihood_nats"] == pytest.approx(rough["nats"] + more["add"])
         assert sum(row["active_units"]) <= 124 and len(row["kl_nats"]) == 5
     again = study("mnist_ladder.py", tmp_path, digits, *few, "naive", "flat")
     assert again["naive"] == report["naive"] and "flat" in again

@@ -71,6 +71,7 @@ def trained(name: str, images: Tensor, options: argparse.Namespace) -> Ladder:
         OptimiserConfig(lr=5e-4, warmup_steps=100, ema=0.995, clip=10),
         seconds=60 * options.minutes,
         seed=options.seed,
+        precision=options.precision,
     )
     path = options.out / name.replace(", ", "-").replace(" ", "-") / checkpoint.FILE
     checkpoint.save(done.model, path, {"steps": len(done.losses)})
@@ -138,6 +139,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=100, help="to measure on")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--likelihood", default="fitted")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/lesions"))
     options = parser.parse_args()

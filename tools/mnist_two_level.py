@@ -39,7 +39,7 @@ MODELS = {"two levels": [TOP_LEVEL, BOTTOM_LEVEL], "flat": [FLAT_LEVEL]}
 
 
 def trained(levels: list[dict[str, Any]], train: mnist_data.Digits, options: Any) -> Ladder:
-    values = {"domain": "image", "channels": 1, "likelihood": "bernoulli", "kernel": 5}
+    values = {"domain": "image", "channels": 1, "likelihood": "bernoulli", "kernel": 3}
     config = parse(ModelConfig, values | {"levels": levels, "stem": STEM}, "model")
     torch.manual_seed(options.seed)
     generator = torch.Generator().manual_seed(options.seed)
@@ -54,6 +54,7 @@ def trained(levels: list[dict[str, Any]], train: mnist_data.Digits, options: Any
         OptimiserConfig(lr=1e-3, warmup_steps=200, final=0.01, ema=0.999, clip=10, skip=20),
         seconds=60 * options.minutes,
         seed=options.seed,
+        precision=options.precision,
     )
     return done.model
 
@@ -128,6 +129,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15, help="of training per model")
     parser.add_argument("--digits", type=int, default=1000, help="of the test set")
     parser.add_argument("--draws", type=int, default=100, help="of the log-likelihood")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/mnist-two"))
     options = parser.parse_args()

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from ..losses.regularisers import SpectralPenalty
 from .config import OptimiserConfig
 from .loss import batch_loss
 from .optimiser import AveragedWeights, StepGuard, learning_rate
+
+Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,16 @@ def fit(
     steps: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
+    precision: Precision = "fp32",
     watch: Callable[[int, Objective], None] | None = None,
 ) -> Fitted:
     """Train on `batches` `[B, C, *axes]` in [-1, 1] until `steps` or `seconds` are over.
 
-    It is one step of `run` after the other, without files, processes and mixed precision.
+    It is one step of `run` after the other, without files and processes.
 
     Args:
+        precision: of the network; likelihoods and KL stay in float32. As nothing scales the loss,
+            `fp16` is left to `run`.
         watch: called after every step.
 
     Raises:
@@ -72,16 +78,17 @@ def fit(
         if progress >= 1:
             break
         warm = loss.rate.warm(step)
-        result, _ = batch_loss(
-            ladder,
-            ladder,
-            x,
-            loss,
-            step,
-            progress,
-            generator,
-            lambda _: spectral() * loss.spectral.weight_at(warm) if spectral else 0.0,  # noqa: B023
-        )
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            result, _ = batch_loss(
+                ladder,
+                ladder,
+                x,
+                loss,
+                step,
+                progress,
+                generator,
+                lambda _: spectral() * loss.spectral.weight_at(warm) if spectral else 0.0,  # noqa: B023
+            )
         adam.zero_grad()
         result.total.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(ladder.parameters(), optimiser.clip))
