@@ -147,7 +147,7 @@ class Ladder(nn.Module):
         past: Past,
         features: Sequence[Tensor] | None = None,
         batch: int = 1,
-        whole: bool = True,
+        levels: int | None = None,
     ) -> tuple[list[Step], list[Tensor]]:
         """The top-down pass, coarse to fine.
 
@@ -156,13 +156,16 @@ class Ladder(nn.Module):
             grid: size of the coarsest level.
             features: bottom-up features per level; None where there is no input.
             batch: number of samples, where there are no features.
-            whole: whether to go on below the last latent, which decoding needs.
+            levels: end with the last latent of so many levels; None goes on below it, which
+                decoding needs.
 
         Returns:
-            The steps, and the top-down features after each level and, if `whole`, at the stem.
+            The steps, and the top-down features after each level and, with all of them, at the
+            stem.
         """
         batch = features[0].shape[0] if features is not None else batch
         h = self.top.view(1, -1, *[1] * len(grid)).expand(batch, -1, *grid)
+        end = None if levels is None else Site(levels - 1, self.levels[levels - 1].groups - 1)
         steps: list[Step] = []
         merged: list[Tensor] = []
         for level, cells in enumerate(self.cells):
@@ -171,7 +174,7 @@ class Ladder(nn.Module):
                 prior, h = cell.prior(h, past)
                 posterior = cell.posterior(h, features[level], prior, past) if features else None
                 steps.append(Step(site, posterior, prior, choose(site, posterior, prior)))
-                if not whole and site == self.last_site:
+                if site == end:
                     return steps, merged
                 h = cell.merge(h, steps[-1].z, past)
             merged.append(h)
@@ -181,10 +184,6 @@ class Ladder(nn.Module):
     def paint(self, h: Tensor, past: Past) -> Tensor:
         """From the finest top-down features to the likelihood's parameters `[B, raw, *size]`."""
         return self.head(h, past)
-
-    @property
-    def last_site(self) -> Site:
-        return Site(len(self.levels) - 1, self.levels[-1].groups - 1)
 
     # what one does with them ------------------------------------------------------------------
 
@@ -210,7 +209,8 @@ class Ladder(nn.Module):
         """
         past = past or Past()
         size, x, grid = self._enter(x, past)
-        steps, _ = self.descend(choose, grid, past, self.climb(x, past), whole=False)
+        features = self.climb(x, past)
+        steps, _ = self.descend(choose, grid, past, features, levels=len(self.levels))
         return Latents(_by_level(steps, [step.z for step in steps]), size)
 
     def decode(

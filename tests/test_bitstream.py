@@ -1,127 +1,195 @@
-"""Bitstreams: what is read is what was chosen, at the size that the priors promise, anywhere."""
+"""Entropy-coded latents: what is read is what was chosen, at the size that the priors promise."""
 
 from __future__ import annotations
 
+import io
 import math
 import os
-import struct
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from domains import SIZES, batch, ladder
+from test_codec import SIZES as VIDEOS
+from test_codec import pixels, write_video
+from test_jobs import content, killed
 
 import stlatent
-from stlatent import Ladder, Latents, Level
-from stlatent.codec.bitstream import read_bitstream, read_latents, write_bitstream
-from stlatent.codec.bitstream_file import BitstreamFile
-from stlatent.codec.bitstream_writer import BitstreamWriter, default_chunk_frames
+from stlatent import Ladder, Level
+from stlatent.codec import EncodeOptions, LatentStore, decode_store, encode_folder, verify_store
+from stlatent.codec.bitstream import StreamEncoder, chunk_frames, make_coding, read_clip
+from stlatent.codec.coder import Code
 from stlatent.codec.entropy import MismatchError, StreamReader, StreamWriter
-from stlatent.codec.quantise import STEP, Writing, bin_mass
+from stlatent.codec.quantise import STEP, Reading, Writing, bin_mass
+from stlatent.codec.video_writer import Mp4Writer
 from stlatent.config import CodebookConfig
-from stlatent.data import centre_clip
+from stlatent.data import centre_clip, to_float, to_uint8
+from stlatent.domain import Past
 
 pytest.importorskip("constriction")
 CLIPS = Path(__file__).parents[1] / "assets" / "clips"
+BITS = EncodeOptions(entropy_code=True, unit_files=1)
 
 
-def chosen(model: Ladder, x: torch.Tensor, steps: Sequence[float] = (STEP,) * 3) -> Latents:
+def chosen(model: Ladder, x: torch.Tensor, step: float = STEP) -> tuple[torch.Tensor, ...]:
     """The rounded latents themselves, by the encoder's own pass."""
     with torch.no_grad():
-        return model.encode(x, Writing(steps))
+        return model.encode(x, Writing([step] * len(model.levels))).levels
 
 
-def coded_ladder() -> Ladder:
-    """Codes at levels 0 and 2, of sizes that are no power of two, and two codes a position."""
-    books = CodebookConfig(kind="fsq", steps=(4, 5, 3)), None, CodebookConfig(size=37, depth=2)
-    levels = tuple(
-        Level(stride=(s, s), width=16, latent=4, groups=1 + (s == 8), blocks=1, codebook=book)
-        for s, book in zip((16, 8, 4), books)
-    )
-    return ladder("image", levels=levels)
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory) -> tuple[Ladder, Latents, Path]:
-    """A short video in one chunk."""
-    path, model, x = tmp_path_factory.mktemp("bits") / "a.stl", ladder("video"), batch("video")[:1]
-    write_bitstream(model, x, path, fps=12.5)
-    return model, chosen(model, x), path
-
-
-@pytest.mark.parametrize("variant", [*SIZES, "codes"])
-def test_latents_come_back_exactly(variant, tmp_path):
-    model = coded_ladder() if variant == "codes" else ladder(variant)
-    x = batch("image" if variant == "codes" else variant)[:1]
-    summary = write_bitstream(model, x, tmp_path / "a.stl")
-    latents = chosen(model, x)
-    (read,) = read_latents(model, tmp_path / "a.stl")
-    assert read.size == latents.size == tuple(x.shape[2:])
-    assert all(map(torch.equal, read.levels, latents.levels))
-    (decoded,) = read_bitstream(model, tmp_path / "a.stl")
-    assert torch.equal(decoded, model.decode(latents))
-    assert summary.bytes == (tmp_path / "a.stl").stat().st_size
-    assert [level.numbers for level in summary.levels if level.kl_bits != level.rate_bits] == [
-        z.numel() for z, lv in zip(latents.levels, model.levels) if not lv.codebook
+def written(
+    model: Ladder,
+    x: torch.Tensor,
+    step: Sequence[float] = (STEP,),
+    cuts: Sequence[int] = (),
+    tile: int | None = None,
+) -> list[Code]:
+    """All of `x` `[1, 3, T, H, W]` (or without T) per level, given in pieces of `cuts` frames."""
+    frames = to_uint8(x if x.ndim == 5 else x[:, :, None])
+    encoder = StreamEncoder(model, x.shape[-2:], make_coding(model, step), tile)
+    pieces = [encoder.push(part) for part in np.split(frames, np.cumsum(cuts, dtype=int), 1)]
+    levels = list(zip(*[piece for piece in [*pieces, encoder.end()] if piece]))
+    return [
+        Code(
+            torch.cat([code.latents for code in level], 2),
+            sum(code.bits for code in level),
+            stream=b"".join(code.stream for code in level),
+        )
+        for level in levels
     ]
 
 
-def test_a_file_cut_behind_a_level_is_a_coarser_file(written, tmp_path):
-    model, latents, path = written
-    data, file = path.read_bytes(), BitstreamFile(path)
-    assert file.header.fps == 12.5
-    end = len(data) - sum(level.bytes for level in file.header.levels)
-    for kept, level in enumerate(file.header.levels, 1):
-        end += level.bytes
-        (tmp_path / "cut.stl").write_bytes(data[:end])
-        (frames,) = read_bitstream(model, tmp_path / "cut.stl")
-        assert torch.equal(frames, model.decode(latents, levels=kept))
-        assert torch.equal(frames, next(read_bitstream(model, path, levels=kept)))
-        (tmp_path / "cut.stl").write_bytes(data[: end - 1])
-        with pytest.raises(ValueError, match=f"holds {kept - 1} of its 3 levels in whole"):
-            read_bitstream(model, tmp_path / "cut.stl", levels=kept)
-        if kept > 1:
-            with pytest.raises(ValueError, match=f"give levels={kept - 1} to read what is whole"):
-                read_bitstream(model, tmp_path / "cut.stl")
-    assert end == len(data)
+def read(model: Ladder, codes: Sequence[Code], size: Sequence[int], tile: int | None = None):
+    files, coding = [io.BytesIO(code.stream) for code in codes], make_coding(model, [STEP])
+    chunks = list(read_clip(model, coding, size, files, tile))
+    assert not any(file.read() for file in files)
+    return [torch.cat(level, 2) for level in zip(*chunks)]
 
 
-def test_a_long_video_goes_chunk_by_chunk(tmp_path):
-    model, x = ladder("video"), batch("video", (30, 37, 50), count=1)
-    one, many = tmp_path / "one.stl", tmp_path / "many.stl"
-    write_bitstream(model, x, one, chunk_frames=8)
-    write_bitstream(model, x.split([1, 7, 2, 16, 4], 2), many, chunk_frames=8)
-    assert one.read_bytes() == many.read_bytes()  # however the pieces come
-    frames = list(read_bitstream(model, one))
-    assert [part.shape[2] for part in frames] == [9, 8, 8, 5]
-    latents = zip(*(part.levels for part in read_latents(model, one)))
-    together = Latents(tuple(torch.cat(level, 2) for level in latents), (30, 37, 50))
-    torch.testing.assert_close(torch.cat(frames, 2), model.decode(together), atol=1e-4, rtol=0)
-    assert default_chunk_frames(8, (256, 256)) == 32 and default_chunk_frames(8, (4000, 4000)) == 8
+def coded_ladder(domain: str = "image", groups: int = 2) -> Ladder:
+    """Codes at levels 0 and 2, of sizes that are no power of two, and two codes a position."""
+    pytest.importorskip("vector_quantize_pytorch")
+    books = CodebookConfig(kind="fsq", steps=(4, 5, 3)), None, CodebookConfig(size=300, depth=2)
+    time = () if domain == "image" else (4,)
+    levels = tuple(
+        Level(
+            stride=(*time, s, s),
+            width=16,
+            latent=4,
+            groups=groups if s != 16 else 1,
+            blocks=1,
+            codebook=book,
+        )
+        for s, book in zip((16, 8, 4), books)
+    )
+    return ladder(domain, levels=levels)
+
+
+@pytest.fixture(scope="module")
+def model() -> Ladder:
+    return ladder("video")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("videos")
+    for name in ("one.mp4", "two.mp4", "sub/seventeen.mp4"):
+        write_video(root / name, VIDEOS[name])
+    (root / "text.mp4").write_text("no video")
+    return root
+
+
+@pytest.fixture(scope="module")
+def bits(model: Ladder, videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The videos, in chunks of one unit, so that the longest has two."""
+    out = tmp_path_factory.mktemp("data") / "bits"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stlatent.codec.bitstream.CHUNK_PIXELS", 1)
+        result = encode_folder(model, videos, out, "tiny", BITS)
+    assert [failure.name for failure in result.failed] == ["text.mp4"]
+    return out
+
+
+# clips ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", ["image", "video", "codes"])
+def test_latents_come_back_exactly(variant):
+    model = coded_ladder() if variant == "codes" else ladder(variant)
+    x = batch("image" if variant == "codes" else variant)[:1]
+    x = to_float(to_uint8(x if x.ndim == 5 else x[:, :, None]))
+    x = x if variant == "video" else x[:, :, 0]
+    codes, expected = written(model, x), chosen(model, x)
+    for k in range(1, 4):  # every prefix by itself
+        found = read(model, codes[:k], x.shape[2:])
+        assert all(map(torch.equal, found, expected[:k])) and len(found) == k
+    assert all(map(torch.equal, (code.latents for code in codes), expected))
+
+
+@pytest.mark.parametrize("variant", ["voxel", "triplane"])
+def test_symbols_are_those_of_any_domain(variant):
+    """Jobs are of videos and pictures; the streams are not."""
+    model, x = ladder(variant), batch(variant)[:1]
+    writing = Writing([STEP] * 3)
+    expected = model.encode(x, writing).levels
+    reading = Reading(writing.steps, [level.groups - 1 for level in model.levels])
+    reading.start([StreamReader(io.BytesIO(s.content)) for s in writing.end_chunk()])
+    grid = model.domain.shape(SIZES[variant], model.levels[0].stride)
+    steps, _ = model.descend(reading, grid, Past(), levels=3)
+    for k, z in enumerate(expected):
+        assert torch.equal(torch.cat([s.z for s in steps if s.site.level == k], 1), z)
+
+
+def test_a_long_video_goes_chunk_by_chunk_however_it_comes(model, monkeypatch):
+    monkeypatch.setattr("stlatent.codec.bitstream.CHUNK_PIXELS", 8 * 37 * 50)
+    x = batch("video", (30, 37, 50), count=1)
+    one, many = written(model, x), written(model, x, cuts=(1, 7, 2, 16))
+    assert [a.stream for a in one] == [b.stream for b in many]
+    found = read(model, one, (30, 37, 50))
+    assert all(torch.equal(a.latents, z) for a, z in zip(one, found, strict=True))
+    monkeypatch.undo()
+    coding = make_coding(model, [STEP])
+    assert chunk_frames(model, coding, (256, 256)) == 32
+    assert chunk_frames(model, coding, (4000, 4000)) == 8
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "codes"])
+def test_tiles_have_streams_of_their_own(kind):
+    model = ladder("video") if kind == "gaussian" else coded_ladder("video", groups=1)
+    x = batch("video", (5, 48, 160), count=1)
+    codes = written(model, x, tile=64)
+    found = read(model, codes, (5, 48, 160), tile=64)
+    assert all(torch.equal(a.latents, z) for a, z in zip(codes, found, strict=True))
+    assert [z.shape for z in found] == [code.latents.shape for code in written(model, x)]
+    if kind == "codes":  # no mean of two codes
+        table = torch.stack([cell.posterior.codebook.table()[0] for cell in model.cells[0]])[0]
+        nearest = torch.cdist(found[0].movedim(1, -1).flatten(0, -2), table).amin(1)
+        assert nearest.max() < 1e-6
 
 
 def test_size_is_the_rate_that_the_priors_promise(tmp_path):
-    model, x = stlatent.load("video"), centre_clip(CLIPS / "wolf.mp4", (17, 256, 256))[0]
-    summary = write_bitstream(model, x, tmp_path / "a.stl")
-    assert 1 < 8 * summary.bytes / summary.rate_bits < 1.02
+    """Of the shipped model, on disk, with all that files hold beside the streams."""
+    model, clip = stlatent.load("video"), tmp_path / "wolf.mp4"
+    x, fps = centre_clip(CLIPS / "wolf.mp4", (17, 256, 256))
+    with Mp4Writer(clip, (256, 256), fps) as writer:
+        writer.write(to_uint8(x)[0])
+    result = encode_folder(model, clip, tmp_path / "z", "video", BITS)
+    files = sum(f.stat().st_size for f in (tmp_path / "z").glob("level_*/*"))
+    assert files == sum(level.bytes for level in result.levels)
+    (item,) = LatentStore(tmp_path / "z").items.values()
+    rate_bits = sum(item.bits)
+    assert 1 < 8 * files / rate_bits < 1.02
     # flat noise of a Gaussian's variance costs more than it does, by the difference in entropy
-    more = 0.5 * math.log2(2 * math.pi * math.e / 12) * sum(lv.numbers for lv in summary.levels)
-    kl_bits = sum(level.kl_bits for level in summary.levels)
-    assert 0.95 * kl_bits < summary.rate_bits < kl_bits + 1.02 * more
-
-
-def test_so_it_is_with_coarser_steps(tmp_path):
-    model, x = stlatent.load("video"), centre_clip(CLIPS / "coffee_pour.mp4", (17, 128, 128))[0]
-    summary = write_bitstream(model, x, tmp_path / "a.stl", step=(16, 32, 64))
-    streams = 8 * (summary.bytes - summary.header_bytes)
-    assert 1 < streams / summary.rate_bits < 1.02
-    (frames,) = read_bitstream(model, tmp_path / "a.stl")
-    assert torch.equal(frames, model.decode(chosen(model, x, (16, 32, 64))))
+    kl = model(to_float(pixels(clip))[None]).kl
+    kl_bits = sum(nats.sum().item() for nats in kl) / math.log(2)
+    numbers = sum(level.numbers for level in result.levels)
+    more = 0.5 * math.log2(2 * math.pi * math.e / 12) * numbers
+    assert 0.95 * kl_bits < rate_bits < kl_bits + 1.02 * more
 
 
 def test_bin_masses_are_those_of_the_normal_distribution():
@@ -132,35 +200,133 @@ def test_bin_masses_are_those_of_the_normal_distribution():
     assert torch.allclose(mass, expected.clamp(min=2.0**-24), atol=1e-12, rtol=0)
 
 
+# data sets ------------------------------------------------------------------------------------
+
+
+def test_a_data_set_reads_as_any_other(model, videos, bits, tmp_path, monkeypatch):
+    store, plain = LatentStore(bits, model), tmp_path / "plain"
+    exact = EncodeOptions(dtype=("float32",), precision="fp32")
+    encode_folder(model, videos, plain, "tiny", exact)
+    monkeypatch.setattr("stlatent.codec.bitstream.CHUNK_PIXELS", 1)
+    for name, item in LatentStore(plain).items.items():
+        x = to_float(pixels(videos / name))[None]
+        found, codes = store.read(name).levels, written(model, x)
+        assert all(torch.equal(z, code.latents) for z, code in zip(found, codes, strict=True))
+        assert store.items[name].grids == item.grids and store.items[name].size == item.size
+        assert store.items[name].bits == tuple(round(code.bits.item(), 1) for code in codes)
+        for steps in (1, 2, 100):
+            pieces = zip(*store.stream(name, 2, steps), strict=True)
+            assert all(torch.equal(torch.cat(p, 2), z) for p, z in zip(pieces, found))
+        for start, stop in ((0, 1), (item.grids[2][0] - 1, item.grids[2][0]), (0, 0)):
+            window = store.read_level(name, 2, start, stop)
+            assert torch.equal(window, found[2][:, :, start:stop])
+    for k, statistics in enumerate(store.manifest.statistics):
+        values = torch.cat([store.read(n).levels[k].flatten(2)[0] for n in store.items], 1)
+        np.testing.assert_allclose(statistics.mean, values.double().mean(1), rtol=1e-9)
+        np.testing.assert_allclose(statistics.std, values.double().std(1, correction=0), rtol=1e-9)
+    assert min(store.manifest.tolerance) > 0 and not verify_store(bits)[2]
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_levels_cut_off_leave_a_coarser_data_set(model, bits, tmp_path, levels):
+    kept = tmp_path / "kept"
+    cut = [f"level_{k}" for k in range(levels, 3)]
+    shutil.copytree(bits, kept, ignore=shutil.ignore_patterns(*cut))
+    store = LatentStore(kept)
+    made = decode_store(model, store, tmp_path / "out", levels, "npy", precision="fp32")
+    for name, path in zip(store.items, made, strict=True):
+        expected = to_uint8(model.decode(store.read(name, levels)))[0]
+        assert np.abs(np.load(path).astype(int) - expected).max() <= 1
+    if levels < 3:
+        with pytest.raises(ValueError, match=r"level_1/00000.safetensors is missing"):
+            store.read("one.mp4", 2)
+
+
+def test_what_is_killed_goes_on_to_the_same_bytes(model, videos, bits, tmp_path, monkeypatch):
+    monkeypatch.setattr("stlatent.codec.bitstream.CHUNK_PIXELS", 1)
+
+    def work() -> None:
+        encode_folder(model, videos, tmp_path / "out", "tiny", BITS)
+
+    for at in (4, 3, 6):
+        assert killed(work, at)
+    work()
+    assert content(tmp_path / "out") == content(bits)
+    again = {"entropy_code": True, "unit_files": 1, "step": (5.0,)}
+    with pytest.raises(ValueError, match=r"other step"):
+        encode_folder(model, videos, tmp_path / "out", "tiny", EncodeOptions(**again))
+    with pytest.raises(ValueError, match="entropy-code"):
+        encode_folder(model, videos, tmp_path / "out", "tiny", EncodeOptions(unit_files=1))
+
+
+def test_what_failed_is_tried_again(model, videos, tmp_path):
+    root, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(videos, root, ignore=shutil.ignore_patterns("sub"))
+    options = BITS.model_copy(update={"unit_files": 64})
+    assert len(encode_folder(model, root, out, "tiny", options).failed) == 1
+    write_video(root / "text.mp4", (2, 32, 32))
+    assert not encode_folder(model, root, out, "tiny", options, retry_failed=True).failed
+    encode_folder(model, root, tmp_path / "fresh", "tiny", options)
+    assert content(out) == content(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("entropy_code", [False, True])
+def test_codes_are_stored_as_indices_or_bits(tmp_path, entropy_code):
+    model = coded_ladder("video")
+    write_video(tmp_path / "in" / "a.mp4", (6, 37, 50))
+    dtypes = () if entropy_code else ("uint8", "float32", "uint16")
+    options = EncodeOptions(dtype=("float32",), precision="fp32", entropy_code=entropy_code)
+    result = encode_folder(model, tmp_path / "in", tmp_path / "z", "tiny", options)
+    x = to_float(pixels(tmp_path / "in" / "a.mp4"))[None]
+    expected = chosen(model, x) if entropy_code else model.encode(x).levels
+    store = LatentStore(tmp_path / "z", model if entropy_code else None)
+    for k, (z, a) in enumerate(zip(store.read("a.mp4").levels, expected, strict=True)):
+        torch.testing.assert_close(z, a, atol=1e-5, rtol=1e-5)
+        assert store.manifest.levels[k].dtype == (dtypes[k] if dtypes else "bits")
+        mean = store.manifest.statistics[k].mean
+        np.testing.assert_allclose(mean, z.double().flatten(2)[0].mean(1), atol=1e-9)
+    assert result.levels[0].numbers == math.prod(store.items["a.mp4"].grids[0])
+    assert result.levels[2].numbers == 2 * 2 * math.prod(store.items["a.mp4"].grids[2])
+    bits = [kl.sum().item() / math.log(2) for kl in model(x).kl]
+    assert store.items["a.mp4"].bits[0] == pytest.approx(bits[0], rel=1e-3)
+    assert not verify_store(tmp_path / "z")[2]
+    (path,) = decode_store(model, store, tmp_path / "out", format="npy", precision="fp32")
+    whole = to_uint8(model.decode(stlatent.Latents(tuple(expected), (6, 37, 50))))[0]
+    assert np.abs(np.load(path).astype(int) - whole).max() <= 1
+    if not entropy_code:
+        for book in (tmp_path / "z").glob("level_*/codebook.safetensors"):
+            book.write_bytes(book.read_bytes()[:-1] + b"\0")
+        assert len(verify_store(tmp_path / "z")[2]) == 2
+
+
+# elsewhere ------------------------------------------------------------------------------------
+
 READ = """
-import sys, numpy, torch, stlatent
-from stlatent.codec.bitstream import read_latents
+import sys, numpy, torch
+from stlatent.codec import LatentStore
 torch.set_num_threads(3)
-(latents,) = read_latents(stlatent.load(sys.argv[1]), sys.argv[2])
-numpy.savez(sys.argv[3], *(z.numpy() for z in latents.levels))
+levels = LatentStore(sys.argv[1]).read("a.mp4").levels
+numpy.savez(sys.argv[2], *(z.numpy() for z in levels))
 """
 
 
 def test_another_process_with_other_arithmetic_reads_the_same(tmp_path):
-    model, x = stlatent.load("video"), centre_clip(CLIPS / "wolf.mp4", (9, 64, 96))[0]
-    path, out = tmp_path / "a.stl", tmp_path / "read.npz"
-    write_bitstream(model, x, path)
+    write_video(tmp_path / "in" / "a.mp4", (9, 64, 96))
+    z, out = tmp_path / "z", tmp_path / "read.npz"
+    encode_folder(stlatent.load("video"), tmp_path / "in", z, "video", BITS)
     plain = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
-    command = [sys.executable, "-c", READ, "video", str(path), str(out)]
-    subprocess.run(command, check=True, env=os.environ | plain, timeout=120)
-    with np.load(out) as read:
-        for z, name in zip(chosen(model, x).levels, read.files, strict=True):
-            torch.testing.assert_close(torch.from_numpy(read[name]), z, atol=1e-5, rtol=1e-5)
+    command = [sys.executable, "-c", READ, str(z), str(out)]
+    subprocess.run(command, check=True, env=os.environ | plain, timeout=240)
+    with np.load(out) as found:
+        for level, name in zip(LatentStore(z).read("a.mp4").levels, found.files, strict=True):
+            torch.testing.assert_close(torch.from_numpy(found[name]), level, atol=1e-5, rtol=1e-5)
 
 
-def test_float64_and_larger_batches_compute_the_same_symbols(written):
-    model, latents, path = written
-    (read,) = read_latents(ladder("video").double(), path)
-    for a, b in zip(read.levels, latents.levels, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
-    both = chosen(model, batch("video")[:1].repeat(2, 1, 1, 1, 1))
-    for a, b in zip(both.levels, latents.levels, strict=True):
-        torch.testing.assert_close(a[:1], b, atol=1e-4, rtol=1e-4)
+def test_float64_computes_the_same_symbols(model):
+    x = batch("video")[:1]
+    codes = written(model, x)
+    for a, b in zip(read(ladder("video").double(), codes, SIZES["video"]), codes, strict=True):
+        torch.testing.assert_close(a, b.latents, atol=1e-4, rtol=1e-4)
 
 
 def test_streams_absorb_differences_up_to_the_tolerance_and_notice_larger_ones():
@@ -173,10 +339,11 @@ def test_streams_absorb_differences_up_to_the_tolerance_and_notice_larger_ones()
     writer.numbers(scale, symbols)
     writer.bits(odds, bits)
     assert writer.tolerance > 1e-4
+    stream = writer.to_bytes()
 
-    def read(factor: float) -> tuple[np.ndarray, np.ndarray]:
+    def read(factor: float, stream: bytes = stream) -> tuple[np.ndarray, np.ndarray]:
         noise = factor * writer.tolerance * random.choice([-1, 1], 8000)
-        reader = StreamReader(BytesIO(writer.to_bytes()))
+        reader = StreamReader(io.BytesIO(stream))
         result = reader.numbers(scale + noise[:5000]), reader.bits(odds + noise[5000:])
         reader.verify()
         return result
@@ -185,76 +352,47 @@ def test_streams_absorb_differences_up_to_the_tolerance_and_notice_larger_ones()
         assert all(map(np.array_equal, read(factor), (symbols, bits)))
     with pytest.raises(MismatchError):
         read(20)
+    for place in np.linspace(0, len(stream) - 1, 60).astype(int):  # no damage goes unnoticed
+        damaged = bytearray(stream)
+        damaged[place] ^= 1 << place % 8
+        with pytest.raises(MismatchError):
+            read(0, bytes(damaged))
+        with pytest.raises(MismatchError):
+            read(0, stream[:place])
 
 
-def test_another_model_is_refused_and_other_priors_are_found_out(written, tmp_path):
-    _, latents, path = written
+def test_another_model_is_refused_and_other_priors_are_found_out(model, bits, monkeypatch):
     other = ladder("video")
     other.cells[1][1].head.out.weight += 0.01 * torch.randn_like(other.cells[1][1].head.out.weight)
-    with pytest.raises(ValueError, match="give the model that wrote it"):
-        read_bitstream(other, path)
-    claimed = claiming(path, tmp_path / "claimed.stl", stlatent.fingerprint(other))
-    with pytest.raises(ValueError, match=r"priors of level 1 at chunk 0 .* coarser: levels=1"):
-        next(read_bitstream(other, claimed))
-    (coarse,) = read_latents(other, claimed, levels=1)
-    assert torch.equal(coarse.levels[0], latents.levels[0])
+    with pytest.raises(ValueError, match="give the one that encoded them"):
+        LatentStore(bits, other)
+    store, expected = LatentStore(bits), LatentStore(bits, model).read("one.mp4", 1)
+    store.model = other  # claimed to be the same
+    with pytest.raises(ValueError, match=r"one.mp4: chunk 0: the priors of level 1 .*: levels=1"):
+        store.read("one.mp4")
+    assert torch.equal(store.read("one.mp4", 1).levels[0], expected.levels[0])
+    monkeypatch.setattr("stlatent.codec.bitstream.numerics", lambda: 7)
+    with pytest.raises(ValueError, match="another entropy coder"):
+        store.read("one.mp4", 1)
 
 
-def claiming(path: Path, out: Path, fingerprint: str) -> Path:
-    """The same file, said to be by another model."""
-    header, data = BitstreamFile(path).header, path.read_bytes()
-    length = len(data) - sum(level.bytes for level in header.levels)
-    renamed = type(header)(**{**vars(header), "fingerprint": fingerprint})
-    out.write_bytes(renamed.to_bytes() + data[length:])
-    return out
-
-
-def test_no_damage_goes_unnoticed(written, tmp_path):
-    model, _, path = written
-    data = path.read_bytes()
-    for place in np.linspace(0, len(data) - 1, 60).astype(int):
-        damaged = bytearray(data)
-        damaged[place] ^= 1 << place % 8
-        (tmp_path / "a.stl").write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"a\.stl"):
-            list(read_bitstream(model, tmp_path / "a.stl"))
-    for junk in (b"", b"RIFF", data[:40], data[:90]):
-        (tmp_path / "a.stl").write_bytes(junk)
-        with pytest.raises(ValueError, match=r"a\.stl"):
-            read_bitstream(model, tmp_path / "a.stl")
-    later = bytearray(data)
-    struct.pack_into("<H", later, 8, 2)
-    (tmp_path / "a.stl").write_bytes(later)
-    with pytest.raises(ValueError, match="version 2"):
-        read_bitstream(model, tmp_path / "a.stl")
-
-
-def test_what_cannot_be_written_leaves_nothing_behind(written, tmp_path):
-    model, _, path = written
-    x, out = batch("video")[:1], tmp_path / "a.stl"
-
-    def broken():
-        yield x
-        raise OSError("the disk is gone")
-
-    with pytest.raises(OSError, match="gone"):
-        write_bitstream(model, broken(), out, chunk_frames=8)
+def test_what_cannot_be_coded(model, videos, tmp_path):
+    options = BITS.model_copy(update={"step": (1e-9,), "unit_files": 64})
     with pytest.raises(ValueError, match="steps from their prior's mean"):
-        write_bitstream(model, x, out, step=1e-9)
-    for frames, words in (([], "nothing was given"), (batch("video"), "a batch of 2")):
-        with pytest.raises(ValueError, match=words):
-            write_bitstream(model, frames, out)
-    with pytest.raises(ValueError, match="follow frames of"):
-        write_bitstream(model, [x, x[..., :-1]], out)
-    for arguments, words in (
-        ({"chunk_frames": 12}, "a multiple of 8"),
-        ({"step": (1.0, 2.0)}, "one per level"),
-        ({"step": -1}, "one positive number"),
+        encode_folder(model, videos, tmp_path / "z", "tiny", options)
+    for update, said in (
+        ({"step": (1.0, 2.0)}, "2 steps are given, but the model has 3 levels"),
+        ({"std": True}, "leave out --std"),
     ):
-        with pytest.raises(ValueError, match=words):
-            write_bitstream(model, x, out, **arguments)
+        with pytest.raises(ValueError, match=said):
+            encode_folder(model, videos, tmp_path / "z", "t", BITS.model_copy(update=update))
+    for values, said in (
+        ({"entropy_code": True, "precision": "bf16"}, "priors in fp32"),
+        ({"step": (2.0,)}, "add --entropy-code"),
+        ({"entropy_code": True, "step": (0.0,)}, "greater than 0"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            EncodeOptions(**values)
     with pytest.raises(ValueError, match="training mode"):
-        BitstreamWriter(ladder("video").train(), out)
-    with pytest.raises(ValueError, match="exists"):
-        write_bitstream(model, x, path)
+        StreamEncoder(ladder("video").train(), (32, 32), make_coding(model, [STEP]))
     assert list(tmp_path.iterdir()) == []

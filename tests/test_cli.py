@@ -103,9 +103,11 @@ def test_decode_finds_the_model_by_itself(tmp_path):
 
 def test_inspect_writes_a_report(tmp_path):
     arguments = ["inspect", "video.safetensors", "--data", "videos", "--out", f"{tmp_path}/report"]
-    assert main([*arguments, "--frames", "2", "--size", "48"]) == 0
+    assert main([*arguments, "--frames", "2", "--size", "48", "--draws", "2"]) == 0
     assert (tmp_path / "report" / "index.html").is_file()
-    clips = json.loads((tmp_path / "report" / "report.json").read_text())["clips"]
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["log_likelihood"]["draws"] == len(report["log_likelihood"]["nats"]) == 2
+    clips = report["clips"]
     assert [(clip["name"], clip["size"]) for clip in clips] == [
         ("clip.mp4", [2, 48, 48]),
         ("sub/odd.mp4", [2, 41, 48]),

@@ -74,7 +74,11 @@ def test_verdicts_name_the_level_and_what_to_change(tmp_path: Path) -> None:
     assert "loss.prefix.share" in collapsed and re.match(r"Level 1 adds [+-]0.0\d dB", empty)
     assert "Level 1 uses 1 of the 64 codes" in idle
     assert report["codes"][0]["perplexity"] == pytest.approx(1)
-    assert report["bits_per_dimension"][0] > 0
+    found = report["log_likelihood"]
+    (nats,), (bits,) = found["nats"], found["bits_per_dimension"]
+    assert bits == pytest.approx(-nats / math.log(2) / x.numel()) and found["draws"] == 3
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert f"{nats:,.1f} nats, {bits:.3f} bits per dimension (3 draws)" in page
     assert "has collapsed" in (tmp_path / "report" / "index.html").read_text()
 
 

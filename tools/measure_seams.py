@@ -65,8 +65,7 @@ def encoded(model: stlatent.Ladder, x: np.ndarray, tile: int | None) -> list[tor
     """Latents per level."""
     encoder = ClipEncoder(model, x.shape[1:3], tile=tile)
     parts = [codes for codes in (encoder.push(x[None]), encoder.end()) if codes]
-    levels = [torch.cat(pieces, 2) for pieces in zip(*parts)]
-    return [z[:, : lv.latent * lv.groups] for z, lv in zip(levels, model.levels)]
+    return [torch.cat([code.latents for code in pieces], 2) for pieces in zip(*parts)]
 
 
 def psnr_db(squared_error: np.ndarray) -> float:

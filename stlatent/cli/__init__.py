@@ -147,6 +147,8 @@ def _inspect(verb: Verb) -> None:
         "--size", type=shared.size, default=(256, 256), help="central crop, at most (256)"
     )
     verb.add_argument("--clips", type=shared.positive, default=8, help="so many files of all (8)")
+    help = "also the importance-weighted log-likelihood, of so many draws (such as 64)"
+    verb.add_argument("--draws", type=shared.positive, default=0, metavar="N", help=help)
     shared.machine(verb)
     shared.replace(verb, "a report that is there")
 
@@ -157,7 +159,8 @@ def inspect(options: Options) -> int:
     model = shared.load_model(options.model, options)
     size = (options.frames, *options.size)
     clips = centre_clips(model, options.data, size, options.clips)
-    write_report(model, clips, options.out, title=options.model, replace=options.replace)
+    title, draws, replace = options.model, options.draws, options.replace
+    write_report(model, clips, options.out, title=title, draws=draws, replace=replace)
     print(Path(options.out) / "index.html")
     return 0
 

@@ -9,6 +9,7 @@ import re
 from ..codec import EncodeOptions, encode_folder, job_status, verify_store
 from ..codec.job import check_free
 from ..codec.place import Place
+from ..codec.quantise import STEP
 from . import options as shared
 from .options import MODEL, Options, Verb
 
@@ -28,6 +29,10 @@ def add_encode(verb: Verb) -> None:
     shared.tile(verb, "about 2048")
     add("--dtype", type=_dtypes, default=("float16",), metavar="D[,D...]", help="of the latents on "
         "disk: float16, bfloat16, float32 or int8; one, or one per level (float16)")  # fmt: skip
+    add("--entropy-code", action="store_true", help="store bits under the model's own priors, far "
+        "less than any --dtype; reading them takes the model")  # fmt: skip
+    add("--step", type=_steps, metavar="S[,S...]", help="of rounding before entropy coding, in "
+        "deviations of the posterior; one, or one per level (3.46: as noisy as it is)")  # fmt: skip
     add("--std", action="store_true", help="also store the posteriors' standard deviations")
     add("--shard", type=_shard, metavar="I/N", help="do the I-th of N parts of the work, from 0; "
         "any machines, one folder (default: torchrun's rank, or all)")  # fmt: skip
@@ -55,6 +60,8 @@ def encode(options: Options) -> int:
         EncodeOptions(
             dtype=options.dtype,
             std=options.std,
+            entropy_code=options.entropy_code,
+            step=options.step or (STEP,),
             precision=options.precision,
             short_side=options.short_side,
             fps=options.fps,
@@ -108,6 +115,10 @@ def _dtypes(text: str) -> tuple[str, ...]:
                 f"invalid choice: '{dtype}' (choose from {', '.join(DTYPES)})"
             )
     return dtypes
+
+
+def _steps(text: str) -> tuple[float, ...]:
+    return tuple(_rate(step) for step in text.split(","))
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -2,10 +2,11 @@
 
 from .decode import decode_store
 from .encode import EncodeResult, encode_folder
-from .job import EncodeOptions
-from .manifest import Failure, Header, Item, Manifest, Statistics, StoredLevel
+from .manifest import Failure, Header, Item, Manifest, Statistics
+from .options import EncodeOptions
 from .status import JobStatus, job_status
 from .store import LatentStore
+from .stored import StoredLevel
 from .summary import LevelSummary
 from .verify import verify_store
 

@@ -1,17 +1,19 @@
-"""Videos and pictures as bits: a ladder's latents, entropy-coded under the ladder's own priors.
+"""Clips as bits: a ladder's latents, entropy-coded under the ladder's own priors.
 
-    summary = write_bitstream(model, frames, "clip.stl", fps=25)
-    for frames in read_bitstream(model, "clip.stl", levels=2):
-        ...
+A chunk is some frames that go through the network together. Each becomes one stream per level (and
+tile, where frames are cut into tiles). What a file holds of one level of a clip is
 
-Both are the model's one top-down pass with another way to choose latents, see `quantise.py`.
+    steps       of rounding, of each channel `[C]`, bfloat16; none where the latents are codes
+    streams     chunk by chunk, in a chunk tile by tile, see `entropy.py`
+
+Both ways are the model's one top-down pass with another way to choose latents, see `quantise.py`.
 
 Whoever reads must compute the priors that the writer had. So the network runs in float32 without
 shortcuts, chunk by chunk as it did in the writer, on any device. What still differs, in the last
-digits, is absorbed up to a tolerance that is written in the file, see `entropy.py`. Where a level's
-priors differ by more, reading raises an error before anything of it comes out; the coarser levels
-can still be read. The prior of level 0 comes from weights alone (of its first group, if it has
-several) and leaves the largest tolerance: that level can be read anywhere.
+digits, is absorbed up to a tolerance, see `entropy.py`. Where a level's priors differ by more,
+reading raises an error before anything of that chunk comes out; the coarser levels can still be
+read. The prior of level 0 comes from weights alone (of its first group, if it has several) and
+leaves the largest tolerance: that level can be read anywhere.
 
 Symbols come back exactly. So do latents on the same machine; on another they carry the noise of the
 means that they are counted from, about 1e-7, which does not grow from chunk to chunk.
@@ -19,151 +21,233 @@ means that they are counted from, about 1e-7, which does not grow from chunk to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
-from typing import TypeVar
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .. import choose as choosing
-from ..checkpoint import fingerprint
-from ..choose import Choose, Site
+from ..choose import Site
+from ..config import Level
 from ..domain import Past
 from ..ladder import Ladder
-from ..latents import Latents
-from .bitstream_file import BitstreamFile, BitstreamHeader
-from .bitstream_writer import BitstreamSummary, BitstreamWriter, check_mode, exact
+from .coder import ClipEncoder, Code
 from .entropy import MismatchError, StreamReader, numerics
-from .quantise import STEP, Reading
+from .manifest import Coding
+from .quantise import Reading, Stream, Writing
+from .tiles import Tiling
 
-T = TypeVar("T")
-Run = Callable[[Choose, tuple[int, ...], Past], T]  # the pass over one chunk of a size
-
-
-def write_bitstream(
-    model: Ladder,
-    frames: Tensor | Iterable[Tensor],
-    path: str | Path,
-    step: float | Sequence[float] = STEP,
-    fps: float | None = None,
-    chunk_frames: int | None = None,
-    replace: bool = False,
-) -> BitstreamSummary:
-    """Write one input `[1, C, *axes]` in [-1, 1], or a video as pieces `[1, C, t, H, W]` of it.
-
-    Arguments and errors are those of `BitstreamWriter`.
-    """
-    with BitstreamWriter(model, path, step, fps, chunk_frames, replace) as writer:
-        for piece in [frames] if isinstance(frames, Tensor) else frames:
-            writer.append(piece)
-    return writer.summary
+# Of all frames of a chunk. It does not depend on the device, since chunks belong to the file; so
+# many that what every stream costs beside its symbols hardly counts.
+CHUNK_PIXELS = 2**21  # 32 frames of 256 x 256
 
 
-def read_bitstream(
-    model: Ladder, path: str | Path, levels: int | None = None, draw: Choose = choosing.mean
-) -> Iterator[Tensor]:
-    """The decoded frames `[1, C, t, H, W]`, chunk by chunk; without a time axis, one input.
-
-    Args:
-        levels: how many to read; None reads all that the file holds.
-        draw: how the finer levels are chosen.
+def make_coding(model: Ladder, step: Sequence[float]) -> Coding:
+    """How to code with `model`, rounded to steps of so many deviations of the posterior: one for
+    all levels, or one per level.
 
     Raises:
-        ValueError: the file is damaged, cut off within a level, or of another model; or, from the
-            chunk on where it is so, this machine computes other priors than the writer's.
+        ValueError: there are more or fewer, or the extra `entropy` is not installed.
+    """
+    count = len(model.levels)
+    if len(step) not in (1, count):
+        raise ValueError(
+            f"{len(step)} steps are given, but the model has {count} levels; "
+            f"give one for all, or {count}"
+        )
+    steps = tuple(step) * (count // len(step))
+    return Coding(step=steps, chunk_pixels=CHUNK_PIXELS, numerics=f"{numerics():08x}")
+
+
+class StreamEncoder(ClipEncoder):
+    """Entropy-codes one clip, in pieces of any length, chunk by chunk. A latent that comes out is
+    what is read again.
+
+    Args:
+        size, tile: as for `ClipEncoder`.
+
+    Raises:
+        ValueError: the model is in training mode; later, latents are too far from their priors.
     """
 
-    def run(choose: Choose, size: tuple[int, ...], past: Past) -> Tensor:
-        return model.generate(choose, size, past=past)
+    def __init__(
+        self, model: Ladder, size: Sequence[int], coding: Coding, tile: int | None = None
+    ) -> None:
+        check_mode(model)
+        super().__init__(model, size, tile=tile)
+        self._frames = chunk_frames(model, coding, size)
+        self._choose = Writing(coding.step)
 
-    return _read(model, BitstreamFile(path, levels), draw, run)
+    def _ready(self, waiting: int) -> int:
+        count = waiting - (not self._started)
+        return waiting - count % self._frames if count >= self._frames else 0
+
+    def _encode(self, x: Tensor) -> list[Code]:
+        chunks, begun = [], self._started
+        while x.shape[1]:
+            count = self._frames + (not begun)
+            chunks.append(self._chunk(x[:, :count], begun))
+            x, begun = x[:, count:], True
+        return [_together(parts) for parts in zip(*chunks, strict=True)]
+
+    def _chunk(self, x: Tensor, begun: bool) -> list[Code]:
+        tiles, streams = [], []
+        with exact(self.device):
+            for i, cut in enumerate(self._cut(x)):
+                tiles.append(self._pass(i, cut, self._choose))
+                streams.append(self._choose.end_chunk())
+        return [
+            self._code(k, latents, parts, begun)
+            for k, (latents, parts) in enumerate(
+                zip(zip(*tiles, strict=True), zip(*streams, strict=True), strict=True)
+            )
+        ]
+
+    def _code(
+        self, level: int, latents: Sequence[Tensor], streams: Sequence[Stream], begun: bool
+    ) -> Code:
+        content = b"".join(stream.content for stream in streams)
+        return Code(
+            join_level(self.tiling, self.model.levels[level], latents).cpu(),
+            torch.tensor([sum(stream.bits for stream in streams)], dtype=torch.float64),
+            stream=content if begun else self._steps(level) + content,
+            tolerance=min(stream.tolerance for stream in streams),
+        )
+
+    def _steps(self, level: int) -> bytes:
+        """Of its groups side by side; none of codes."""
+        groups = [steps for site, steps in self._choose.steps.items() if site.level == level]
+        return b"".join(s.view(torch.int16).numpy().astype("<i2").tobytes() for s in groups)
 
 
-def read_latents(model: Ladder, path: str | Path, levels: int | None = None) -> Iterator[Latents]:
-    """The latents of the levels that are read, chunk by chunk, and not decoded.
+def read_clip(
+    model: Ladder,
+    coding: Coding,
+    size: Sequence[int],
+    files: Sequence[BinaryIO],
+    tile: int | None = None,
+) -> Iterator[list[Tensor]]:
+    """The latents of the first levels of a clip, chunk by chunk: `[1, C, *axes]` per level.
 
-    Arguments and errors are those of `read_bitstream`.
+    Args:
+        size: of the clip along the axes of the model's domain.
+        files: of each level to be read, where it begins.
+
+    Raises:
+        ValueError: the coder or the model is not that of the writer; or, from the chunk on where
+            it is so, a file is damaged, or this machine computes other priors than the writer's.
     """
-    file = BitstreamFile(path, levels)
-
-    def run(choose: Choose, size: tuple[int, ...], past: Past) -> Latents:
-        grid = model.domain.shape(size, model.levels[0].stride, past.started)
-        steps, _ = model.descend(choose, grid, past, whole=False)
-        groups = [[s.z for s in steps if s.site.level == level] for level in range(file.levels)]
-        return Latents(tuple(torch.cat(z, 1) for z in groups), size)
-
-    return _read(model, file, choosing.mean, run)
-
-
-def _read(model: Ladder, file: BitstreamFile, rest: Choose, run: Run[T]) -> Iterator[T]:
-    """Errors of the file are raised at once, and not when the first chunk is asked for."""
     check_mode(model)
-    _check_model(model, file)
-    file.check()
-    return _chunks(model, file, rest, run)
-
-
-def _chunks(model: Ladder, file: BitstreamFile, rest: Choose, run: Run[T]) -> Iterator[T]:
-    choose = Reading(_steps(model, file.header), [lv.groups - 1 for lv in model.levels], rest)
-    device, state = next(model.parameters()).device, None
-    with ExitStack() as opened:
-        streams = [opened.enter_context(file.open(level)) for level in range(file.levels)]
-        for chunk, size in enumerate(_sizes(model, file.header)):
-            choose.start([StreamReader(stream) for stream in streams])
-            past = Past(state)
+    if coding.numerics != f"{numerics():08x}":
+        raise ValueError(
+            f"these bits were written with another entropy coder (numerics {coding.numerics}, here "
+            f"{numerics():08x}): another version of constriction, or a machine whose exp or erf "
+            f"differs"
+        )
+    levels = model.levels[: len(files)]
+    tiling = Tiling(size[-2:], model.levels[0].stride[-2:], tile)
+    choose = Reading(_read_steps(levels, files), [level.groups - 1 for level in levels])
+    pasts: list[tuple[Tensor, ...] | None] = [None] * len(tiling.tiles)
+    for chunk, frames in enumerate(_chunks(model, coding, size)):
+        tiles = []
+        for i, one in enumerate(tiling.tiles):
+            past = Past(pasts[i])
             try:
-                with exact(device):
-                    result = run(choose, size, past)
+                choose.start([StreamReader(file) for file in files])
+                tiles.append(_descend(model, choose, (*frames, *one.size), past, len(files)))
             except MismatchError as error:
-                raise ValueError(_mismatch(file, chunk, *error.args)) from None
-            state = past.state
-            yield result
+                raise ValueError(_mismatch(chunk, *error.args)) from None
+            pasts[i] = past.state
+        parts = zip(levels, zip(*tiles, strict=True), strict=True)
+        yield [join_level(tiling, level, latents) for level, latents in parts]
 
 
-def _sizes(model: Ladder, header: BitstreamHeader) -> Iterator[tuple[int, ...]]:
-    """Of each chunk along the axes."""
-    if model.domain.causal is None:
-        yield header.size
-        return
-    left, *others = header.size
-    count = header.chunk_frames + 1
-    while left:
-        yield min(left, count), *others
-        left, count = left - min(left, count), header.chunk_frames
+def _descend(
+    model: Ladder, choose: Reading, size: Sequence[int], past: Past, levels: int
+) -> list[Tensor]:
+    """Latents of the first levels of a chunk."""
+    grid = model.domain.shape(size, model.levels[0].stride, past.started)
+    with exact(next(model.parameters()).device):
+        steps, _ = model.descend(choose, grid, past, levels=levels)
+    groups = [[s.z for s in steps if s.site.level == level] for level in range(levels)]
+    return [torch.cat(z, 1) for z in groups]
 
 
-def _steps(model: Ladder, header: BitstreamHeader) -> dict[Site, Tensor]:
+def _read_steps(levels: Sequence[Level], files: Sequence[BinaryIO]) -> dict[Site, Tensor]:
     """Of each group that is not codes."""
-    return {
-        Site(k, group): steps
-        for k, (level, entry) in enumerate(zip(model.levels, header.levels, strict=True))
-        if not level.codebook
-        for group, steps in enumerate(entry.steps.split(level.latent))
-    }
+    found = {}
+    for k, (level, file) in enumerate(zip(levels, files, strict=True)):
+        for group in range(0 if level.codebook else level.groups):
+            content = file.read(2 * level.latent).ljust(2 * level.latent, b"\0")
+            bits = np.frombuffer(content, "<i2").astype(np.int16)
+            found[Site(k, group)] = torch.from_numpy(bits).view(torch.bfloat16)
+    return found
 
 
-def _check_model(model: Ladder, file: BitstreamFile) -> None:
-    """ValueError unless this model wrote the file, with a coder like the one at hand."""
-    if file.header.fingerprint != fingerprint(model):
-        raise ValueError(
-            f"{file.path} comes from a model with fingerprint {file.header.fingerprint}, but the "
-            f"given one has {fingerprint(model)}; give the model that wrote it"
-        )
-    if file.header.numerics != numerics():
-        raise ValueError(
-            f"{file.path} was written with another entropy coder (numerics "
-            f"{file.header.numerics:08x}, here {numerics():08x}): another version of constriction, "
-            f"or a machine whose exp or erf differs"
-        )
+def _chunks(model: Ladder, coding: Coding, size: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """How many frames each has; nothing of an input without time, which is one chunk."""
+    if model.domain.causal is None:
+        yield ()
+        return
+    count = chunk_frames(model, coding, size[-2:])
+    left, full = size[0], count + 1
+    while left > 0:
+        yield (min(left, full),)
+        left, full = left - full, count
 
 
-def _mismatch(file: BitstreamFile, chunk: int, level: int) -> str:
-    tolerance = file.header.levels[level].tolerance
-    less = f", or only what is coarser: levels={level}" if level else ""
-    return (
-        f"{file.path}: the priors of level {level} at chunk {chunk} are not those of the machine "
-        f"that wrote it; they differ by more than {tolerance:.1e} nats, so its bits mean nothing "
-        f"here; read it on a device like the writer's{less}"
+def chunk_frames(model: Ladder, coding: Coding, size: Sequence[int]) -> int:
+    """Frames per chunk of `size` (height, width), a multiple of the coarsest stride in time; the
+    first chunk has one more."""
+    unit = 1 if model.domain.causal is None else model.levels[0].stride[0]
+    return unit * max(1, coding.chunk_pixels // (math.prod(size) * unit))
+
+
+def join_level(tiling: Tiling, level: Level, tiles: Sequence[Tensor]) -> Tensor:
+    """The latents of a frame from those of its tiles."""
+    join = tiling.pick if level.codebook else tiling.join
+    return join(tiles, level.stride[-2:])
+
+
+def _together(chunks: Sequence[Code]) -> Code:
+    """Chunks that follow each other in time, as one."""
+    return Code(
+        torch.cat([code.latents for code in chunks], 2),
+        torch.stack([code.bits for code in chunks]).sum(0),
+        stream=b"".join(code.stream for code in chunks),
+        tolerance=min(code.tolerance for code in chunks),
     )
+
+
+def _mismatch(chunk: int, level: int | None = None) -> str:
+    where = "a level ends" if level is None else f"the priors of level {level} are not the writer's"
+    less = f", or read only what is coarser: levels={level}" if level else ""
+    return (
+        f"chunk {chunk}: {where}; `stlatent verify` says whether files are damaged: if they are "
+        f"not, this machine computes otherwise; read on a device like the writer's{less}"
+    )
+
+
+@contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """float32 as written: no autocast, no TF32, no algorithms that differ from run to run."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with (
+            torch.no_grad(),
+            torch.autocast(device.type, enabled=False),
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+def check_mode(model: Ladder) -> None:
+    """ValueError unless `model` does the same twice."""
+    if model.training:
+        raise ValueError("the model is in training mode; call model.eval() before coding with it")

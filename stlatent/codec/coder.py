@@ -1,13 +1,10 @@
-"""Frames to codes and back, clip by clip, on the device where the model lies.
-
-A code is what one level says about some frames: `[B, C', t, H, W]`, its channels being the latents
-(the posteriors' means, C of them), their standard deviations if they are asked for (C more), and
-last the rate in bits at each position.
-"""
+"""Frames to codes and back, clip by clip, on the device where the model lies."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +13,39 @@ from torch.nn import functional as F
 
 from .. import choose as choosing
 from ..choose import Choose, Distribution, Site
+from ..codebook import Codes, vectors
+from ..config import Level
 from ..data import to_float, to_uint8
 from ..gaussian import BITS_PER_NAT
 from ..ladder import Ladder
 from ..latents import Latents
 from ..stream import State, decode_chunk, encode_chunk
 from .tiles import Tiling
+
+
+class Code(NamedTuple):
+    """What one level says about some frames, on the CPU.
+
+    Attributes:
+        latents: the posteriors' means, or the vectors of codes; float32 `[B, C, *axes]`.
+        bits: the rate `[B]`, float64.
+        std: standard deviations, shaped as the latents, where they are asked for.
+        indices: int64 `[B, groups * depth, *axes]`, where the latents are codes.
+        stream: the latents entropy-coded, where they are, see `bitstream.py`.
+        tolerance: by how much priors, in nats, may differ where the stream is read.
+    """
+
+    latents: Tensor
+    bits: Tensor
+    std: Tensor | None = None
+    indices: Tensor | None = None
+    stream: bytes = b""
+    tolerance: float = math.inf
+
+    def sample(self, index: int) -> Code:
+        """One sample of the batch, without its axis."""
+        batch = {k: v for k, v in self._asdict().items() if isinstance(v, Tensor)}
+        return self._replace(**{name: values[index] for name, values in batch.items()})
 
 
 class Noting:
@@ -32,19 +56,21 @@ class Noting:
 
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
         self.seen.append((site.level, posterior, prior))
+        if isinstance(posterior, Codes):  # as whoever reads the indices will find them
+            return vectors(posterior.indices, prior.table)
         return posterior.mean
 
-    def codes(self, levels: Sequence[Tensor], std: bool) -> list[Tensor]:
-        """The latents of all levels, with their deviations and rates."""
-        made = []
-        for k, z in enumerate(levels):
-            seen = [(q, p) for level, q, p in self.seen if level == k]
-            parts = [z]
-            if std:
-                parts += [q.std for q, _ in seen] or [torch.zeros_like(z)]
-            rates = [q.kl(p).sum(1, keepdim=True) for q, p in seen] or [torch.zeros_like(z[:, :1])]
-            made.append(torch.cat([*parts, BITS_PER_NAT * sum(rates)], 1).float())
-        return made
+    def level(self, level: int, latents: Tensor, std: bool) -> Code:
+        """What was seen of a level, with the rate at each position `[B, 1, *axes]`."""
+        seen = [(q, p) for k, q, p in self.seen if k == level]
+        rates = [q.kl(p).sum(1, keepdim=True) for q, p in seen]
+        indices = [q.indices for q, _ in seen if isinstance(q, Codes)]
+        return Code(
+            latents.float(),
+            BITS_PER_NAT * sum(rates),
+            std=torch.cat([q.std for q, _ in seen], 1) if std else None,
+            indices=torch.cat(indices, 1) if indices else None,
+        )
 
 
 class ClipEncoder:
@@ -66,8 +92,8 @@ class ClipEncoder:
         self._waiting: Tensor | None = None  # uint8, which is a quarter of float32
         self._started = False
 
-    def push(self, frames: np.ndarray) -> list[Tensor]:
-        """Codes per level of what became complete, on the CPU.
+    def push(self, frames: np.ndarray) -> list[Code]:
+        """What became complete, per level; an empty list if nothing did.
 
         frames: uint8 `[B, t, H, W, 3]`; for an image model t is 1, and codes have no time axis.
         """
@@ -76,38 +102,61 @@ class ClipEncoder:
             x = torch.cat([self._waiting, x], 1)
         if self.model.domain.causal is None:
             return self._encode(x)
-        first, unit = 0 if self._started else 1, self.model.levels[0].stride[0]
-        ready = max(0, first + (x.shape[1] - first) // unit * unit)
+        ready = self._ready(x.shape[1])
         self._waiting = x[:, ready:].clone() if ready < x.shape[1] else None
         if not ready:
             return []
+        codes = self._encode(x[:, :ready])
         self._started = True
-        return self._encode(x[:, :ready])
+        return codes
 
-    def end(self) -> list[Tensor]:
-        """Codes of the frames that wait to fill a unit."""
+    def end(self) -> list[Code]:
+        """The frames that wait to fill a unit, per level."""
         if self._waiting is None:
             return []
         x, self._waiting = self._waiting, None
-        missing = -x.shape[1] % self.model.levels[0].stride[0]
+        first = 0 if self._started else 1
+        missing = (first - x.shape[1]) % self.model.levels[0].stride[0]
         return self._encode(torch.cat([x, *[x[:, -1:]] * missing], 1))
 
-    def _encode(self, x: Tensor) -> list[Tensor]:
-        """uint8 `[B, t, H, W, 3]`, whole units -> codes."""
+    def _ready(self, waiting: int) -> int:
+        """How many of the frames that wait can go through the network."""
+        first, unit = 0 if self._started else 1, self.model.levels[0].stride[0]
+        return max(0, first + (waiting - first) // unit * unit)
+
+    def _encode(self, x: Tensor) -> list[Code]:
+        """uint8 `[B, t, H, W, 3]`, whole units -> what the levels say."""
         parts = []
-        for i, tile in enumerate(self.tiling.tiles):
-            cut = to_float(x[:, :, slice(*tile.rows), slice(*tile.columns)])
+        for i, cut in enumerate(self._cut(x)):
             notes = Noting()
-            if self.model.domain.causal is None:
-                levels = self.model.encode(cut[:, :, 0], notes).levels
-            else:
-                levels, self._states[i] = encode_chunk(self.model, cut, self._states[i], notes)
-            parts.append(notes.codes(levels, self.std))
-        strides = [level.stride[-2:] for level in self.model.levels]
+            levels = self._pass(i, cut, notes)
+            parts.append([notes.level(k, z, self.std) for k, z in enumerate(levels)])
         return [
-            self.tiling.join(tiles, stride).cpu()
-            for tiles, stride in zip(zip(*parts, strict=True), strides, strict=True)
+            self._joined(level, tiles)
+            for level, tiles in zip(self.model.levels, zip(*parts, strict=True), strict=True)
         ]
+
+    def _cut(self, x: Tensor) -> Iterator[Tensor]:
+        """What each tile shows, `[B, 3, t, h, w]` in [-1, 1]."""
+        for tile in self.tiling.tiles:
+            yield to_float(x[:, :, slice(*tile.rows), slice(*tile.columns)])
+
+    def _pass(self, tile: int, x: Tensor, choose: Choose) -> tuple[Tensor, ...]:
+        """Latents of the next frames of a tile."""
+        if self.model.domain.causal is None:
+            return self.model.encode(x[:, :, 0], choose).levels
+        levels, self._states[tile] = encode_chunk(self.model, x, self._states[tile], choose)
+        return levels
+
+    def _joined(self, level: Level, tiles: Sequence[Code]) -> Code:
+        stride = level.stride[-2:]
+        rates = self.tiling.join([code.bits for code in tiles], stride).cpu()
+        join = self.tiling.pick if level.codebook else self.tiling.join
+        latents, stds, indices = (
+            None if parts[0] is None else join(parts, stride).cpu()
+            for parts in zip(*((code.latents, code.std, code.indices) for code in tiles))
+        )
+        return Code(latents, rates.double().flatten(1).sum(1), stds, indices)
 
     def _resized(self, x: Tensor) -> Tensor:
         """uint8 `[B, t, H, W, 3]` at `size`, as training resizes it."""

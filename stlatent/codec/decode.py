@@ -12,13 +12,12 @@ import torch
 from tqdm import tqdm
 
 from .. import choose as choosing
-from ..checkpoint import fingerprint
 from ..choose import Choose
 from ..ladder import Ladder
 from .coder import ClipDecoder
 from .device import autocast, chunk_units
 from .manifest import Item
-from .store import LatentReader, LatentStore
+from .store import LatentReader, LatentStore, check_model
 from .tiles import check_side
 from .video_writer import check_outputs, frame_writer, suffix
 
@@ -55,7 +54,8 @@ def decode_store(
         ValueError: the latents come from another model, there are not so many levels, or an output
             file exists and `replace` is not given.
     """
-    check_model(model, store)
+    check_model(model, store.header, store.place)
+    store.model = model
     tile = check_side(tile or store.header.tile, model.levels[0].stride[-2:])
     kept = store.check_levels(levels)
     targets = outputs(store, Path(out), format)
@@ -102,17 +102,6 @@ def decode_item(
         frames = decoder.push(latents)[:left]
         left -= len(frames)
         yield frames
-
-
-def check_model(model: Ladder, store: LatentStore) -> None:
-    """ValueError unless the latents were made by this very model."""
-    made_by = store.manifest
-    if fingerprint(model) != made_by.fingerprint:
-        raise ValueError(
-            f"the latents in {store.place.url} come from model '{made_by.model}' with fingerprint "
-            f"{made_by.fingerprint}, but the given model has {fingerprint(model)}; "
-            f"give the one that encoded them"
-        )
 
 
 def outputs(store: LatentStore, out: Path, format: str) -> list[tuple[Item, Path]]:

@@ -15,10 +15,13 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..ladder import Ladder
+from .bitstream import make_coding
+from .codebooks import codebook_tables, write_codebooks
 from .device import autocast, chunk_pixels, native_precision
 from .inputs import Input, fetch, find_inputs, suitable_sources  # noqa: F401
-from .job import EncodeOptions, Job, check_free, read_job
+from .job import Job, check_free, read_job
 from .manifest import FAILED, Failure, Header, UnitRecord
+from .options import EncodeOptions
 from .place import Place
 from .prefetch import prefetch
 from .preview import write_preview
@@ -142,6 +145,7 @@ class _Run:
     def __init__(self, model: Ladder, job: Job, reader: Reader) -> None:
         self.model, self.job, self.reader = model, job, reader
         self.device = next(model.parameters()).device
+        self.tables = {} if job.record.header.coding else codebook_tables(model)
         self.start, self.sources, self.frames, self.bytes = time.perf_counter(), 0, 0, 0
 
     def encode(self, folder: Path, todo: dict[int, UnitRecord | None]) -> None:
@@ -154,7 +158,9 @@ class _Run:
         ):
             events = self.reader.read(local)  # goes on decoding while a unit is written
             for unit, former in todo.items():
-                with UnitWriter(self.job.place, self.job.record.header, unit, former) as writer:
+                with UnitWriter(
+                    self.job.place, self.job.record.header, unit, former, self.tables
+                ) as writer:
                     self._unit(writer, events, inputs[unit], bar)
                     writer.commit([source.name for source in self.job.units[unit]])
 
@@ -200,10 +206,12 @@ def _plan(
     there = None
     with suppress(ValueError):  # of another version, which will be complained about, or replaced
         there = read_job(place)
+    coding = make_coding(model, options.step) if options.entropy_code else None
     precision = options.precision or (there and there.options.precision)
     precision = precision or native_precision(next(model.parameters()).device)
+    precision = "fp32" if coding else precision
     options = options.model_copy(update={"precision": precision, "tile": tile})
-    header = Header.of(model, reference, tile, options.dtype, options.std)
+    header = Header.of(model, reference, tile, options.dtype, options.std, coding)
     return Job.plan(place, header, options, find_inputs(model, root))
 
 
@@ -218,6 +226,7 @@ def _finish(run: _Run, folder: Path, root: str | Path) -> None:
             f"nothing in {root} can be read (files tried: {len(total.failed)}); "
             f"the first, {first.name}: {first.reason}"
         )
+    write_codebooks(job.place, run.tables)
     write_preview(run.model, job, run.reader, folder)
     job.finish(total)
 

@@ -9,7 +9,7 @@ garbage (CompressAI #279, DCVC #150). Here
 - it is rounded to a grid. Where the grid begins is chosen by the encoder, for every block of
   values, such that none lies near the border between two cells: parameters that differ by less
   than the `tolerance` reached are rounded alike, everywhere;
-- a check of all cells tells the decoder if they were not.
+- a check of all cells, and of the bytes, tells the decoder if they were not.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PREAMBLE = struct.Struct("<III")  # check, origins, words
 
 
 class MismatchError(Exception):
-    """The probabilities at hand are not those that the stream was written with."""
+    """The probabilities at hand are not those that a stream was written with; or it is damaged."""
 
 
 class StreamWriter:
@@ -66,8 +66,9 @@ class StreamWriter:
     def to_bytes(self) -> bytes:
         """The stream so far."""
         words = self._coder.get_compressed().astype("<u4")
-        preamble = PREAMBLE.pack(self._check, len(self._origins), len(words))
-        return preamble + self._origins + words.tobytes()
+        content = bytes(self._origins) + words.tobytes()
+        check = self._check ^ zlib.crc32(content)
+        return PREAMBLE.pack(check, len(self._origins), len(words)) + content
 
     def _cells(self, values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
         values = np.clip(values.astype(np.float64), *limits)
@@ -82,12 +83,18 @@ class StreamWriter:
 
 class StreamReader:
     """Reads what a `StreamWriter` wrote, from where `file` stands: the same calls in the same
-    order. What they return is not to be relied on before `verify`."""
+    order. What they return is not to be relied on before `verify`.
+
+    Raises:
+        MismatchError: the file ends within the stream.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._expected, origins, words = PREAMBLE.unpack(file.read(PREAMBLE.size))
-        self._origins = np.frombuffer(file.read(origins), np.uint8).astype(np.int64)
-        words = np.frombuffer(file.read(4 * words), "<u4").astype(np.uint32)
+        check, origins, words = PREAMBLE.unpack(_exactly(file, PREAMBLE.size))
+        content = _exactly(file, origins + 4 * words)
+        self._expected = check ^ zlib.crc32(content)
+        self._origins = np.frombuffer(content[:origins], np.uint8).astype(np.int64)
+        words = np.frombuffer(content[origins:], "<u4").astype(np.uint32)
         self._coder = _constriction().stream.queue.RangeDecoder(words)
         self._check = 0
 
@@ -112,7 +119,7 @@ class StreamReader:
         return self._decode(_bernoulli(), _probability(self._cells(log_odds, LOG_ODDS)))
 
     def verify(self) -> None:
-        """Raises MismatchError unless all that was read was written with the same cells."""
+        """Raises MismatchError unless what was read is as it was written, with the same cells."""
         if self._check != self._expected:
             raise MismatchError
 
@@ -124,10 +131,20 @@ class StreamReader:
 
     def _cells(self, values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
         values = np.clip(values.astype(np.float64), *limits)
-        origins, self._origins = np.split(self._origins, [-(-len(values) // BLOCK)])
+        count = -(-len(values) // BLOCK)
+        if len(self._origins) < count:
+            raise MismatchError
+        origins, self._origins = np.split(self._origins, [count])
         cells = cells_of(values, origins)
         self._check = _checked(self._check, cells)
         return cells
+
+
+def _exactly(file: BinaryIO, count: int) -> bytes:
+    content = file.read(count)
+    if len(content) < count:
+        raise MismatchError
+    return content
 
 
 def choose_origin(values: np.ndarray) -> tuple[int, float]:
@@ -196,7 +213,9 @@ def _constriction() -> ModuleType:
     try:
         import constriction
     except ImportError:
-        raise ValueError("bitstreams need constriction: pip install 'stlatent[entropy]'") from None
+        raise ValueError(
+            "entropy-coded latents need constriction: pip install 'stlatent[entropy]'"
+        ) from None
     return constriction
 
 

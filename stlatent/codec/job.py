@@ -17,11 +17,9 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from ..config import Positive, Strict, parse
+from ..config import Strict, parse
 from .inputs import Input, cut
 from .manifest import (
     FAILED,
@@ -35,36 +33,12 @@ from .manifest import (
     read_units,
     write_json,
 )
+from .options import EncodeOptions
 from .place import SCRATCH, Place
 from .summary import Total
 
 ADVICE = "give another folder, or --replace to put new ones in their place"
 JOB, INPUTS, PREVIEW = "job.json", "inputs.jsonl", "preview.png"
-
-
-class EncodeOptions(Strict):
-    """What the latents of a data set depend on beside the model and the sources.
-
-    Attributes:
-        dtype: of the stored latents: one for all levels, or one per level.
-        std: also store the posteriors' standard deviations.
-        precision: of the network, `fp32` or `bf16`; None is `bf16` where the device is made for it.
-        short_side: resize frames so that their shorter side has so many pixels.
-        fps: frames per second to encode; None is the source's own.
-        clip_frames: cut sources into clips of so many frames, the last one may be shorter.
-        tile: cut larger frames into overlapping tiles of so many pixels a side, at most; None is
-            2048, or what is next to it in the model's strides.
-        unit_files: sources per unit of work, at most.
-    """
-
-    dtype: tuple[Literal["float16", "bfloat16", "float32", "int8"], ...] = ("float16",)
-    std: bool = False
-    precision: Literal["fp32", "bf16"] | None = None
-    short_side: Positive | None = None
-    fps: Annotated[float, Field(gt=0)] | None = None
-    clip_frames: Positive | None = None
-    tile: Positive | None = None
-    unit_files: Positive = 64
 
 
 class JobRecord(Strict):
@@ -84,7 +58,8 @@ class JobRecord(Strict):
         """What is otherwise in `other`, in words; the inputs are compared elsewhere."""
         mine, theirs = (
             {"stlatent": job.code}
-            | job.header.model_dump(exclude={"model", "levels", "tile", "std"})
+            | job.header.model_dump(exclude={"model", "levels", "tile", "std", "coding"})
+            | {"entropy coder": job.header.coding and job.header.coding.numerics}
             | job.options.model_dump()
             for job in (self, other)
         )
@@ -109,8 +84,9 @@ class Job:
     @staticmethod
     def plan(place: Place, header: Header, options: EncodeOptions, inputs: Sequence[Input]) -> Job:
         """The job of encoding `inputs` to `place`; nothing is written yet."""
-        dtypes = tuple(level.dtype for level in header.levels)
-        options = options.model_copy(update={"dtype": dtypes})
+        count = len(header.levels)
+        dtypes, steps = (one * (count // len(one)) for one in (options.dtype, options.step))
+        options = options.model_copy(update={"dtype": dtypes, "step": steps})
         units = cut(inputs, options.unit_files)
         record = JobRecord(
             code=sys.modules[__package__.partition(".")[0]].__version__,
@@ -199,7 +175,10 @@ class Job:
 
     def todo(self, shard: tuple[int, int], retry_failed: bool) -> dict[int, UnitRecord | None]:
         """The units of a shard that are not done; with `retry_failed` also those in which sources
-        failed, and what they hold. If there are any of these, the data set is not complete."""
+        failed, and what they hold. If there are any of these, the data set is not complete.
+
+        Entropy-coded units are done anew in whole: what they hold has no statistics of its own.
+        """
         index, count = shard
         done = set(self.done())
         mine = range(index, self.record.units, count)
@@ -207,7 +186,8 @@ class Job:
         if retry_failed:
             mine = [unit for unit in mine if unit in done]
             records = zip(mine, read_units(self.place, mine), strict=True)
-            todo |= {unit: record for unit, record in records if record.failed}
+            kept = self.record.header.coding is None
+            todo |= {unit: record if kept else None for unit, record in records if record.failed}
         if todo:
             self.place.remove(MANIFEST)
         return dict(sorted(todo.items()))
@@ -225,6 +205,7 @@ class Job:
             failed=len(total.failed),
             units=self.record.units,
             statistics=tuple(Statistics.of(moments) for moments in total.moments),
+            tolerance=total.tolerance,
         )
         write_json(self.place, MANIFEST, manifest, indent=1)
 

@@ -13,20 +13,12 @@ from ..config import Strict, parse
 from ..domain import DOMAINS
 from ..ladder import Ladder
 from .place import Place
+from .stored import Coding, Dtype, FileRecord, StoredLevel
 from .tensors import Moments
 
 MANIFEST, FAILED, UNITS = "manifest.json", "failed.jsonl", "units"
 FORMAT = "stlatent-latents"
-Dtype = Literal["float16", "bfloat16", "float32", "int8"]
 Part = Literal["mean", "std"]
-
-
-class StoredLevel(Strict):
-    """Stride per axis, number of channels and dtype of one level."""
-
-    stride: tuple[int, ...]
-    channels: int
-    dtype: Dtype
 
 
 class Statistics(Strict):
@@ -54,7 +46,8 @@ class Item(Strict):
         size: of the input along the axes of the domain, such as `[T, H, W]`.
         fps: frames per second; None where the source has none.
         grids: sizes of its latents along the same axes, per level.
-        bits: the rate, KL of posterior against prior, per level.
+        bits: the rate per level: KL of posterior against prior; of codes, and of what is
+            entropy-coded, minus the binary logarithm of its probability under the prior.
     """
 
     name: str
@@ -76,13 +69,6 @@ class Failure(Strict):
     reason: str
 
 
-class FileRecord(Strict):
-    """A file of tensors as it was written."""
-
-    bytes: int
-    sha256: str
-
-
 class MomentsRecord(Strict):
     """Count, mean and sum of squared deviations per channel."""
 
@@ -99,12 +85,15 @@ class UnitRecord(Strict):
         failed: sources of the unit that are missing.
         files: of tensors, by name.
         moments: of the means, per level, merged over the items in their order.
+        tolerance: by how much priors may differ where entropy-coded latents are read, in nats;
+            the least of all items, per level.
     """
 
     items: tuple[Item, ...]
     failed: tuple[Failure, ...]
     files: dict[str, FileRecord]
     moments: tuple[MomentsRecord, ...]
+    tolerance: tuple[float, ...] | None = None
 
 
 class Header(Strict):
@@ -117,10 +106,11 @@ class Header(Strict):
         std: whether the posteriors' standard deviations are there beside the means.
         tile: side in pixels of the tiles that larger frames were cut into; they decode best in the
             same ones.
+        coding: where the latents are entropy-coded.
     """
 
     format: Literal["stlatent-latents"] = FORMAT
-    version: Literal[2] = 2
+    version: Literal[2, 3] = 3  # 2 had neither codes nor coding
     model: str
     fingerprint: str
     domain: str
@@ -128,10 +118,16 @@ class Header(Strict):
     levels: Annotated[tuple[StoredLevel, ...], Field(min_length=1)]
     std: bool = False
     tile: int
+    coding: Coding | None = None
 
     @staticmethod
     def of(
-        model: Ladder, reference: str, tile: int, dtypes: Sequence[str], std: bool = False
+        model: Ladder,
+        reference: str,
+        tile: int,
+        dtypes: Sequence[str],
+        std: bool = False,
+        coding: Coding | None = None,
     ) -> Header:
         """The header of latents made by `model`, which the user calls `reference`.
 
@@ -139,10 +135,11 @@ class Header(Strict):
         leaves open, where bfloat16 rounds to 1 in 256; their range does not ask for more.
 
         Args:
-            dtypes: one for all levels, or one per level.
+            dtypes: of latents that are neither codes nor entropy-coded: one for all levels, or one
+                per level.
 
         Raises:
-            ValueError: there are more or fewer, or deviations are asked for of codes.
+            ValueError: there are more or fewer, or deviations are asked for of codes or bits.
         """
         count = len(model.levels)
         if len(dtypes) not in (1, count):
@@ -153,9 +150,11 @@ class Header(Strict):
         codes = [k for k, level in enumerate(model.levels) if level.codebook]
         if std and codes:
             raise ValueError(f"level {codes[0]} is made of codes, which have no --std")
+        if std and coding:
+            raise ValueError("--entropy-code stores no standard deviations; leave out --std")
         levels = [
-            StoredLevel(stride=level.stride, channels=level.latent * level.groups, dtype=dtype)
-            for level, dtype in zip(model.levels, [*dtypes] * (count // len(dtypes)), strict=True)
+            StoredLevel.of(model, k, "bits" if coding else dtype)
+            for k, dtype in enumerate([*dtypes] * (count // len(dtypes)))
         ]
         axes = ["channel", *(axis.name for axis in model.domain.axes)]
         if model.domain.causal is not None:
@@ -168,6 +167,7 @@ class Header(Strict):
             levels=tuple(levels),
             std=std,
             tile=tile,
+            coding=coding,
         )
 
     @property
@@ -187,12 +187,13 @@ class Header(Strict):
 
 
 class Manifest(Header):
-    """The header, how much there is, and the statistics per level."""
+    """The header, how much there is, the statistics per level, and the tolerance of all units."""
 
     items: int
     failed: int
     units: int
     statistics: tuple[Statistics, ...]
+    tolerance: tuple[float, ...] | None = None
 
 
 def level_file(level: int, unit: int, part: Part = "mean") -> str:

@@ -35,7 +35,7 @@ def write_preview(model: Ladder, job: Job, reader: Reader, folder: Path) -> None
     places = [i * len(units) / COLUMNS for i in range(COLUMNS)]
     shown = [units[int(place)] for place in places]
     records = list(read_units(job.place, shown))
-    store = LatentReader(job.place, job.record.header, zip(shown, records, strict=True))
+    store = LatentReader(job.place, job.record.header, zip(shown, records, strict=True), model)
     columns = {}
     for place, unit, record in zip(places, shown, records, strict=True):
         items = [item for item in record.items if item.start == 0]

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..choose import Choose, Distribution, Site
+from ..choose import Distribution, Site
 from ..codebook import CodePrior, Codes, vectors
 from ..gaussian import BITS_PER_NAT, Gaussian
 from .entropy import EDGE, EXCESS, MismatchError, StreamReader, StreamWriter
@@ -33,24 +33,19 @@ LEAST_MASS = 2.0**-24  # that the coder can give to a symbol
 Steps = Mapping[Site, Tensor]  # [C] of each group that is not codes
 
 
-@dataclass
-class LevelBits:
-    """What has been written of one level.
+class Stream(NamedTuple):
+    """What has been written of one level in one chunk.
 
     Attributes:
-        numbers: symbols: rounded latents, or codes.
-        bytes: of the streams.
-        rate_bits: -log2 of the probabilities that the priors gave to the symbols.
-        kl_bits: KL of the posteriors from the priors, what training counts as rate.
+        content: the stream.
+        bits: -log2 of the probabilities that the priors gave to the symbols.
         tolerance: by how much logarithms of prior deviations (of odds, of codes), in nats, may
             differ where it is read.
     """
 
-    numbers: int = 0
-    bytes: int = 0
-    rate_bits: float = 0.0
-    kl_bits: float = 0.0
-    tolerance: float = math.inf
+    content: bytes
+    bits: float
+    tolerance: float
 
 
 class Writing:
@@ -64,26 +59,27 @@ class Writing:
 
     Attributes:
         steps: of each group and channel, bfloat16; since the first chunk.
-        levels: what has been written so far.
     """
 
     def __init__(self, step: Sequence[float]) -> None:
         self.step = step
         self.steps: dict[Site, Tensor] = {}
-        self.levels = tuple(LevelBits() for _ in step)
-        self._streams = [StreamWriter() for _ in step]
+        self._begin()
 
-    def end_chunk(self) -> list[bytes]:
-        """The streams of the chunk just written, one per level; the next ones are new."""
-        done, self._streams = self._streams, [StreamWriter() for _ in self.step]
-        streams = [stream.to_bytes() for stream in done]
-        for level, stream, data in zip(self.levels, done, streams, strict=True):
-            level.bytes += len(data)
-            level.tolerance = min(level.tolerance, stream.tolerance)
-        return streams
+    def _begin(self) -> None:
+        self._streams = [StreamWriter() for _ in self.step]
+        self._bits = [0.0 for _ in self.step]
+
+    def end_chunk(self) -> list[Stream]:
+        """The chunk just written, per level; what follows goes to new streams."""
+        done = [
+            Stream(writer.to_bytes(), bits, writer.tolerance)
+            for writer, bits in zip(self._streams, self._bits, strict=True)
+        ]
+        self._begin()
+        return done
 
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
-        self.levels[site.level].kl_bits += _sum_bits(posterior.kl(prior))
         write = self._code if isinstance(posterior, Codes) else self._round
         return write(site, posterior, prior)
 
@@ -101,8 +97,8 @@ class Writing:
                 f"{self.step[site.level]:g}"
             )
         self._streams[site.level].numbers(_log_scale(prior, step), _flat(symbols))
-        nats = -bin_mass(symbols, prior.log_std - step.log()).log()
-        self._count(site, symbols.numel(), nats)
+        mass = bin_mass(symbols, prior.log_std - step.log())
+        self._bits[site.level] -= _sum_bits(mass.log())
         return prior.mean + step * symbols
 
     def _code(self, site: Site, posterior: Codes, prior: CodePrior) -> Tensor:
@@ -111,24 +107,20 @@ class Writing:
         for height, nodes in reversed(list(enumerate(tree))):
             bits = self._streams[site.level].bits(_odds(nodes, path), indices >> height & 1)
             path = 2 * path + bits
-        self._count(site, indices.size, posterior.kl(prior))
+        self._bits[site.level] += _sum_bits(posterior.kl(prior))
         return vectors(posterior.indices, prior.table)
-
-    def _count(self, site: Site, numbers: int, nats: Tensor) -> None:
-        self.levels[site.level].numbers += numbers
-        self.levels[site.level].rate_bits += _sum_bits(nats)
 
 
 class Reading:
-    """Chooses what the streams of the first levels say, and `rest` below; batches of one.
+    """Chooses what the streams of the first levels say; batches of one.
 
     Args:
         steps: as written.
         last_group: of each level.
     """
 
-    def __init__(self, steps: Steps, last_group: Sequence[int], rest: Choose) -> None:
-        self.steps, self.last_group, self.rest = steps, last_group, rest
+    def __init__(self, steps: Steps, last_group: Sequence[int]) -> None:
+        self.steps, self.last_group = steps, last_group
         self.streams: Sequence[StreamReader] = ()
 
     def start(self, streams: Sequence[StreamReader]) -> None:
@@ -136,8 +128,6 @@ class Reading:
         self.streams = streams
 
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
-        if site.level >= len(self.streams):
-            return self.rest(site, posterior, prior)
         try:
             z = self._read(self.streams[site.level], site, prior)
             if site.group == self.last_group[site.level]:

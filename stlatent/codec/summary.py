@@ -18,8 +18,10 @@ class Total:
 
     Attributes:
         values: numbers of the input: pixels times 3.
-        numbers, bits, bytes: of the latents per level: how many, their rate, their size on disk.
+        numbers, bits, bytes: of the latents (or codes) per level: how many, their rate, their size
+            on disk.
         moments: of the latents per level.
+        tolerance: the least of all units, per level; None where nothing is entropy-coded.
     """
 
     items: int = 0
@@ -30,6 +32,7 @@ class Total:
     bytes: list[int] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     moments: list[Moments] = field(default_factory=list)
+    tolerance: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,9 @@ class LevelSummary:
     """What one level holds, over all items.
 
     Attributes:
-        numbers: latent numbers.
+        numbers: latent numbers, or codes.
         per_value: latent numbers per input value.
-        bits_per_value: rate per input value: KL of posterior against prior.
+        bits_per_value: rate per input value, see `manifest.Item`.
         bytes: on disk.
     """
 
@@ -56,7 +59,9 @@ def merged(records: Iterable[UnitRecord], header: Header) -> Total:
     """The sums over `records`, in their order."""
     count = len(header.levels)
     moments = [Moments.none(level.channels) for level in header.levels]
-    total = Total(numbers=[0] * count, bits=[0.0] * count, bytes=[0] * count, moments=moments)
+    files = [level.codes.file if level.codes else None for level in header.levels]
+    sizes = [file.bytes if file else 0 for file in files]
+    total = Total(numbers=[0] * count, bits=[0.0] * count, bytes=sizes, moments=moments)
     for record in records:
         total.failed += record.failed
         for item in record.items:
@@ -65,10 +70,13 @@ def merged(records: Iterable[UnitRecord], header: Header) -> Total:
             total.frames += frames
             total.values += 3 * math.prod(item.size)
             for k, (level, grid) in enumerate(zip(header.levels, item.grids, strict=True)):
-                total.numbers[k] += level.channels * math.prod(grid)
+                total.numbers[k] += level.numbers * math.prod(grid)
                 total.bits[k] += item.bits[k]
         for k, own in enumerate(record.moments):
             total.moments[k] = total.moments[k].merge(_moments(own))
+        if record.tolerance:
+            least = zip(total.tolerance or record.tolerance, record.tolerance, strict=True)
+            total.tolerance = tuple(map(min, least))
         for name, file in record.files.items():
             level = int(name.partition("/")[0].split("_")[1])
             total.bytes[level] += file.bytes

@@ -23,8 +23,19 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float32": torch.float32,
     "int8": torch.int8,
+    "uint8": torch.uint8,
+    "uint16": torch.uint16,
+    "int32": torch.int32,
 }
-CODES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "int8": "I8"}
+CODES = {
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float32": "F32",
+    "int8": "I8",
+    "uint8": "U8",
+    "uint16": "U16",
+    "int32": "I32",
+}
 BLOCK_BYTES = 2**20  # of float32 values that are in memory at a time
 SPOOL_BYTES = 8 * 2**20  # what is shorter stays in memory
 INT8_STEPS = 127
@@ -101,7 +112,9 @@ def read_extents(read: Callable[[int, int], bytes]) -> dict[str, Extent]:
 
 
 def to_bytes(values: Tensor) -> bytes:
-    return values.contiguous().view(torch.uint8).numpy().tobytes() if values.numel() else b""
+    """Row by row, whatever the strides are."""
+    same_size = {1: torch.int8, 2: torch.int16, 4: torch.int32}[values.element_size()]
+    return values.view(same_size).numpy().tobytes()  # numpy knows no bfloat16
 
 
 def from_bytes(content: bytes, dtype: str, shape: Sequence[int]) -> Tensor:

@@ -58,13 +58,32 @@ class Tiling:
         """The latents, or the pixels, of the whole frame `[..., H, W]` from those of its tiles."""
         if len(parts) == 1:
             return parts[0]
-        grids = [self._grid(tile, stride) for tile in self.tiles]
-        shape = [max(grid[axis][1] for grid in grids) for axis in (0, 1)]
+        grids, shape, shares = self._layout(stride)
         whole = parts[0].new_zeros(*parts[0].shape[:-2], *shape)
-        shares = self._weights(grids, shape, tuple(stride or (1, 1)))
         for part, grid, share in zip(parts, grids, shares, strict=True):
             _part(whole, grid).add_(part * share.to(part))
         return whole
+
+    def pick(self, parts: Sequence[Tensor], stride: Sequence[int]) -> Tensor:
+        """The same of codes, which have no mean: each is that of the tile that counts most."""
+        if len(parts) == 1:
+            return parts[0]
+        grids, shape, shares = self._layout(stride)
+        whole = parts[0].new_zeros(*parts[0].shape[:-2], *shape)
+        most = torch.zeros(*shape)
+        for part, grid, share in zip(parts, grids, shares, strict=True):
+            ahead = (share > _part(most, grid)).to(part.device)
+            _part(whole, grid).copy_(torch.where(ahead, part, _part(whole, grid)))
+            _part(most, grid).copy_(torch.maximum(share, _part(most, grid)))
+        return whole
+
+    def _layout(
+        self, stride: Sequence[int] | None
+    ) -> tuple[list[list[tuple[int, int]]], list[int], list[Tensor]]:
+        """Where the tiles lie in a grid, its size, and what each tile counts for."""
+        grids = [self._grid(tile, stride) for tile in self.tiles]
+        shape = [max(grid[axis][1] for grid in grids) for axis in (0, 1)]
+        return grids, shape, self._weights(grids, shape, tuple(stride or (1, 1)))
 
     def _grid(self, tile: Tile, stride: Sequence[int] | None) -> list[tuple[int, int]]:
         """Rows and columns in a grid of latents, which covers whole units; or of pixels."""

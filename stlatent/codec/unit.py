@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
+from .codebooks import latents_of
+from .coder import Code
 from .manifest import (
     Failure,
-    FileRecord,
     Header,
     Item,
     MomentsRecord,
@@ -24,6 +26,7 @@ from .manifest import (
     write_json,
 )
 from .place import Place
+from .stored import FileRecord
 from .tensors import (
     DTYPES,
     INT8_STEPS,
@@ -65,33 +68,45 @@ class LatentItem:
         self._spools = spools
         self._starts: dict[tuple[int, Part], int] = {}
         self._shapes: dict[tuple[int, Part], tuple[int, ...]] = {}
+        self._grids: list[tuple[int, ...]] = [()] * len(header.levels)
         self._bits = [0.0] * len(header.levels)
         self._peaks = [torch.zeros(level.channels) for level in header.levels]
+        self.tolerance = [math.inf] * len(header.levels)
+        self.moments = [Moments.none(level.channels) for level in header.levels]
 
-    def append(self, codes: Sequence[Tensor]) -> None:
-        """Add a piece, on the CPU: per level `[C', *axes]`, the channels being means, deviations if
-        the header wants them, and last the rate in bits; see `coder.py`.
+    def append(self, codes: Sequence[Code]) -> None:
+        """Add a piece, per level, without a batch.
 
         Raises:
             ValueError: a value is not finite, or beyond the range of the dtype.
         """
         for k, (level, code) in enumerate(zip(self.header.levels, codes, strict=True)):
-            means, *stds = code[:-1].split(level.channels)
-            self._add((k, "mean"), means)
-            for values in stds:
-                self._add((k, "std"), values)
-            self._bits[k] += code[-1].double().sum().item()
-            self._peaks[k] = torch.maximum(self._peaks[k], means.abs().flatten(1).amax(1))
+            self._grids[k] = _longer(self._grids[k], code.latents.shape[1:], self.header.causal)
+            self._bits[k] += code.bits.item()
+            if level.dtype == "bits":
+                content = torch.frombuffer(bytearray(code.stream), dtype=torch.uint8)
+                self._write((k, "mean"), content)
+                self.moments[k] = self.moments[k].merge(Moments.of(code.latents))
+                self.tolerance[k] = min(self.tolerance[k], code.tolerance)
+                continue
+            self._add((k, "mean"), code.latents if code.indices is None else code.indices)
+            if code.std is not None:
+                self._add((k, "std"), code.std)
+            peak = code.latents.abs().flatten(1).amax(1)
+            self._peaks[k] = torch.maximum(self._peaks[k], peak)
 
     def _add(self, key: tuple[int, Part], values: Tensor) -> None:
-        spool = self._spools[key]
-        stored = values.to(DTYPES[spool.dtype])
-        if not stored.isfinite().all():
+        dtype = self._spools[key].dtype
+        stored = values.to(DTYPES[dtype])
+        if values.is_floating_point() and not stored.isfinite().all():
             raise ValueError(
-                f"latents of level {key[0]} are not finite in {spool.dtype}, up to "
+                f"latents of level {key[0]} are not finite in {dtype}, up to "
                 f"{values.abs().max().item():.4g}; try --dtype float32 or --precision fp32"
             )
-        stored = on_disk(stored, self.header.causal)
+        self._write(key, on_disk(stored, self.header.causal))
+
+    def _write(self, key: tuple[int, Part], stored: Tensor) -> None:
+        spool = self._spools[key]
         self._starts.setdefault(key, spool.end)
         before = self._shapes.get(key, (0,))[0]
         self._shapes[key] = (before + len(stored), *stored.shape[1:])
@@ -99,13 +114,9 @@ class LatentItem:
 
     def end(self, size: Sequence[int]) -> Item:
         """It is complete; `size` is that of the input, along the axes of the domain."""
-        grids = []
-        for k in range(len(self.header.levels)):
-            shape = list(self._shapes[k, "mean"])
-            shape.pop(0 if self.header.causal is None else 1)  # the channels
-            grids.append(tuple(shape))
         bits = tuple(round(max(bits, 0.0), 1) for bits in self._bits)
-        self.record = Item(size=tuple(size), grids=tuple(grids), bits=bits, **asdict(self.about))
+        grids = tuple(self._grids)
+        self.record = Item(size=tuple(size), grids=grids, bits=bits, **asdict(self.about))
         return self.record
 
     def entries(self, level: int, part: Part) -> Iterator[Entry]:
@@ -114,7 +125,7 @@ class LatentItem:
         start, shape, spool = self._starts[key], self._shapes[key], self._spools[key]
         dtype = self.header.dtype(level, part)
         if dtype != "int8":
-            yield Entry(name, dtype, shape, lambda: spool.blocks(start, shape, whole))
+            yield Entry(name, spool.dtype, shape, lambda: spool.blocks(start, shape, whole))
             return
         scale = self._peaks[level].clamp(min=1e-12) / INT8_STEPS
         divisor = _along_channels(scale, shape, self.header)
@@ -159,12 +170,18 @@ class UnitWriter:
 
     Args:
         former: what the unit held before, if it is written anew.
+        tables: vectors of the levels whose latents are codes, see `codebooks.py`.
     """
 
     def __init__(
-        self, place: Place, header: Header, number: int, former: UnitRecord | None = None
+        self,
+        place: Place,
+        header: Header,
+        number: int,
+        former: UnitRecord | None = None,
+        tables: Mapping[int, Tensor] | None = None,
     ) -> None:
-        self.place, self.header, self.number = place, header, number
+        self.place, self.header, self.number, self.tables = place, header, number, tables or {}
         self.items: list[LatentItem | FormerItem] = []
         self.failed: list[Failure] = []
         for record in former.items if former else ():
@@ -178,8 +195,9 @@ class UnitWriter:
             folder.mkdir(parents=True, exist_ok=True)
         for level, part, _ in self.header.files(self.number):
             dtype = self.header.dtype(level, part)
-            # int8 waits in float32 until its scale is known
-            self._spools[level, part] = Spool("float32" if dtype == "int8" else dtype, folder)
+            # int8 waits in float32 until its scale is known; bits are bytes
+            waiting = {"int8": "float32", "bits": "uint8"}.get(dtype, dtype)
+            self._spools[level, part] = Spool(waiting, folder)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -217,9 +235,15 @@ class UnitWriter:
                 MomentsRecord(count=m.count, mean=tuple(m.mean.tolist()), m2=tuple(m.m2.tolist()))
                 for m in moments
             ),
+            tolerance=self._tolerance(),
         )
         write_json(self.place, unit_file(self.number), record)
         return record
+
+    def _tolerance(self) -> tuple[float, ...] | None:
+        if not self.header.coding or not self.items:
+            return None
+        return tuple(map(min, zip(*(item.tolerance for item in self.items), strict=True)))
 
     def _write(self, level: int, part: Part, name: str, moments: list[Moments]) -> FileRecord:
         entries: list[Entry] = []
@@ -229,6 +253,8 @@ class UnitWriter:
                 if entry.name != item.about.name:
                     (scale,) = entry.blocks()
                     entry = entry._replace(blocks=lambda scale=scale: [scale])
+                elif self.header.coding:
+                    moments[level] = moments[level].merge(item.moments[level])
                 elif part == "mean":
                     entry = self._counted(entry, scale, level, moments)
                 entries.append(entry)
@@ -247,10 +273,19 @@ class UnitWriter:
                 if scale is not None:
                     values = block * _along_channels(scale, entry.shape, self.header)
                 values = in_memory(values, self.header.causal)
+                if level in self.tables:
+                    values = latents_of(values, self.tables[level])
                 moments[level] = moments[level].merge(Moments.of(values))
                 yield block
 
         return entry._replace(blocks=blocks)
+
+
+def _longer(grid: tuple[int, ...], piece: Sequence[int], causal: int | None) -> tuple[int, ...]:
+    """The size of a grid and a piece that follows it in time."""
+    if not grid or causal is None:
+        return tuple(piece)
+    return tuple(a + b if i == causal else a for i, (a, b) in enumerate(zip(grid, piece)))
 
 
 def _along_channels(scale: Tensor, shape: Sequence[int], header: Header) -> Tensor:

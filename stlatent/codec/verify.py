@@ -8,8 +8,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from .codebooks import codebook_file
 from .manifest import Header, Item, UnitRecord, read_manifest, read_units
 from .place import Place
+from .stored import FileRecord
 from .summary import merged
 from .tensors import read_extents
 
@@ -30,10 +32,14 @@ def verify_store(path: str | Path) -> tuple[int, int, list[str]]:
     records = list(read_units(place, range(manifest.units)))
     problems: list[str] = []
     files = {name: file for record in records for name, file in record.files.items()}
+    files |= (books := _codebooks(manifest))
     size = sum(file.bytes for file in files.values())
     with tqdm(total=size, unit="B", unit_scale=True, disable=None) as bar:
+        for name, file in books.items():
+            if said := _content(place, file, name, bar):
+                problems.append(f"{name} {said}")
         for unit, record in enumerate(records):
-            broken = {name: _content(place, record, name, bar) for name in record.files}
+            broken = {name: _content(place, f, name, bar) for name, f in record.files.items()}
             broken = {name: said for name, said in broken.items() if said}
             problems += [f"{name} {said}" for name, said in broken.items()]
             problems += _shapes(place, manifest, unit, record, broken)
@@ -43,9 +49,15 @@ def verify_store(path: str | Path) -> tuple[int, int, list[str]]:
     return len(files), size, problems
 
 
-def _content(place: Place, record: UnitRecord, name: str, bar: tqdm) -> str:
+def _codebooks(header: Header) -> dict[str, FileRecord]:
+    """The files that belong to no unit."""
+    levels = enumerate(header.levels)
+    files = {codebook_file(k): level.codes.file for k, level in levels if level.codes}
+    return {name: file for name, file in files.items() if file}
+
+
+def _content(place: Place, said: FileRecord, name: str, bar: tqdm) -> str:
     """What is wrong with the bytes of a file; nothing, if they are as they were written."""
-    said = record.files[name]
     if not place.exists(name):
         return "is missing"
     if (size := place.size(name)) != said.bytes:
@@ -67,11 +79,12 @@ def _shapes(
             continue
         extents = read_extents(lambda start, stop, name=name: place.read(name, start, stop))
         for item in record.items:
-            if item.name not in extents or extents[item.name].shape != _shape(header, item, level):
+            shape = extents[item.name].shape if item.name in extents else None
+            if shape is None or not (header.coding or shape == _shape(header, item, level)):
                 yield f"{name} does not hold {item.name} as its record says"
 
 
 def _shape(header: Header, item: Item, level: int) -> tuple[int, ...]:
     """Of a tensor on disk."""
-    channels, grid = header.levels[level].channels, item.grids[level]
+    channels, grid = header.levels[level].numbers, item.grids[level]
     return (channels, *grid) if header.causal is None else (grid[0], channels, *grid[1:])

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-from torch import Tensor
 
 from ..ladder import Ladder
-from .coder import ClipEncoder
+from .bitstream import StreamEncoder
+from .coder import ClipEncoder, Code
 from .device import chunk_pixels
-from .job import EncodeOptions
 from .manifest import Failure
+from .options import EncodeOptions
 from .reader import Done, Piece
 from .reader_child import resized
 from .unit import About, LatentItem, UnitWriter
@@ -94,11 +94,17 @@ class UnitEncoder:
                 fps=piece.fps,
             )
         )
-        short = 2 * piece.count * size[0] * size[1] <= self.pixels
+        # who reads bits computes what the writer did, clip by clip
+        short = not self.options.entropy_code and (
+            2 * piece.count * size[0] * size[1] <= self.pixels
+        )
         return Clip(item, piece.count, size, None if short else self._encoder(size))
 
     def _encoder(self, size: tuple[int, int]) -> ClipEncoder:
-        return ClipEncoder(self.model, size, self.unit.header.std, self.options.tile)
+        header = self.unit.header
+        if header.coding:
+            return StreamEncoder(self.model, size, header.coding, self.options.tile)
+        return ClipEncoder(self.model, size, header.std, self.options.tile)
 
     def _gather(self, clip: Clip) -> None:
         clip.frames = [np.concatenate(clip.frames)]
@@ -156,7 +162,7 @@ class UnitEncoder:
         self.unit.fail(source, stage, reason)
 
 
-def _append(item: LatentItem, codes: Sequence[Tensor], index: int = 0) -> None:
+def _append(item: LatentItem, codes: Sequence[Code], index: int = 0) -> None:
     """Add sample `index` of a batch of codes; none have come yet where nothing is complete."""
     if codes:
-        item.append([code[index] for code in codes])
+        item.append([code.sample(index) for code in codes])

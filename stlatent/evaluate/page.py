@@ -81,9 +81,13 @@ def _head(report: dict[str, Any]) -> str:
         f"{clips} {noun(report)}{'s' * (clips != 1)}",
         f"seed {report['seed']}",
     ]
-    if dimensions := report["bits_per_dimension"]:
-        mean = sum(dimensions) / len(dimensions)
-        facts.append(f"{mean:.3f} bits per dimension, importance-weighted")
+    if found := report["log_likelihood"]:
+        nats, bits = (sum(found[k]) / clips for k in ("nats", "bits_per_dimension"))
+        mean = " on average" if clips > 1 else ""
+        facts.append(
+            f"log-likelihood {nats:,.1f} nats{mean}, {bits:.3f} bits per dimension "
+            f"({found['draws']} draws)"
+        )
     return (
         f'<header><p class="kicker">stlatent · level report</p><h1>{escape(report["title"])}</h1>'
         f'<p class="meta">{escape(" · ".join(facts))}</p></header>'

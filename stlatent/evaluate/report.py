@@ -37,7 +37,7 @@ from .diagnostics import (
     gather,
     redraw,
 )
-from .likelihood import log_likelihood
+from .likelihood import LogLikelihood, log_likelihood
 from .media import fitted, jpeg, mp4, side_by_side, to_frames
 from .page import ClipMedia, Plot, page
 from .spectrum import BandShares, BandTally
@@ -70,7 +70,8 @@ def write_report(
         seed: of the latents that are drawn anew.
         fps: at which the page plays the clips.
         shown: the page shows the first so many clips; the numbers are over all.
-        draws: of the importance-weighted log-likelihood of every clip; 0 leaves it out.
+        draws: of the importance-weighted log-likelihood of every clip, one pass each; 0 leaves it
+            out.
         replace: whether `out` may be a former report, which is then replaced.
 
     Returns:
@@ -78,7 +79,8 @@ def write_report(
 
     Raises:
         ValueError: `out` is something else than a report or is not to be replaced, there are no
-            clips, or a clip does not fit the model.
+            clips, a clip does not fit the model, or draws are asked for of a likelihood that is an
+            error and no density.
     """
     out = Path(out).resolve()
     _check_out(out, replace)
@@ -111,7 +113,7 @@ class _Measurement:
         self.sizes: list[tuple[int, ...]] = []
         self.rows: list[tuple[ClipQuality, ...]] = []
         self.levels, self.bands, self.codes = LevelTally(), BandTally(), CodeTally()
-        self.bits_per_dimension: list[float] = []
+        self.likelihoods: list[LogLikelihood] = []
 
     @torch.no_grad()
     def add(self, name: str, x: Tensor) -> dict[str, np.ndarray]:
@@ -132,7 +134,7 @@ class _Measurement:
         self.codes.add(out.steps)
         if self.draws:
             found = log_likelihood(self.model, x, self.draws, self.generator, at_a_time=1)
-            self.bits_per_dimension.append(found.bits_per_dimension)
+            self.likelihoods.append(found)
         self.bands.add(prefixes[-1], redrawn)
         shown = {"original": x}
         shown |= {plots.prefix_name(k + 1, count): y for k, y in enumerate(prefixes)}
@@ -178,7 +180,7 @@ def _numbers(
         ],
         "levels": [_level(level, model, prefixes) for level in levels],
         "codes": [asdict(use) for use in measured.codes.result()],
-        "bits_per_dimension": measured.bits_per_dimension or None,
+        "log_likelihood": _log_likelihood(measured),
         "bands": {
             name: {**asdict(share), "of_band": share.of_band, "of_level": share.of_level}
             for name, share in bands.items()
@@ -191,6 +193,17 @@ def _numbers(
     }
     told = {"summary": summary(report), "verdicts": verdicts(report)}
     return {"format": FORMAT, **told, **report}
+
+
+def _log_likelihood(measured: _Measurement) -> dict[str, Any] | None:
+    """Importance-weighted, per clip; None if it was not asked for."""
+    if not measured.likelihoods:
+        return None
+    return {
+        "draws": measured.draws,
+        "nats": [float(found.weighted) for found in measured.likelihoods],
+        "bits_per_dimension": [found.bits_per_dimension for found in measured.likelihoods],
+    }
 
 
 def _level(

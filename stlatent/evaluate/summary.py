@@ -33,9 +33,10 @@ DEFINITIONS = {
         "Rate of a code: minus the logarithm of its probability under the prior. Perplexity: e to "
         "the entropy of how often each code occurred."
     ),
-    "Bits per dimension": (
-        "Minus the importance-weighted log-likelihood (Burda et al. 2016) per value of the input; "
-        "of a density of values in [-1, 1] unless the likelihood is of 8-bit values."
+    "Log-likelihood": (
+        "Importance-weighted (Burda et al. 2016), a lower bound in expectation, which more draws "
+        "raise. Bits per dimension: minus it per value of the input; of a density of values in "
+        "[-1, 1] unless the likelihood is of 8-bit values."
     ),
     "Redrawn": (
         "Levels drawn from their priors at temperature 1, given the coarser ones; all others "
