@@ -15,7 +15,7 @@ from stlatent import DOMAINS, Draw, Ladder, Level, ModelConfig, Stage
 from stlatent.export import AutoencoderLadder, export, folder
 from stlatent.export.check import differences
 from stlatent.export.folder import parse_levels, wrap
-from stlatent.export.packing import Packing
+from stlatent.export.packing import packing_of
 from stlatent.export.statistics import measure
 
 
@@ -49,7 +49,7 @@ def test_folding_is_exact(domain: str, started: bool) -> None:
         for level in model.levels
     ]
     count = sum(z.shape[1] for z in levels)
-    packing = Packing(model, 3, [0.0] * count, [1.0] * count)
+    packing = packing_of(model, 3, [0.0] * count, [1.0] * count)
     packed = packing.fold(levels, started)
     assert packed.shape[2:] == axes.shape(size, stride, started)
     for found, expected in zip(packing.unfold(packed, started), levels, strict=True):

@@ -16,7 +16,7 @@ MAX_LINES = 330
 # Imports point down or sideways: a unit may import those of its own row and of the rows above it.
 LAYERS = [
     {"domain", "gaussian", "config"},
-    {"layers", "choose", "latents", "transform"},
+    {"layers", "choose", "latents", "packing", "transform"},
     {"blocks", "codebook", "posteriors", "cells", "likelihoods"},
     {"data", "geometry", "losses"},
     {"ladder", "checkpoint", "stream"},

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
+from torch import Tensor
 
 from ..checkpoint import fingerprint
 from ..config import Strict, parse
 from ..domain import DOMAINS
 from ..ladder import Ladder
+from .codebooks import codebook_tables
 from .place import Place
 from .stored import Coding, Dtype, FileRecord, StoredLevel
 from .tensors import Moments
@@ -169,6 +171,10 @@ class Header(Strict):
             tile=tile,
             coding=coding,
         )
+
+    def tables(self, model: Ladder) -> dict[int, Tensor]:
+        """Vectors of the levels that are stored as indices, see `codebooks.py`."""
+        return {} if self.coding else codebook_tables(model)
 
     @property
     def causal(self) -> int | None:

@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +42,16 @@ class Place:
 
     def __init__(self, url: str | Path, scratch: str = SCRATCH) -> None:
         self.url, self.scratch = str(url).rstrip("/") or "/", scratch
-        self.fs, self.root = file_system(self.url)
-        self.local = Path(self.root) if isinstance(self.fs, LocalFileSystem) else None
+        self._fs, self.root = file_system(self.url)
+        self._process = os.getpid()
+        self.local = Path(self.root) if isinstance(self._fs, LocalFileSystem) else None
+
+    @property
+    def fs(self) -> fsspec.AbstractFileSystem:
+        """The file system; connections are not shared with a process that forks off."""
+        if self._process != os.getpid():
+            self._fs, self._process = file_system(self.url)[0], os.getpid()
+        return self._fs
 
     def __truediv__(self, name: str) -> str:
         return f"{self.url}/{name}"
@@ -118,7 +127,8 @@ class Place:
     def remove(self, name: str) -> None:
         """Remove a file or folder, if it is there."""
         if self.exists(name):
-            self.fs.rm(self.path(name), recursive=True)
+            with suppress(FileNotFoundError):  # another process was faster
+                self.fs.rm(self.path(name), recursive=True)
 
     def _rename(self, name: str, blocks: Iterable[bytes]) -> None:
         partial = self.local / self.scratch / name.replace("/", "-")

@@ -138,11 +138,15 @@ class LatentReader:
         chunks = Pieces(self._chunks(name, len(kept)), len(kept)) if self.header.coding else None
         for start in range(0, length, steps):
             ends = (start, min(start + steps, length))
-            spans = [[_under(end, strides[0] // strides[k]) for end in ends] for k in kept]
+            spans = [[under(end, strides[0] // strides[k]) for end in ends] for k in kept]
             if chunks:
                 yield chunks.take([stop - start for start, stop in spans])
             else:
                 yield [self.read_level(name, k, *span) for k, span in zip(kept, spans, strict=True)]
+
+    def unit(self, name: str) -> int:
+        """The unit in whose files an item lies."""
+        return self._unit_of[name]
 
     def check_levels(self, levels: int | None) -> int:
         """`levels`, or how many there are if None; ValueError if there are not so many."""
@@ -279,6 +283,6 @@ def check_model(model: Ladder, header: Header, place: Place) -> None:
         )
 
 
-def _under(steps: int, factor: int) -> int:
+def under(steps: int, factor: int) -> int:
     """How many finer steps the first `steps` coarse ones cover, `factor` each but for the first."""
     return 1 + (steps - 1) * factor if steps else 0

@@ -20,7 +20,7 @@ from ..choose import Choose, Held
 from ..config import ModelConfig, parse
 from ..domain import Past
 from ..ladder import Ladder
-from .packing import Packing
+from .packing import packing_of
 from .posterior import Generators, LadderPosterior, Noted, draw
 from .spellings import ATTRIBUTES, ratios, spellings
 from .tiling import Tiles, decode_tiles, encode_tiles
@@ -33,7 +33,7 @@ __all__ = ["AutoencoderLadder"]
 
 
 class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
-    """The first levels of a ladder as one normalised tensor `[B, C, *grid]`; see packing.py.
+    """The first levels of a ladder as one normalised tensor `[B, C, *grid]`; see ../packing.py.
 
     Where these are not all levels, decoding takes the finer ones from the ladder's own prior: its
     mean, or draws from it after `enable_prior_sampling`.
@@ -62,7 +62,7 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         self.ladder = Ladder(parse(ModelConfig, model, "model"))
-        self.packing = Packing(self.ladder, levels, measured_mean, measured_std)
+        self.packing = packing_of(self.ladder, levels, measured_mean, measured_std)
         names = spellings(self.ladder, self.packing)
         names["auto_map"] = {"AutoModel": f"{LOADER}.{type(self).__name__}"}
         self.register_to_config(**names)

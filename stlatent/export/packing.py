@@ -1,124 +1,26 @@
-"""The first levels of a ladder on one grid, normalised, and back.
-
-    level 0   [B, C0, n]        ─────────────────────────────┐
-    level 1   [B, C1, 2 n]      ── fold ─► [B, 2 C1, n]  ────┼─ side by side ─► [B, C, n]
-    level 2   [B, C2, 4 n]      ── fold ─► [B, 4 C2, n]  ────┘
-
-The grid is that of level 0, so a pipeline's own formula for the number of latents holds, frames
-included: 1 + k f frames are 1 + k latents. Folding moves numbers and changes none. At the first
-step of a causal axis a finer level has a single latent where later steps have several: it is
-repeated, and unfolding keeps the last copy.
-
-Normalised per channel of a level: (z - mean) / std, so that levels of unlike scale, which a
-pipeline can only treat alike, all have mean 0 and deviation 1.
-"""
+"""How the levels of a ladder are packed."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
-from ..domain import Past
 from ..ladder import Ladder
+from ..packing import Packing
 
 
-class Packing:
-    """Which levels are packed, and how they are normalised.
-
-    Args:
-        levels: how many, from the coarsest on.
-        mean, std: of every channel of these levels, coarsest level first `[sum of C_l]`.
+def packing_of(model: Ladder, levels: int, mean: Sequence[float], std: Sequence[float]) -> Packing:
+    """The first `levels` levels of `model` on the grid of level 0; for figures see `Packing`.
 
     Raises:
         ValueError: the model has fewer levels, or there are not as many figures as channels.
     """
-
-    def __init__(
-        self, model: Ladder, levels: int, mean: Sequence[float], std: Sequence[float]
-    ) -> None:
-        if not 1 <= levels <= len(model.levels):
-            raise ValueError(
-                f"levels is {levels}; this model has {len(model.levels)}, give 1 to it"
-            )
-        self.domain, self.stride = model.domain, model.levels[0].stride
-        strides = [level.stride for level in model.levels[:levels]]
-        self.factors = [[c // f for c, f in zip(self.stride, stride)] for stride in strides]
-        self.level_channels = level_channels(model)[:levels]
-        self.widths = [
-            n * math.prod(factors) for n, factors in zip(self.level_channels, self.factors)
-        ]
-        if not len(mean) == len(std) == sum(self.level_channels):
-            raise ValueError(
-                f"{len(mean)} means and {len(std)} deviations are given for levels of "
-                f"{self.level_channels} channels; give one of each per channel"
-            )
-        if not all(value > 0 for value in std):
-            raise ValueError("a deviation is not above 0; measure them on other data")
-        self.mean, self.std = tuple(mean), tuple(std)
-
-    @property
-    def channels(self) -> int:
-        """C of the packed tensor."""
-        return sum(self.widths)
-
-    def pack(self, levels: Sequence[Tensor], started: bool = False) -> Tensor:
-        """Latents of the first levels `[B, C_l, *grid_l]` -> `[B, C, *grid]`, float32.
-
-        Args:
-            started: the first step is not the beginning of a stream, so it is a whole group.
-        """
-        return self.fold(
-            [(z.float() - m) / s for z, m, s in zip(levels, *self._figures(levels[0].device))],
-            started,
-        )
-
-    def unpack(self, packed: Tensor, started: bool = False) -> tuple[Tensor, ...]:
-        """The inverse of `pack`, exact but for the rounding of the normalisation."""
-        levels = self.unfold(packed, started)
-        return tuple(z.float() * s + m for z, m, s in zip(levels, *self._figures(packed.device)))
-
-    def pack_log_var(self, levels: Sequence[Tensor], started: bool = False) -> Tensor:
-        """Log-variances of latents -> those of packed latents."""
-        _, std = self._figures(levels[0].device)
-        return self.fold([v.float() - 2 * s.log() for v, s in zip(levels, std)], started)
-
-    def fold(self, levels: Sequence[Tensor], started: bool = False) -> Tensor:
-        """Side by side on the coarsest grid, bit for bit."""
-        past = _past(started)
-        folded = [self.domain.fold(z, f, past) for z, f in zip(levels, self.factors)]
-        return torch.cat(folded, 1)
-
-    def unfold(self, packed: Tensor, started: bool = False) -> tuple[Tensor, ...]:
-        """The inverse of `fold`, bit for bit.
-
-        Raises:
-            ValueError: not as many channels as these levels have.
-        """
-        if packed.shape[1] != self.channels:
-            raise ValueError(
-                f"latents have {packed.shape[1]} channels; this autoencoder has {self.channels}"
-            )
-        past, parts = _past(started), packed.split(self.widths, 1)
-        return tuple(self.domain.unfold(z, f, past) for z, f in zip(parts, self.factors))
-
-    def _figures(self, device: torch.device) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Means and deviations per level, each `[C_l, 1, ...]`."""
-        one = [1] * len(self.stride)
-        means, stds = (
-            torch.tensor(values, device=device).view(-1, *one).split(self.level_channels)
-            for values in (self.mean, self.std)
-        )
-        return means, stds
+    if not 1 <= levels <= len(model.levels):
+        raise ValueError(f"levels is {levels}; this model has {len(model.levels)}, give 1 to it")
+    strides = [level.stride for level in model.levels[:levels]]
+    return Packing(model.domain, strides, level_channels(model)[:levels], mean, std)
 
 
 def level_channels(model: Ladder) -> list[int]:
     """Channels of the latents of every level."""
     smallest = [axis.size or 1 for axis in model.domain.axes]
     return [shape[0] for shape in model.latent_shape(smallest)]
-
-
-def _past(started: bool) -> Past:
-    return Past(()) if started else Past()

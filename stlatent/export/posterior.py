@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..choose import Choose, Distribution, Draw, Site
-from .packing import Packing
+from ..packing import Packing
 
 CERTAIN = -30.0  # log-variance of a code, which leaves nothing to draw; diffusers clamps there
 
