@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..codec import LatentStore, decode_store
+from ..codec import LatentStore, decode_meshes, decode_store
 from ..codec.sample import centre_clips, draw_samples, held_levels
 from ..codec.video_writer import check_outputs, frame_writer, suffix
 from ..data import centre_clip, to_uint8
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
     top = argparse.ArgumentParser(
         "stlatent",
-        description="Hierarchical latent autoencoders of video.",
+        description="Hierarchical latent autoencoders of video and 3D shapes.",
         epilog="examples:\n  " + "\n  ".join(EXAMPLES.values()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -108,6 +108,7 @@ def _decode(verb: Verb) -> None:
     verb.add_argument("--out", metavar="DIR", help="where files go (default: DIR-decoded)")
     shared.tile(verb, "as they were encoded")
     shared.format(verb)
+    shared.resolution(verb, "as they were encoded")
     shared.precision(verb)
     shared.machine(verb)
     shared.replace(verb, "files that are there")
@@ -123,17 +124,13 @@ def decode(options: Options) -> int:
     except ValueError as error:
         hint = "" if options.model else "; it made these latents: give its place with --model"
         raise ValueError(f"{error}{hint}") from None
-    precision, replace = options.precision, options.replace
-    made = decode_store(
-        model,
-        store,
-        out,
-        levels,
-        options.format,
-        precision=precision,
-        replace=replace,
-        tile=options.tile,
-    )
+    how = {"precision": options.precision, "replace": options.replace}
+    if store.manifest.domain == "voxel":
+        shape = (options.format or "glb", options.resolution)
+        made = decode_meshes(model, store, out, levels, *shape, **how)
+    else:
+        video = options.format or "mp4"
+        made = decode_store(model, store, out, levels, video, tile=options.tile, **how)
     print(f"{out}: {len(made)} items from {levels} of {len(store.manifest.levels)} levels")
     return 0
 
@@ -243,10 +240,10 @@ def export(options: Options) -> int:
 
 VERBS: dict[str, tuple[str, Callable[[Verb], None], Callable[[Options], int]]] = {
     "train": ("train a model; the same command resumes", _train, train),
-    "encode": ("compress videos and pictures to multi-level latents", add_encode, encode),
+    "encode": ("compress videos, pictures or meshes to multi-level latents", add_encode, encode),
     "jobs": ("say how far a job of `stlatent encode` is", add_jobs, jobs),
     "verify": ("check that a data set of latents is as it was written", add_verify, verify),
-    "decode": ("turn latents, or their coarse levels, back into videos", _decode, decode),
+    "decode": ("turn latents, or their coarse levels, back into videos or meshes", _decode, decode),
     "inspect": ("measure and show what each level of a model holds", _inspect, inspect),
     "export": ("hand a model to diffusers", _export, export),
     "sample": ("draw from a model, holding levels of a real clip", _sample, sample),
