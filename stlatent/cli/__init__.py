@@ -10,12 +10,11 @@ from pathlib import Path
 
 from .. import __version__
 from ..codec import LatentStore, decode_meshes, decode_store
-from ..codec.sample import centre_clips, draw_samples, held_levels
-from ..codec.video_writer import check_outputs, frame_writer, suffix
-from ..data import centre_clip, to_uint8
+from ..codec.sample import centre_clips, spread_shapes
 from . import options as shared
 from .jobs import add_encode, add_jobs, add_verify, encode, jobs, verify
 from .options import MODEL, Options, Verb
+from .sampling import add_sample, sample
 
 EXAMPLES = {
     "train": "stlatent train configs/video/base.yaml data.root=VIDEOS out=runs/mine",
@@ -137,7 +136,7 @@ def decode(options: Options) -> int:
 
 def _inspect(verb: Verb) -> None:
     verb.add_argument("model", metavar="M", help=MODEL)
-    verb.add_argument("--data", required=True, metavar="VIDEOS", help="what to measure it on")
+    verb.add_argument("--data", required=True, metavar="DATA", help="what to measure it on")
     verb.add_argument("--out", required=True, metavar="DIR", help="the report: index.html and JSON")
     verb.add_argument("--frames", type=shared.positive, default=17, help="first ones, at most (17)")
     verb.add_argument(
@@ -152,70 +151,14 @@ def inspect(options: Options) -> int:
     from ..evaluate.report import write_report  # brings matplotlib
 
     model = shared.load_model(options.model, options)
-    size = (options.frames, *options.size)
-    clips = centre_clips(model, options.data, size, options.clips)
+    if model.domain.name == "voxel":
+        clips = spread_shapes(model, options.data, options.clips)
+    else:
+        size = (options.frames, *options.size)
+        clips = centre_clips(model, options.data, size, options.clips)
     write_report(model, clips, options.out, title=options.model, replace=options.replace)
     print(Path(options.out) / "index.html")
     return 0
-
-
-def _sample(verb: Verb) -> None:
-    verb.add_argument("model", metavar="M", help=MODEL)
-    verb.add_argument("--frames", type=shared.positive, help="of a video (17)")
-    verb.add_argument("--size", type=shared.size, default=(128, 128), help="HEIGHTxWIDTH (128x128)")
-    verb.add_argument(
-        "--keep-level",
-        type=int,
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="LEVEL",
-        help="hold these levels of the clip and draw the others; 0 is the coarsest",
-    )
-    verb.add_argument("--from", dest="clip", metavar="CLIP", help="its first frames, central crop")
-    verb.add_argument("-n", type=shared.positive, default=1, dest="count", help="how many (1)")
-    verb.add_argument("--out", default="samples", metavar="DIR", help="where they go (samples)")
-    verb.add_argument("--temperature", type=float, default=1.0, help="of what is drawn (1)")
-    verb.add_argument("--seed", type=int, default=0, help="of the noise (0)")
-    shared.format(verb)
-    shared.machine(verb)
-    shared.replace(verb, "files that are there")
-
-
-def sample(options: Options) -> int:
-    model = shared.load_model(options.model, options)
-    still = model.domain.causal is None
-    size, held, fps = _sample_size(options, still), {}, None
-    names = (f"{i:04d}{suffix(options.format, still)}" for i in range(options.count))
-    paths = [Path(options.out) / name for name in names]
-    check_outputs(paths, options.replace)
-    if options.clip:
-        clip, fps = centre_clip(options.clip, size)
-        if clip.shape[2:] != size:
-            given, asked = ("x".join(map(str, shape)) for shape in (clip.shape[2:], size))
-            raise ValueError(
-                f"{options.clip} has {given} (TxHxW) to give, not {asked}; ask for less"
-            )
-        held = held_levels(model, clip, options.keep_level)
-    axes = size[1:] if still else size
-    draws = draw_samples(model, axes, options.count, held, options.temperature, options.seed)
-    for path, x in zip(paths, draws, strict=True):
-        with frame_writer(path, options.format, still, size, fps) as writer:
-            writer.write(to_uint8(x))
-    drawn = [level for level in range(len(model.levels)) if level not in held]
-    print(f"{options.out}: {options.count} samples; levels held {list(held)}, drawn {drawn}")
-    return 0
-
-
-def _sample_size(options: Options, still: bool) -> tuple[int, int, int]:
-    """`(T, H, W)` of a sample; ValueError where options contradict each other."""
-    if still and options.frames not in (None, 1):
-        raise ValueError(f"--frames is {options.frames}, but an image model draws single pictures")
-    if options.keep_level and not options.clip:
-        raise ValueError("--keep-level holds levels of a real clip; name it with --from CLIP")
-    if options.clip and not options.keep_level:
-        raise ValueError("--from names a clip; say with --keep-level which of its levels to hold")
-    return (1 if still else options.frames or 17, *options.size)
 
 
 def _export(verb: Verb) -> None:
@@ -246,5 +189,5 @@ VERBS: dict[str, tuple[str, Callable[[Verb], None], Callable[[Options], int]]] =
     "decode": ("turn latents, or their coarse levels, back into videos or meshes", _decode, decode),
     "inspect": ("measure and show what each level of a model holds", _inspect, inspect),
     "export": ("hand a model to diffusers", _export, export),
-    "sample": ("draw from a model, holding levels of a real clip", _sample, sample),
+    "sample": ("draw from a model, holding levels of something real", add_sample, sample),
 }
