@@ -29,7 +29,7 @@ import stlatent
 from stlatent.checkpoint import replace_text
 from stlatent.codec import encode_folder
 from stlatent.codec.device import autocast, chunk_units, native_precision
-from stlatent.codec.encode import suitable_sources
+from stlatent.codec.inputs import suitable_sources
 from stlatent.config import load as load_config
 from stlatent.data import VideoReader, centre_clip, timeline, to_float
 from stlatent.stream import decode_chunk, encode_chunk, encode_end

@@ -1,7 +1,8 @@
-"""Whole data sets to multi-level latents on disk, and back to videos and pictures."""
+"""Whole data sets to multi-level latents on disk, and back to videos, pictures and meshes."""
 
 from .dataset import LatentDataset
 from .decode import decode_store
+from .decode_shapes import decode_meshes
 from .encode import EncodeResult, encode_folder
 from .labels import VectorFile, folder_classes
 from .manifest import Failure, Header, Item, Manifest, Statistics
@@ -31,6 +32,7 @@ __all__ = [
     "StoredLevel",
     "VectorFile",
     "collate",
+    "decode_meshes",
     "decode_store",
     "encode_folder",
     "folder_classes",

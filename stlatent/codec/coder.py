@@ -73,6 +73,21 @@ class Noting:
         )
 
 
+def whole_codes(model: Ladder, x: Tensor, std: bool = False) -> list[Code]:
+    """What the levels say about whole samples `[B, C, *axes]`; `std` as for `ClipEncoder`."""
+    notes = Noting()
+    codes = [notes.level(k, z, std) for k, z in enumerate(model.encode(x, notes).levels)]
+    return [_on_cpu(code) for code in codes]
+
+
+def _on_cpu(code: Code) -> Code:
+    """With its rate summed over all positions."""
+    latents, std, indices = (
+        None if z is None else z.cpu() for z in (code.latents, code.std, code.indices)
+    )
+    return Code(latents, code.bits.double().flatten(1).sum(1).cpu(), std, indices)
+
+
 class ClipEncoder:
     """Encodes clips of one size side by side, in pieces of any length.
 
@@ -150,13 +165,13 @@ class ClipEncoder:
 
     def _joined(self, level: Level, tiles: Sequence[Code]) -> Code:
         stride = level.stride[-2:]
-        rates = self.tiling.join([code.bits for code in tiles], stride).cpu()
+        rates = self.tiling.join([code.bits for code in tiles], stride)
         join = self.tiling.pick if level.codebook else self.tiling.join
         latents, stds, indices = (
-            None if parts[0] is None else join(parts, stride).cpu()
+            None if parts[0] is None else join(parts, stride)
             for parts in zip(*((code.latents, code.std, code.indices) for code in tiles))
         )
-        return Code(latents, rates.double().flatten(1).sum(1), stds, indices)
+        return _on_cpu(Code(latents, rates, stds, indices))
 
     def _resized(self, x: Tensor) -> Tensor:
         """uint8 `[B, t, H, W, 3]` at `size`, as training resizes it."""

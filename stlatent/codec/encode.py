@@ -1,4 +1,4 @@
-"""A folder of videos and pictures -> a data set of multi-level latents."""
+"""A folder of videos and pictures, or of meshes -> a data set of multi-level latents."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ from ..ladder import Ladder
 from .bitstream import make_coding
 from .codebooks import write_codebooks
 from .device import native_precision
-from .inputs import find_inputs, suitable_sources  # noqa: F401
 from .job import Job, check_free, read_job
 from .manifest import FAILED, Failure, Header
+from .media import Medium, medium
 from .options import EncodeOptions
 from .place import Place
-from .preview import write_preview
 from .ray_pool import RayPool
 from .reader import Reader
 from .replace import Replacement
 from .scratch import scratch
 from .summary import LevelSummary, level_summaries, merged, table
 from .team import Team
-from .tiles import check_side
-from .worker import copies, encode_units, read_plan, running
+from .worker import copies, encode_units, running
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,8 @@ class EncodeResult:
 
     Attributes:
         sources: that this call went through.
-        frames: that it encoded.
+        frames: that it encoded; of shapes, each is one.
+        parts: what these are called.
         seconds: that it took.
         items: of the data set, or of the part of it that is done.
         failed: sources that are missing in it.
@@ -46,6 +45,7 @@ class EncodeResult:
     out: str
     sources: int
     frames: int
+    parts: str
     seconds: float
     items: int
     failed: tuple[Failure, ...]
@@ -54,7 +54,7 @@ class EncodeResult:
 
     def __str__(self) -> str:
         rate = self.frames / self.seconds
-        done = f"{self.sources} sources, {self.frames} frames, {rate:.1f} frames/s"
+        done = f"{self.sources} sources, {self.frames} {self.parts}, {rate:.1f} {self.parts}/s"
         lines = [f"{self.out}: {done}", table(self.levels)]
         if self.failed:
             lines.append(f"left out: {len(self.failed)}, named with the reason in {FAILED}")
@@ -77,11 +77,12 @@ def encode_folder(
     retry_failed: bool = False,
     limit_seconds: float = 120.0,
 ) -> EncodeResult:
-    """Encode every video and picture below `root` with `model`, on the device where it lies.
+    """Encode every video and picture, or every mesh and volume, below `root` with `model`, on the
+    device where it lies.
 
     `out` becomes a job: the same call goes on after whatever has interrupted it, re-does nothing
     that is done, and gives the same data set, byte for byte. Videos of any length go through in
-    constant memory. A child process decodes the next frames while the network is busy with these;
+    constant memory. A child process reads the next frames or meshes while the network is busy;
     a source that cannot be read, or that crashes or hangs the child, costs nothing but a line in
     the log, the result and `failed.jsonl`.
 
@@ -104,10 +105,11 @@ def encode_folder(
     options, start = options or EncodeOptions(), time.perf_counter()
     if not 0 <= shard[0] < shard[1]:
         raise ValueError(f"shard is {shard[0]}/{shard[1]}; the first of {shard[1]} is 0/{shard[1]}")
-    part = team.part(shard)
-    with Reader(read_plan(model, options), limit_seconds) as reader:
+    part, kind = team.part(shard), medium(model)
+    options = kind.resolve(options)
+    with Reader(kind.plan(options), limit_seconds) as reader:
         check_free(Place(out), replace)
-        job = _plan(model, root, Place(out), reference, options)
+        job = _plan(kind, root, Place(out), reference, options)
         swap = Replacement(job) if replace else None
         job = swap.job if swap else job
         team.wait()  # what lay there has been looked at by all, before anything changes
@@ -115,13 +117,13 @@ def encode_folder(
             job.begin(retry_failed)
             todo = job.todo(part, retry_failed)
             if pool:
-                tally = pool.encode(model, job, todo, limit_seconds)
+                tally = pool.encode(kind, job, todo, limit_seconds)
             else:
-                tally = encode_units(model, job, reader, todo)
+                tally = encode_units(kind, job, reader, todo)
             team.wait()
             left = job.record.units - len(job.done())
             if team.first and not left and not job.complete():
-                _finish(model, job, reader, root)
+                _finish(kind, job, reader, root)
             team.wait()
         if swap and not left:
             job = swap.settle(team)
@@ -129,7 +131,8 @@ def encode_folder(
     return EncodeResult(
         out=str(out),
         sources=tally.sources,
-        frames=tally.frames,
+        frames=tally.parts,
+        parts=kind.parts,
         seconds=time.perf_counter() - start,
         items=total.items,
         failed=tuple(total.failed),
@@ -139,23 +142,22 @@ def encode_folder(
 
 
 def _plan(
-    model: Ladder, root: str | Path, place: Place, reference: str, options: EncodeOptions
+    kind: Medium, root: str | Path, place: Place, reference: str, options: EncodeOptions
 ) -> Job:
     """The job that is asked for, as it would be at `place`."""
-    tile = check_side(options.tile, model.levels[0].stride[-2:])
     there = None
     with suppress(ValueError):  # of another version, which will be complained about, or replaced
         there = read_job(place)
-    coding = make_coding(model, options.step) if options.entropy_code else None
+    coding = make_coding(kind.model, options.step) if options.entropy_code else None
     precision = options.precision or (there and there.options.precision)
-    precision = precision or native_precision(next(model.parameters()).device)
+    precision = precision or native_precision(next(kind.model.parameters()).device)
     precision = "fp32" if coding else precision
-    options = options.model_copy(update={"precision": precision, "tile": tile})
-    header = Header.of(model, reference, tile, options.dtype, options.std, coding)
-    return Job.plan(place, header, options, find_inputs(model, root))
+    options = options.model_copy(update={"precision": precision})
+    header = Header.of(kind.model, reference, options.tile, options.dtype, options.std, coding)
+    return Job.plan(place, header, options, kind.find(root))
 
 
-def _finish(model: Ladder, job: Job, reader: Reader, root: str | Path) -> None:
+def _finish(kind: Medium, job: Job, reader: Reader, root: str | Path) -> None:
     """Make the data set complete, or take it away if it holds nothing."""
     total = merged(job.records(), job.record.header)
     if not total.items:
@@ -165,7 +167,7 @@ def _finish(model: Ladder, job: Job, reader: Reader, root: str | Path) -> None:
             f"nothing in {root} can be read (files tried: {len(total.failed)}); "
             f"the first, {first.name}: {first.reason}"
         )
-    write_codebooks(job.place, job.record.header.tables(model))
-    with copies(job.place) as folder, running(model, job.record.options):
-        write_preview(model, job, reader, folder)
+    write_codebooks(job.place, job.record.header.tables(kind.model))
+    with copies(job.place) as folder, running(kind.model, job.record.options):
+        kind.preview(job, reader, folder)
     job.finish(total)

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..ladder import Ladder
 from .inputs import Input
 from .job import Job, JobRecord
 from .manifest import UnitRecord
+from .media import Medium, medium
 from .place import Place
 from .reader import Reader
 from .scratch import scratch
-from .worker import Tally, encode_units, read_plan
+from .worker import Tally, encode_units
 
 Row = dict[str, Any]
 
@@ -46,10 +46,11 @@ class RayPool:
         _import_ray()
 
     def encode(
-        self, model: Ladder, job: Job, todo: Mapping[int, UnitRecord | None], limit_seconds: float
+        self, kind: Medium, job: Job, todo: Mapping[int, UnitRecord | None], limit_seconds: float
     ) -> Tally:
         """Do some units of a job, on the cluster that `RAY_ADDRESS` names, or on this machine."""
-        tally, device = Tally(), next(model.parameters()).device
+        tally, model = Tally(), kind.model
+        device = next(model.parameters()).device
         rows = [_row(job, unit, former) for unit, former in todo.items()]
         if not rows:
             return tally
@@ -69,9 +70,9 @@ class RayPool:
             sources = sum(len(job.inputs(unit, former)) for unit, former in todo.items())
             with tqdm(total=sources, unit="file", disable=None) as bar:
                 for row in done.iter_rows():
-                    for name in ("sources", "frames", "bytes"):
+                    for name in ("sources", "parts", "bytes"):
                         setattr(tally, name, getattr(tally, name) + row[name])
-                    tally.show(bar)
+                    tally.show(bar, kind.parts)
         return tally
 
 
@@ -88,17 +89,17 @@ class _Actor:
         limit_seconds: float,
     ) -> None:
         torch.set_num_threads(threads)
-        self.model = _import_ray().get(weights).to(device)
+        self.kind = medium(_import_ray().get(weights).to(device))
         self.url, self.record = url, record
-        self.reader = Reader(read_plan(self.model, record.options), limit_seconds)
+        self.reader = Reader(self.kind.plan(record.options), limit_seconds)
 
     def __call__(self, row: Row) -> Row:
         unit, inputs = row["unit"], [Input(**one) for one in json.loads(row["inputs"])]
         former = UnitRecord.model_validate_json(row["former"]) if row["former"] else None
         with scratch(Place(self.url), f"unit-{unit}") as place:
             job = Job(place, self.record, {unit: inputs})
-            tally = encode_units(self.model, job, self.reader, {unit: former}, quiet=True)
-        return {"sources": tally.sources, "frames": tally.frames, "bytes": tally.bytes}
+            tally = encode_units(self.kind, job, self.reader, {unit: former}, quiet=True)
+        return {"sources": tally.sources, "parts": tally.parts, "bytes": tally.bytes}
 
 
 def _row(job: Job, unit: int, former: UnitRecord | None) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from .manifest import (
     Item,
     MomentsRecord,
     Part,
+    Shape,
     UnitRecord,
     in_memory,
     level_file,
@@ -49,7 +50,8 @@ class About:
     source: str
     start: int
     kind: str
-    fps: float | None
+    fps: float | None = None
+    shape: Shape | None = None
 
 
 class LatentItem:
@@ -116,7 +118,7 @@ class LatentItem:
         """It is complete; `size` is that of the input, along the axes of the domain."""
         bits = tuple(round(max(bits, 0.0), 1) for bits in self._bits)
         grids = tuple(self._grids)
-        self.record = Item(size=tuple(size), grids=grids, bits=bits, **asdict(self.about))
+        self.record = Item(size=tuple(size), grids=grids, bits=bits, **vars(self.about))
         return self.record
 
     def entries(self, level: int, part: Part) -> Iterator[Entry]:
@@ -143,7 +145,8 @@ class FormerItem:
 
     def __init__(self, header: Header, place: Place, unit: int, record: Item) -> None:
         self.header, self.place, self.unit, self.record = header, place, unit, record
-        self.about = About(record.name, record.source, record.start, record.kind, record.fps)
+        named = (record.name, record.source, record.start, record.kind, record.fps, record.shape)
+        self.about = About(*named)
 
     def entries(self, level: int, part: Part) -> Iterator[Entry]:
         file = level_file(level, self.unit, part)

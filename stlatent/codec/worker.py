@@ -14,37 +14,37 @@ import torch
 from tqdm import tqdm
 
 from ..ladder import Ladder
-from .device import autocast, chunk_pixels
+from .device import autocast
 from .inputs import Input, fetch
 from .job import Job
 from .manifest import Failure, UnitRecord
+from .media import Medium, UnitEncoder
 from .options import EncodeOptions
 from .place import Place
 from .prefetch import prefetch
-from .reader import Done, Piece, Reader, ReadPlan
+from .reader import Done, Piece, Reader
 from .unit import UnitWriter
-from .work import UnitEncoder
 
 FETCHED_AHEAD = 1  # inputs from elsewhere that are copied while another one is read
 
 
 @dataclass
 class Tally:
-    """What has been gone through: sources, their frames and their bytes."""
+    """What has been gone through: sources, their frames or shapes, and their bytes."""
 
     sources: int = 0
-    frames: int = 0
+    parts: int = 0
     bytes: int = 0
     began: float = field(default_factory=time.perf_counter)
 
-    def show(self, bar: tqdm) -> None:
-        rate = self.frames / (time.perf_counter() - self.began)
-        bar.set_postfix_str(f"{rate:.0f} frames/s, {self.bytes / 1e9:.2f} GB", False)
+    def show(self, bar: tqdm, parts: str) -> None:
+        rate = self.parts / (time.perf_counter() - self.began)
+        bar.set_postfix_str(f"{rate:.3g} {parts}/s, {self.bytes / 1e9:.2f} GB", False)
         bar.update(self.sources - bar.n)
 
 
 def encode_units(
-    model: Ladder,
+    kind: Medium,
     job: Job,
     reader: Reader,
     todo: Mapping[int, UnitRecord | None],
@@ -56,20 +56,20 @@ def encode_units(
         quiet: show no bar; None is to show it on a terminal.
     """
     inputs = {unit: job.inputs(unit, former) for unit, former in todo.items()}
-    header, tables = job.record.header, job.record.header.tables(model)
+    header, tables = job.record.header, job.record.header.tables(kind.model)
     everything, tally = list(chain.from_iterable(inputs.values())), Tally()
     with (
         copies(job.place) as folder,
-        running(model, job.record.options),
+        running(kind.model, job.record.options),
         closing(prefetch(fetch(everything, folder), FETCHED_AHEAD)) as local,
         tqdm(total=len(everything), unit="file", disable=quiet) as bar,
     ):
         events = reader.read(local)  # goes on decoding while a unit is written
         for unit, former in todo.items():
             with UnitWriter(job.place, header, unit, former, tables) as writer:
-                encoder = UnitEncoder(model, job.record.options, writer)
+                encoder = kind.unit(job.record.options, writer)
                 for _ in _followed(encoder, events, inputs[unit], tally):
-                    tally.show(bar)
+                    tally.show(bar, kind.parts)
                 writer.commit([source.name for source in job.units[unit]])
     return tally
 
@@ -83,27 +83,13 @@ def _followed(
     """Encodes the sources of one unit; a step is a piece, or the end of a source."""
     for source in inputs:
         for event in events:
-            encoder.take(event)
+            tally.parts += encoder.take(event)
             if not isinstance(event, Piece):
                 break
-            tally.frames += len(event.frames)
             yield
         tally.sources, tally.bytes = tally.sources + 1, tally.bytes + source.bytes
         yield
     encoder.finish()
-
-
-def read_plan(model: Ladder, options: EncodeOptions) -> ReadPlan:
-    """How sources are read for `model` on the device where it lies."""
-    causal = model.domain.causal
-    return ReadPlan(
-        unit=1 if causal is None else model.levels[0].stride[causal],
-        pixels=chunk_pixels(next(model.parameters()).device),
-        still=causal is None,
-        short_side=options.short_side,
-        fps=options.fps,
-        clip_frames=options.clip_frames,
-    )
 
 
 @contextmanager
