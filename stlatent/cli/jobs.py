@@ -10,6 +10,7 @@ from ..codec import EncodeOptions, encode_folder, job_status, verify_store
 from ..codec.job import check_free
 from ..codec.place import Place
 from ..codec.quantise import STEP
+from ..config import parse
 from . import options as shared
 from .options import MODEL, Options, Verb
 
@@ -57,18 +58,7 @@ def encode(options: Options) -> int:
         options.input,
         options.out,
         reference,
-        EncodeOptions(
-            dtype=options.dtype,
-            std=options.std,
-            entropy_code=options.entropy_code,
-            step=options.step or (STEP,),
-            precision=options.precision,
-            short_side=options.short_side,
-            fps=options.fps,
-            clip_frames=options.clip_frames,
-            tile=options.tile,
-            unit_files=options.unit_files,
-        ),
+        _encode_options(options),
         shard=options.shard or (rank, ranks),
         replace=options.replace,
         retry_failed=options.retry_failed,
@@ -76,6 +66,11 @@ def encode(options: Options) -> int:
     )
     print(result)
     return 1 if result.failed else 0
+
+
+def _encode_options(options: Options) -> EncodeOptions:
+    values = {name: getattr(options, name) for name in EncodeOptions.model_fields}
+    return parse(EncodeOptions, values | {"step": options.step or (STEP,)}, "encode")
 
 
 def add_jobs(verb: Verb) -> None:
