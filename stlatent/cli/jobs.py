@@ -30,8 +30,8 @@ def add_encode(verb: Verb) -> None:
     shared.tile(verb, "about 2048")
     add("--dtype", type=_dtypes, default=("float16",), metavar="D[,D...]", help="of the latents on "
         "disk: float16, bfloat16, float32 or int8; one, or one per level (float16)")  # fmt: skip
-    add("--entropy-code", action="store_true", help="store bits under the model's own priors, far "
-        "less than any --dtype; reading them takes the model")  # fmt: skip
+    add("--entropy-code", action="store_true", help="store bits, rounded to --step and "
+        "coded under the model's own priors; reading them takes the model")  # fmt: skip
     add("--step", type=_steps, metavar="S[,S...]", help="of rounding before entropy coding, in "
         "deviations of the posterior; one, or one per level (3.46: as noisy as it is)")  # fmt: skip
     add("--std", action="store_true", help="also store the posteriors' standard deviations")
