@@ -133,6 +133,9 @@ class ModelConfig(Strict):
         likelihood: see `likelihoods.py`.
         scale: fixed scale of the likelihoods `gaussian` and `laplace`; None learns it.
         posterior: how q(z | h, x) comes about, see `posteriors.py`.
+        log_noise: logarithm of the deviation that a new posterior has, relative to its prior's or
+            (`precision`, `joint`, `bottom_up`) to 1. The default begins as a code with little
+            noise; where training counts every bit of the rate from the start, 0 begins far lower.
         log_std_limit: logarithms of deviations stay below it in size, softly (NVAE: 5); None lets
             them go.
         cell: which residual blocks, see `blocks.py`.
@@ -150,6 +153,7 @@ class ModelConfig(Strict):
     likelihood: LikelihoodKind = "fitted"
     scale: Annotated[float, Field(gt=0)] | None = None
     posterior: Literal["residual", "precision", "joint", "bottom_up"] = "residual"
+    log_noise: Annotated[float, Field(ge=-6, le=0)] = -3.0
     log_std_limit: Annotated[float, Field(gt=0)] | None = 6.0
     cell: Literal["convnext", "nvae", "vdvae"] = "convnext"
     expand: Positive = 2

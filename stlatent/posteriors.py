@@ -21,8 +21,6 @@ from .domain import Past
 from .gaussian import Gaussian, bounded
 from .layers import Conv
 
-LOG_NOISE = -3.0  # deviation of a new posterior, relative to its prior's: e^-3
-
 
 class Evidence(nn.Module):
     """What the input says about a group: `[B, width, *grid]` twice -> `[B, outputs, *grid]`.
@@ -63,12 +61,12 @@ class GaussianPosterior(nn.Module):
         super().__init__()
         self.evidence = Evidence(config, level.width, 2 * level.latent, self.coupled)
         self.prior_channels = 2 * level.latent
-        self.log_std_limit = config.log_std_limit
+        self.log_noise, self.log_std_limit = config.log_noise, config.log_std_limit
 
     @torch.no_grad()
     def start(self, channel: Tensor) -> None:
         self.evidence.start(channel)
-        self.evidence.out.bias[len(channel) :] = LOG_NOISE
+        self.evidence.out.bias[len(channel) :] = self.log_noise
 
     def prior(self, raw: Tensor) -> Gaussian:
         """The prior from its head's output `[B, prior_channels, *grid]`."""

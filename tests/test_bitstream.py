@@ -275,7 +275,8 @@ def test_codes_are_stored_as_indices_or_bits(tmp_path, entropy_code):
     model = coded_ladder("video")
     write_video(tmp_path / "in" / "a.mp4", (6, 37, 50))
     dtypes = () if entropy_code else ("uint8", "float32", "uint16")
-    options = EncodeOptions(dtype=("float32",), precision="fp32", entropy_code=entropy_code)
+    dtype = "float16" if entropy_code else "float32"
+    options = EncodeOptions(dtype=(dtype,), precision="fp32", entropy_code=entropy_code)
     result = encode_folder(model, tmp_path / "in", tmp_path / "z", "tiny", options)
     x = to_float(pixels(tmp_path / "in" / "a.mp4"))[None]
     expected = chosen(model, x) if entropy_code else model.encode(x).levels
@@ -367,6 +368,8 @@ def test_another_model_is_refused_and_other_priors_are_found_out(model, bits, mo
     with pytest.raises(ValueError, match="give the one that encoded them"):
         LatentStore(bits, other)
     store, expected = LatentStore(bits), LatentStore(bits, model).read("one.mp4", 1)
+    with pytest.raises(ValueError, match="no model at 'tiny'.*give it yourself"):
+        store.read("one.mp4")
     store.model = other  # claimed to be the same
     with pytest.raises(ValueError, match=r"one.mp4: chunk 0: the priors of level 1 .*: levels=1"):
         store.read("one.mp4")
@@ -388,6 +391,7 @@ def test_what_cannot_be_coded(model, videos, tmp_path):
             encode_folder(model, videos, tmp_path / "z", "t", BITS.model_copy(update=update))
     for values, said in (
         ({"entropy_code": True, "precision": "bf16"}, "priors in fp32"),
+        ({"entropy_code": True, "dtype": ("int8",)}, "leave out --dtype"),
         ({"step": (2.0,)}, "add --entropy-code"),
         ({"entropy_code": True, "step": (0.0,)}, "greater than 0"),
     ):

@@ -60,6 +60,23 @@ def test_encode_prints_what_each_level_holds(work, tmp_path, capsys):
     assert [level["dtype"] for level in levels] == ["float32"] * 3
 
 
+def test_bits_are_encoded_and_decoded_as_anything_else(work, tmp_path, capsys):
+    pytest.importorskip("constriction")
+    z = tmp_path / "z"
+    assert main([*encode_videos(work, z), "--entropy-code", "--step", "4,4,8"]) == 0
+    assert [line.split()[-2] for line in capsys.readouterr().out.splitlines()[2:5]] == ["bits"] * 3
+    assert json.loads((z / "manifest.json").read_text())["coding"]["step"] == [4, 4, 8]
+    out = tmp_path / "out"
+    assert main(["decode", str(z), "--levels", "2", "--format", "npy", "--out", str(out)]) == 0
+    assert np.load(out / "sub" / "odd.npy").shape == (9, 41, 57, 3)
+    for wrong, said in (
+        (["--step", "4"], "add --entropy-code"),
+        (["--entropy-code", "--std"], "std"),
+    ):
+        assert main([*encode_videos(work, tmp_path / "no"), *wrong]) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_encode_says_by_its_exit_code_that_files_failed(work, tmp_path, capsys):
     write_video(tmp_path / "in" / "good.mp4", (3, 16, 32))
     (tmp_path / "in" / "bad.mp4").write_text("no video")

@@ -60,6 +60,21 @@ def test_it_codes_and_learns(domain, cell, kind):
     assert model.sample(x.shape[2:], 1, generator=torch.Generator().manual_seed(0)).isfinite().all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_posterior_is_as_noisy_as_asked_for(kind):
+    """And where it is as noisy as its prior, its deviation costs no bits."""
+    spread = {}
+    for log_noise in (None, -3.0, 0.0):
+        torch.manual_seed(0)
+        config = family("image", "convnext", kind).config
+        update = {} if log_noise is None else {"log_noise": log_noise}
+        steps = Ladder(config.model_copy(update=update))(batch("image")).steps
+        ratios = [step.posterior.log_std - step.prior.log_std for step in steps]
+        spread[log_noise] = torch.cat([ratio.flatten() for ratio in ratios]).mean().item()
+    assert spread[None] == spread[-3.0] == pytest.approx(-2.8, abs=0.3)
+    assert spread[0.0] == pytest.approx(-0.35 if kind == "precision" else 0.0, abs=0.15)
+
+
 @pytest.mark.parametrize("cell, kind", list(itertools.product(BLOCKS, [*KINDS, "ema"])))
 def test_it_streams(cell, kind):
     """So nothing looks ahead, be it by squeezing, by batch statistics or by a neighbour."""

@@ -37,8 +37,8 @@ def add_encode(verb: Verb) -> None:
         "axes of the cube, such as x,z,-y where z is up (x,y,z)")  # fmt: skip
     add("--dtype", type=_dtypes, default=("float16",), metavar="D[,D...]", help="of the latents on "
         "disk: float16, bfloat16, float32 or int8; one, or one per level (float16)")  # fmt: skip
-    add("--entropy-code", action="store_true", help="store bits under the model's own priors, far "
-        "less than any --dtype; reading them takes the model")  # fmt: skip
+    add("--entropy-code", action="store_true", help="store bits, rounded to --step and "
+        "coded under the model's own priors; reading them takes the model")  # fmt: skip
     add("--step", type=_steps, metavar="S[,S...]", help="of rounding before entropy coding, in "
         "deviations of the posterior; one, or one per level (3.46: as noisy as it is)")  # fmt: skip
     add("--std", action="store_true", help="also store the posteriors' standard deviations")
@@ -80,20 +80,7 @@ def _encode(
         options.input,
         options.out,
         reference,
-        EncodeOptions(
-            dtype=options.dtype,
-            std=options.std,
-            entropy_code=options.entropy_code,
-            step=options.step or (STEP,),
-            precision=options.precision,
-            short_side=options.short_side,
-            fps=options.fps,
-            clip_frames=options.clip_frames,
-            tile=options.tile,
-            fields=_fields(options),
-            volume_axes=options.axes or ("x", "y", "z"),
-            unit_files=options.unit_files,
-        ),
+        _encode_options(options),
         shard=options.shard,
         team=team,
         pool=pool,
@@ -108,6 +95,12 @@ def _fields(options: Options) -> FieldSettings | None:
     given = {"resolution": options.resolution, "axes": options.axes}
     given = {name: value for name, value in given.items() if value is not None}
     return parse(FieldSettings, {"resolution": 64} | given, "--resolution") if given else None
+
+
+def _encode_options(options: Options) -> EncodeOptions:
+    values = {n: v for n, v in vars(options).items() if n in EncodeOptions.model_fields}
+    values |= {"step": options.step or (STEP,), "volume_axes": options.axes or ("x", "y", "z")}
+    return parse(EncodeOptions, values | {"fields": _fields(options)}, "encode")
 
 
 def add_jobs(verb: Verb) -> None:

@@ -51,6 +51,8 @@ class EncodeOptions(Strict):
     def _coding_is_exact(self) -> EncodeOptions:
         if self.entropy_code and self.precision == "bf16":
             raise ValueError("entropy coding needs priors in fp32; leave out --precision bf16")
+        if self.entropy_code and {*self.dtype} != {"float16"}:
+            raise ValueError("entropy coding rounds to steps, not to a dtype; leave out --dtype")
         if not self.entropy_code and {*self.step} != {STEP}:
             raise ValueError("a step is for entropy coding; add --entropy-code")
         return self

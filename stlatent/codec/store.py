@@ -185,7 +185,10 @@ class LatentReader:
 
     def _coder(self) -> Ladder:
         if self.model is None:
-            model = load(self.header.model)
+            try:
+                model = load(self.header.model)
+            except ValueError as error:
+                raise ValueError(f"{error}; it reads {self.place.url}: give it yourself") from None
             check_model(model, self.header, self.place)
             self.model = model
         return self.model
