@@ -3,18 +3,16 @@
     python tools/benchmark_jobs.py memory             peak memory, 10,000 frames beside 200
     python tools/benchmark_jobs.py kills --count 60   kill -9 at random moments, then go on
     python tools/benchmark_jobs.py damage             300 damaged files among good ones
-    python tools/benchmark_jobs.py reads              bytes and seconds to read level 0, or all
 
 Clips are `--clips`, cut down; the model is `--model`, or with `--config` one with random weights.
 How well decoding and the network overlap, `tools/benchmark_speed.py --folder` measures; what tiles
-change, `tools/measure_seams.py`.
+change, `tools/measure_seams.py`; reading, `tools/benchmark_reads.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import shutil
 import signal
@@ -31,8 +29,6 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 import stlatent
 from stlatent.checkpoint import replace_text
@@ -225,48 +221,7 @@ DAMAGE: dict[str, Callable[[bytes, np.random.Generator], tuple[str, bytes]]] = {
 }
 
 
-def reads(work: Path, model: Path, options: argparse.Namespace) -> Figures:
-    """Bytes that the system is asked for to read level 0 of all items, and random reads per second,
-    beside a folder with one safetensors file per item."""
-    root = small_clips(work / "in", options, copies=2)
-    finish(start(model, root, work / "out"))
-    store = LatentStore(work / "out")
-    names, level = list(store.items), store.header.levels[0]
-    size = sum(2 * level.channels * math.prod(item.grids[0]) for item in store.items.values())
-    before = bytes_read()
-    for name in names:
-        store.read(name, levels=1)
-    figures: Figures = {"level_0_bytes": size, "bytes_read": bytes_read() - before}
-    figures["ratio"] = figures["bytes_read"] / size
-    files = {name: work / f"{i}.safetensors" for i, name in enumerate(names)}
-    for name, file in files.items():
-        levels = store.read(name).levels
-        save_file({f"level_{k}": z.half().contiguous() for k, z in enumerate(levels)}, file)
-
-    def from_file(name: str, levels: int) -> list[torch.Tensor]:
-        with safe_open(files[name], "pt") as file:
-            return [file.get_tensor(f"level_{k}") for k in range(levels)]
-
-    for levels in (1, len(store.header.levels)):
-        key = "level_0" if levels == 1 else "all_levels"
-        figures[f"{key}_per_second"] = rate(lambda name, k=levels: store.read(name, k), names)
-        figures[f"{key}_per_second_of_files"] = rate(lambda n, k=levels: from_file(n, k), names)
-    return figures
-
-
-def bytes_read() -> int:
-    return int(Path("/proc/self/io").read_text().split()[1])
-
-
-def rate(read: Callable[[str], object], names: Sequence[str], seconds: float = 2.0) -> float:
-    chance, began, count = random.Random(0), time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
-        read(chance.choice(names))
-        count += 1
-    return count / seconds
-
-
-FIGURES = {"memory": memory, "kills": kills, "damage": damage, "reads": reads}
+FIGURES = {"memory": memory, "kills": kills, "damage": damage}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

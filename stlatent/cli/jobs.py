@@ -6,9 +6,12 @@ import argparse
 import os
 import re
 
-from ..codec import EncodeOptions, encode_folder, job_status, verify_store
+from ..codec import EncodeOptions, EncodeResult, encode_folder, job_status, verify_store
 from ..codec.job import check_free
 from ..codec.place import Place
+from ..codec.ray_pool import RayPool
+from ..codec.team import Team, launched_team
+from ..ladder import Ladder
 from . import options as shared
 from .options import MODEL, Options, Verb
 
@@ -29,8 +32,11 @@ def add_encode(verb: Verb) -> None:
     add("--dtype", type=_dtypes, default=("float16",), metavar="D[,D...]", help="of the latents on "
         "disk: float16, bfloat16, float32 or int8; one, or one per level (float16)")  # fmt: skip
     add("--std", action="store_true", help="also store the posteriors' standard deviations")
-    add("--shard", type=_shard, metavar="I/N", help="do the I-th of N parts of the work, from 0; "
-        "any machines, one folder (default: torchrun's rank, or all)")  # fmt: skip
+    add("--shard", type=_shard, default=(0, 1), metavar="I/N", help="do the I-th of N parts of "
+        "the work, from 0; any machines, one folder (all)")  # fmt: skip
+    add("--ray", type=shared.positive, metavar="N", help="let N actors of a Ray cluster do it, "
+        "each with --threads CPUs (1), and a GPU where there are any; RAY_ADDRESS names the "
+        "cluster, which is else this machine")  # fmt: skip
     add("--unit-files", type=shared.positive, default=64, metavar="N", help="sources per unit of "
         "work, at most (64); what is interrupted inside a unit is done again")  # fmt: skip
     add("--time-limit", type=_rate, default=120.0, metavar="SECONDS", help="after which a file "
@@ -44,11 +50,23 @@ def add_encode(verb: Verb) -> None:
 def encode(options: Options) -> int:
     check_free(Place(options.out), options.replace)
     reference = options.model or DEFAULT_MODEL
-    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if ranks > 1 and options.device is None and "LOCAL_RANK" in os.environ:
-        options.device = _local_device(int(os.environ["LOCAL_RANK"]))
-    result = encode_folder(
-        shared.load_model(reference, options),
+    pool = RayPool(options.ray, options.threads or 1) if options.ray else None
+    if options.device is None:
+        options.device = _local_device(int(os.environ.get("LOCAL_RANK", 0)))
+    model = shared.load_model(reference, options)
+    with launched_team() as team:
+        result = _encode(model, reference, options, team, pool)
+        if team.first:
+            print(result, flush=True)
+        team.wait()  # a launcher ends the others as soon as one says that something failed
+    return 1 if result.failed else 0
+
+
+def _encode(
+    model: Ladder, reference: str, options: Options, team: Team, pool: RayPool | None
+) -> EncodeResult:
+    return encode_folder(
+        model,
         options.input,
         options.out,
         reference,
@@ -62,13 +80,13 @@ def encode(options: Options) -> int:
             tile=options.tile,
             unit_files=options.unit_files,
         ),
-        shard=options.shard or (rank, ranks),
+        shard=options.shard,
+        team=team,
+        pool=pool,
         replace=options.replace,
         retry_failed=options.retry_failed,
         limit_seconds=options.time_limit,
     )
-    print(result)
-    return 1 if result.failed else 0
 
 
 def add_jobs(verb: Verb) -> None:

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
-import torch
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..ladder import Ladder
-from .device import autocast, chunk_pixels, native_precision
-from .inputs import Input, fetch, find_inputs, suitable_sources  # noqa: F401
+from .device import native_precision
+from .inputs import find_inputs, suitable_sources  # noqa: F401
 from .job import EncodeOptions, Job, check_free, read_job
-from .manifest import FAILED, Failure, Header, UnitRecord
+from .manifest import FAILED, Failure, Header
 from .place import Place
-from .prefetch import prefetch
 from .preview import write_preview
-from .reader import Done, Piece, Reader, ReadPlan
+from .ray_pool import RayPool
+from .reader import Reader
 from .replace import Replacement
 from .scratch import scratch
 from .summary import LevelSummary, level_summaries, merged, table
+from .team import Team
 from .tiles import check_side
-from .unit import UnitWriter
-from .work import UnitEncoder
-
-FETCHED_AHEAD = 1  # inputs from elsewhere that are copied while another one is read
+from .worker import copies, encode_units, read_plan, running
 
 
 @dataclass(frozen=True)
@@ -75,6 +68,8 @@ def encode_folder(
     options: EncodeOptions | None = None,
     *,
     shard: tuple[int, int] = (0, 1),
+    team: Team = Team(),  # noqa: B008, it is a constant
+    pool: RayPool | None = None,
     replace: bool = False,
     retry_failed: bool = False,
     limit_seconds: float = 120.0,
@@ -92,6 +87,8 @@ def encode_folder(
         reference: what to load the model by again; decoding looks it up.
         shard: `(i, n)`: do only the i-th of n equal parts of the work, counted from 0. Whoever
             finds all parts done makes the data set complete.
+        team: processes that share this part of the work, and end together.
+        pool: leave the work to the actors of a Ray cluster.
         replace: put the result in the place of a former data set, which stays until this one is
             complete; only of this machine.
         retry_failed: try the sources again that failed in a job that is there.
@@ -104,91 +101,37 @@ def encode_folder(
     options, start = options or EncodeOptions(), time.perf_counter()
     if not 0 <= shard[0] < shard[1]:
         raise ValueError(f"shard is {shard[0]}/{shard[1]}; the first of {shard[1]} is 0/{shard[1]}")
-    with Reader(_read_plan(model, options), limit_seconds) as reader:
+    part = team.part(shard)
+    with Reader(read_plan(model, options), limit_seconds) as reader:
         check_free(Place(out), replace)
         job = _plan(model, root, Place(out), reference, options)
         swap = Replacement(job) if replace else None
         job = swap.job if swap else job
-        with scratch(job.place, shard) as job.place, _folder(job.place) as folder:
+        team.wait()  # what lay there has been looked at by all, before anything changes
+        with scratch(job.place, f"{part[0]}-of-{part[1]}") as job.place, logging_redirect_tqdm():
             job.begin(retry_failed)
-            run = _Run(model, job, reader)
-            with (
-                logging_redirect_tqdm(),
-                torch.inference_mode(),
-                autocast(run.device, job.record.options.precision),
-            ):
-                run.encode(folder, job.todo(shard, retry_failed))
-                left = job.record.units - len(job.done())
-                if not left and not job.complete():
-                    _finish(run, folder, root)
+            todo = job.todo(part, retry_failed)
+            if pool:
+                tally = pool.encode(model, job, todo, limit_seconds)
+            else:
+                tally = encode_units(model, job, reader, todo)
+            team.wait()
+            left = job.record.units - len(job.done())
+            if team.first and not left and not job.complete():
+                _finish(model, job, reader, root)
+            team.wait()
         if swap and not left:
-            job = swap.settle()
+            job = swap.settle(team)
     total = merged(job.records(), job.record.header)
     return EncodeResult(
         out=str(out),
-        sources=run.sources,
-        frames=run.frames,
+        sources=tally.sources,
+        frames=tally.frames,
         seconds=time.perf_counter() - start,
         items=total.items,
         failed=tuple(total.failed),
         left=left,
         levels=level_summaries(total, job.record.header),
-    )
-
-
-class _Run:
-    """What one process does of a job."""
-
-    def __init__(self, model: Ladder, job: Job, reader: Reader) -> None:
-        self.model, self.job, self.reader = model, job, reader
-        self.device = next(model.parameters()).device
-        self.start, self.sources, self.frames, self.bytes = time.perf_counter(), 0, 0, 0
-
-    def encode(self, folder: Path, todo: dict[int, UnitRecord | None]) -> None:
-        """Do some units, each with what it held before, if sources of it are tried again."""
-        inputs = {unit: self.job.inputs(unit, former) for unit, former in todo.items()}
-        everything = list(chain.from_iterable(inputs.values()))
-        with (
-            closing(prefetch(fetch(everything, folder), FETCHED_AHEAD)) as local,
-            tqdm(total=len(everything), unit="file", disable=None) as bar,
-        ):
-            events = self.reader.read(local)  # goes on decoding while a unit is written
-            for unit, former in todo.items():
-                with UnitWriter(self.job.place, self.job.record.header, unit, former) as writer:
-                    self._unit(writer, events, inputs[unit], bar)
-                    writer.commit([source.name for source in self.job.units[unit]])
-
-    def _unit(
-        self,
-        writer: UnitWriter,
-        events: Iterator[Piece | Done | Failure],
-        inputs: Sequence[Input],
-        bar: tqdm,
-    ) -> None:
-        encoder = UnitEncoder(self.model, self.job.record.options, writer)
-        for source in inputs:
-            for event in events:
-                encoder.take(event)
-                if not isinstance(event, Piece):
-                    break
-                self.frames += len(event.frames)
-                rate = self.frames / (time.perf_counter() - self.start)
-                bar.set_postfix_str(f"{rate:.0f} frames/s, {self.bytes / 1e9:.2f} GB", False)
-                bar.update(0)
-            self.sources, self.bytes = self.sources + 1, self.bytes + source.bytes
-            bar.update()
-        encoder.finish()
-
-
-def _read_plan(model: Ladder, options: EncodeOptions) -> ReadPlan:
-    causal = model.domain.causal
-    return ReadPlan(
-        unit=1 if causal is None else model.levels[0].stride[causal],
-        pixels=chunk_pixels(next(model.parameters()).device),
-        still=causal is None,
-        short_side=options.short_side,
-        fps=options.fps,
-        clip_frames=options.clip_frames,
     )
 
 
@@ -207,9 +150,8 @@ def _plan(
     return Job.plan(place, header, options, find_inputs(model, root))
 
 
-def _finish(run: _Run, folder: Path, root: str | Path) -> None:
+def _finish(model: Ladder, job: Job, reader: Reader, root: str | Path) -> None:
     """Make the data set complete, or take it away if it holds nothing."""
-    job = run.job
     total = merged(job.records(), job.record.header)
     if not total.items:
         job.remove()
@@ -218,15 +160,6 @@ def _finish(run: _Run, folder: Path, root: str | Path) -> None:
             f"nothing in {root} can be read (files tried: {len(total.failed)}); "
             f"the first, {first.name}: {first.reason}"
         )
-    write_preview(run.model, job, run.reader, folder)
+    with copies(job.place) as folder, running(model, job.record.options):
+        write_preview(model, job, reader, folder)
     job.finish(total)
-
-
-@contextmanager
-def _folder(place: Place) -> Iterator[Path]:
-    """Where copies of inputs may lie for a while."""
-    if place.local is not None:
-        yield place.local / place.scratch
-    else:
-        with tempfile.TemporaryDirectory(prefix="stlatent-") as folder:
-            yield Path(folder)

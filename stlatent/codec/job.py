@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -39,6 +39,7 @@ from .place import SCRATCH, Place
 from .summary import Total
 
 ADVICE = "give another folder, or --replace to put new ones in their place"
+Units = Sequence[Sequence[Input]] | Mapping[int, Sequence[Input]]
 JOB, INPUTS, PREVIEW = "job.json", "inputs.jsonl", "preview.png"
 
 
@@ -100,10 +101,10 @@ class Job:
 
     Attributes:
         record: what is to be done.
-        units: the sources of each unit.
+        units: the sources of each unit, or of those that someone does.
     """
 
-    def __init__(self, place: Place, record: JobRecord, units: Sequence[Sequence[Input]]) -> None:
+    def __init__(self, place: Place, record: JobRecord, units: Units) -> None:
         self.place, self.record, self.units = place, record, units
 
     @staticmethod

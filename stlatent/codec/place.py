@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,7 +127,8 @@ class Place:
     def remove(self, name: str) -> None:
         """Remove a file or folder, if it is there."""
         if self.exists(name):
-            self.fs.rm(self.path(name), recursive=True)
+            with suppress(FileNotFoundError):  # another process was faster
+                self.fs.rm(self.path(name), recursive=True)
 
     def _rename(self, name: str, blocks: Iterable[bytes]) -> None:
         partial = self.local / self.scratch / name.replace("/", "-")

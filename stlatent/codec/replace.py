@@ -6,6 +6,7 @@ import shutil
 
 from .job import Job, check_free, read_job
 from .place import Place
+from .team import Team
 
 
 class Replacement:
@@ -38,12 +39,13 @@ class Replacement:
         self.beside = bool(there.names()) and not _goes_on(job)
         self.job = Job(Place(self.new), job.record, job.units) if self.beside else job
 
-    def settle(self) -> Job:
-        """Put the complete data set in its place; the job there."""
-        if self.beside:
+    def settle(self, team: Team) -> Job:
+        """Put the complete data set in its place, once; the job there."""
+        if self.beside and team.first:
             self.path.rename(self.old)
             self.new.rename(self.path)
             shutil.rmtree(self.old)
+        team.wait()
         return Job(self.final.place, self.job.record, self.job.units)
 
     def _recover(self) -> None:

@@ -12,25 +12,27 @@ from filelock import FileLock, Timeout
 
 from .place import SCRATCH, Place
 
+MOMENT = 1.0  # seconds; whoever clears away holds the locks of others so long, at most
+
 
 @contextmanager
-def scratch(place: Place, shard: tuple[int, int]) -> Iterator[Place]:
-    """The place, with a scratch folder for one shard of a job.
+def scratch(place: Place, name: str) -> Iterator[Place]:
+    """The place, with a scratch folder for one part of a job, such as `0-of-1`.
 
     Whatever processes have left there that are gone is cleared away, before and after. Behind a URL
     nothing is ever left, and there are no locks.
 
     Raises:
-        ValueError: another process works at this shard.
+        ValueError: another process works at this part.
     """
     if place.local is None:
         yield place
         return
     work = place.local / SCRATCH
-    folder = work / f"{shard[0]}-of-{shard[1]}"
+    folder = work / name
     work.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(_lock(folder)).acquire(timeout=0):
+        with FileLock(_lock(folder)).acquire(timeout=MOMENT):
             _clear(work, folder)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
@@ -41,7 +43,7 @@ def scratch(place: Place, shard: tuple[int, int]) -> Iterator[Place]:
                 _lock(folder).unlink(missing_ok=True)
     except Timeout:
         raise ValueError(
-            f"another process works at {place.url} (shard {shard[0]}/{shard[1]}); "
+            f"another process works at {place.url} (part {name}); "
             f"wait for it, or share the work with --shard"
         ) from None
     finally:

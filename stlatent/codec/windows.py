@@ -87,11 +87,12 @@ def split(
     """
     known, whole = window
     before, now = z.split([z.shape[dim] - known, known], dim)
-    now = torch.cat([now.narrow(dim, 0, 1)] * (whole - known) + [now], dim)
+    if known < whole:
+        now = torch.cat([now.narrow(dim, 0, 1)] * (whole - known) + [now], dim)
     missing = past - before.shape[dim]
-    # no copy of a later step: it would give the window away
-    nothing = z.new_zeros(*z.shape[:dim], missing, *z.shape[dim + 1 :])
-    before = torch.cat([nothing, before], dim)
+    if missing:  # no copy of a later step: it would give the window away
+        nothing = z.new_zeros(*z.shape[:dim], missing, *z.shape[dim + 1 :])
+        before = torch.cat([nothing, before], dim)
     return now, _last(known, whole), before, _last(past - missing, past)
 
 
