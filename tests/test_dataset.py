@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import runpy
 from itertools import chain, islice
 from pathlib import Path
 
@@ -229,3 +231,18 @@ def test_labels_by_folder_and_from_files(videos: Path, tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(videos: Path, options: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         LatentDataset(videos, **options)
+
+
+def test_the_benchmark_reads_little_more_than_the_levels_it_wants(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("webdataset", reason="pip install webdataset")
+    sizes = {f"{i}": (17, 64, 64) for i in range(8)}
+    path, out = store(tmp_path / "z", "video", "float32", sizes), tmp_path / "reads.json"
+    tool = Path(__file__).parents[1] / "tools" / "benchmark_reads.py"
+    monkeypatch.setattr("sys.argv", ["tool", f"{path}", "--seconds", "0.01", "--out", f"{out}"])
+    runpy.run_path(str(tool), run_name="__main__")
+    figures = json.loads(out.read_text())
+    assert figures["items"] == 8
+    for levels in ("level_0", "all_levels"):
+        ours = figures[levels].pop("stlatent")
+        assert 1 < ours.pop("bytes_over_those_of_the_levels") < 2  # headers weigh, as it is small
+        assert all(rate > 0 for rate in [*ours.values(), *figures[levels].values()])

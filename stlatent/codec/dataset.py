@@ -58,10 +58,10 @@ class LatentDataset(Dataset):
         self.store = LatentStore(path)
         self.levels = tuple(range(len(self.store.header.levels)) if levels is None else levels)
         self.steps, self.every, self.past, self.packed = steps, every, tuple(past), packed
-        self.labels = labels
+        self.labels, self.whiten = labels, whiten
         self._causal = self.store.header.causal
         self._check()
-        self.packing = self._packing(whiten)
+        self.packing = self._packing()
         self._finer = [self._factor(level) for level in self.levels]
         wanted = list(self.store.items if names is None else names)
         if unknown := [name for name in wanted if name not in self.store.items]:
@@ -118,7 +118,8 @@ class LatentDataset(Dataset):
             else self.store.read_level(name, level)
             for level, before, (first, last) in zip(self.levels, past, spans)
         ]
-        latents, mask, before, past_mask = self.packing.whiten(read), (), (), ()
+        latents = self.packing.whiten(read) if self.whiten else read
+        mask, before, past_mask = (), (), ()
         if self._causal is not None:
             parts = [
                 split(z, self._time, (last - first, steps * f), count)
@@ -181,12 +182,12 @@ class LatentDataset(Dataset):
                 return key
         raise ValueError(f"there is no label for {name}; give one, or leave it out by `names`")
 
-    def _packing(self, whiten: bool) -> Packing:
+    def _packing(self) -> Packing:
         manifest = self.store.manifest
         chosen = [manifest.levels[k] for k in self.levels]
         channels = [level.channels for level in chosen]
         mean, std = [0.0] * sum(channels), [1.0] * sum(channels)
-        if whiten:
+        if self.whiten:
             found = [manifest.statistics[k] for k in self.levels]
             mean, std = [v for s in found for v in s.mean], [v for s in found for v in s.std]
         strides = [level.stride for level in chosen]

@@ -124,7 +124,7 @@ def encode_folder(
             left = job.record.units - len(job.done())
             if team.first and not left and not job.complete():
                 _finish(kind, job, reader, root)
-            team.wait()
+        team.wait()  # complete, and nobody is at work there any more
         if swap and not left:
             job = swap.settle(team)
     total = merged(job.records(), job.record.header)
