@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import yaml
 import stlatent
 from stlatent import Ladder
 from stlatent.cli import main
-from stlatent.codec import LatentStore, encode_folder, reader
+from stlatent.codec import EncodeOptions, LatentStore, encode_folder, reader
 from stlatent.config import ModelConfig
 from stlatent.data.shapes import ShapeDataset, find_shapes, symmetric, symmetries
 from stlatent.evaluate import write_report
@@ -257,11 +258,29 @@ def test_meshes_that_crash_or_hang_cost_one_file_each(model, tmp_path, monkeypat
         boxes((1, 2, 3)).export(tmp_path / "in" / f"{name}.ply")
     start = reader.START.replace("from stlatent.codec", HOSTILE + "from stlatent.codec", 1)
     monkeypatch.setattr(reader, "START", start)
-    settings = stlatent.codec.EncodeOptions(fields=COARSE)
+    settings = EncodeOptions(fields=COARSE)
     result = encode_folder(model, tmp_path / "in", tmp_path / "z", "m", settings, limit_seconds=8)
     assert [failure.name for failure in result.failed] == ["b_crash.ply", "c_hang.ply"]
     assert "SIGABRT" in result.failed[0].reason and "did not answer" in result.failed[1].reason
     assert list(LatentStore(tmp_path / "z").items) == ["a.ply", "d.ply"]
+
+
+def test_refined_latents_decode_better_from_every_prefix(model, meshes, tmp_path):
+    settings = {"fields": COARSE, "dtype": ("float32",)}
+    (tmp_path / "in").mkdir()
+    shutil.copy(meshes / "a.ply", tmp_path / "in")
+    field = field_from_surface(read_surface(meshes / "a.ply"), COARSE)
+    x, losses, bits = Values(True, False).from_field(field)[None], [], []
+    for steps in (0, 20):
+        options, out = EncodeOptions(refine=steps, **settings), tmp_path / str(steps)
+        encode_folder(model, tmp_path / "in", out, "m", options)
+        store = LatentStore(out)
+        latents, bits = store.read("a.ply"), [*bits, store.items["a.ply"].bits]
+        with torch.no_grad():
+            decoded = [model.decode(latents, k) for k in (1, 2)]
+        losses.append([model.likelihood(y, x).item() for y in decoded])
+    assert all(after < 0.95 * before for before, after in zip(*losses, strict=True))
+    assert bits[0] != bits[1] and all(b > 0 for b in bits[1])
 
 
 def test_options_of_videos_are_refused(model, meshes, tmp_path):

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from .. import choose as choosing
 from ..choose import Choose, Distribution, Site
 from ..data import to_float, to_uint8
-from ..gaussian import BITS_PER_NAT
+from ..gaussian import BITS_PER_NAT, Gaussian
 from ..ladder import Ladder
 from ..latents import Latents
 from ..stream import State, decode_chunk, encode_chunk
@@ -25,12 +25,18 @@ from .tiles import Tiling
 
 
 class Noting:
-    """Chooses the posterior's mean, and keeps the posteriors and priors it has seen."""
+    """Chooses the posterior's mean, and keeps the posteriors and priors it has seen.
 
-    def __init__(self) -> None:
+    held: chooses latents that then are the means of the posteriors.
+    """
+
+    def __init__(self, held: Choose | None = None) -> None:
+        self.held = held
         self.seen: list[tuple[int, Distribution, Distribution]] = []
 
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
+        if self.held:
+            posterior = Gaussian(self.held(site, posterior, prior), posterior.log_std)
         self.seen.append((site.level, posterior, prior))
         return posterior.mean
 

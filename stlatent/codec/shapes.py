@@ -10,11 +10,12 @@ import numpy as np
 from PIL import Image
 
 from .. import choose as choosing
-from ..choose import Choose
+from ..choose import Choose, Held
 from ..geometry import Field, FieldSettings, contact_sheet, mesh_from_field, turntable
 from ..geometry.values import Values
 from ..ladder import Ladder
 from ..latents import Latents
+from ..refine import refine
 from .coder import Noting
 from .inputs import Input, fetch
 from .job import PREVIEW, Job
@@ -30,10 +31,13 @@ log = logging.getLogger(__name__)
 
 
 class ShapeUnit:
-    """Encodes the meshes and volumes of one unit, one after the other."""
+    """Encodes the meshes and volumes of one unit, one after the other.
 
-    def __init__(self, model: Ladder, unit: UnitWriter) -> None:
-        self.model, self.unit = model, unit
+    refine: steps of gradient descent by which each one's latents are improved.
+    """
+
+    def __init__(self, model: Ladder, unit: UnitWriter, refine: int = 0) -> None:
+        self.model, self.unit, self.refine = model, unit, refine
         self.values = Values.of(model.config)
         self._lost: set[str] = set()
 
@@ -61,8 +65,11 @@ class ShapeUnit:
         name = f"{source.name}/{start:07d}" if many else source.name
         where = Shape(placement=field.placement, band_voxels=field.band_voxels, route=field.route)
         item = self.unit.item(About(name, source.name, start, kind, shape=where))
-        notes = Noting()
         x = self.values.from_field(field)[None].to(next(self.model.parameters()).device)
+        notes = Noting()
+        if self.refine:
+            better = refine(self.model, x, self.model.encode(x), self.refine)
+            notes = Noting(Held(dict(enumerate(better.levels))))
         codes = notes.codes(self.model.encode(x, notes).levels, self.unit.header.std)
         item.append([code[0].cpu() for code in codes])
         item.end(field.distance.shape)
