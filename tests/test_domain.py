@@ -128,3 +128,10 @@ def test_xformers_and_torch_agree():
     q, k, v = torch.randn(3, 2, 64, 4, 64, device="cuda").unbind(0)
     expected = attend(q.cpu(), k.cpu(), v.cpu())
     assert torch.allclose(attend(q, k, v).cpu(), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("size", [(5, 4, 7), (1, 2, 1)])
+def test_depthwise_convolution_in_slices_is_the_whole_one(size):
+    x, weight, bias = torch.randn(2, 6, *size), torch.randn(6, 1, 3, 3, 3), torch.randn(6)
+    whole = torch.nn.functional.conv3d(x, weight, bias, padding=1, groups=6)
+    assert torch.allclose(DOMAINS["voxel"].conv(x, weight, bias, 6, Past()), whole, atol=1e-5)

@@ -19,7 +19,7 @@ LAYERS = [
     {"layers", "choose", "latents", "packing", "transform"},
     {"blocks", "codebook", "posteriors", "cells", "likelihoods"},
     {"data", "geometry", "losses"},
-    {"ladder", "checkpoint", "stream"},
+    {"ladder", "checkpoint", "stream", "refine"},
     {"codec", "train", "evaluate"},
     {"diffusion", "export"},
     {"cli", "__main__", ""},  # "" is the package's own face, stlatent/__init__.py

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+import runpy
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +19,12 @@ import yaml
 import stlatent
 from stlatent import Ladder
 from stlatent.cli import main
-from stlatent.codec import LatentStore, encode_folder, reader
+from stlatent.codec import EncodeOptions, LatentStore, encode_folder, reader
 from stlatent.config import ModelConfig
 from stlatent.data.shapes import ShapeDataset, find_shapes, symmetric, symmetries
+from stlatent.evaluate import write_report
+from stlatent.evaluate.shapes import compared
+from stlatent.evaluate.spectrum import spatial_energy
 from stlatent.geometry import (
     Field,
     FieldCache,
@@ -34,6 +41,7 @@ from stlatent.geometry.values import Values
 from stlatent.likelihoods import make_likelihood
 from stlatent.train import run
 
+TOOLS = Path(__file__).parents[1] / "tools"
 COARSE = FieldSettings(resolution=16)
 TINY = {
     "domain": "voxel",
@@ -250,11 +258,29 @@ def test_meshes_that_crash_or_hang_cost_one_file_each(model, tmp_path, monkeypat
         boxes((1, 2, 3)).export(tmp_path / "in" / f"{name}.ply")
     start = reader.START.replace("from stlatent.codec", HOSTILE + "from stlatent.codec", 1)
     monkeypatch.setattr(reader, "START", start)
-    settings = stlatent.codec.EncodeOptions(fields=COARSE)
+    settings = EncodeOptions(fields=COARSE)
     result = encode_folder(model, tmp_path / "in", tmp_path / "z", "m", settings, limit_seconds=8)
     assert [failure.name for failure in result.failed] == ["b_crash.ply", "c_hang.ply"]
     assert "SIGABRT" in result.failed[0].reason and "did not answer" in result.failed[1].reason
     assert list(LatentStore(tmp_path / "z").items) == ["a.ply", "d.ply"]
+
+
+def test_refined_latents_decode_better_from_every_prefix(model, meshes, tmp_path):
+    settings = {"fields": COARSE, "dtype": ("float32",)}
+    (tmp_path / "in").mkdir()
+    shutil.copy(meshes / "a.ply", tmp_path / "in")
+    field = field_from_surface(read_surface(meshes / "a.ply"), COARSE)
+    x, losses, bits = Values(True, False).from_field(field)[None], [], []
+    for steps in (0, 20):
+        options, out = EncodeOptions(refine=steps, **settings), tmp_path / str(steps)
+        encode_folder(model, tmp_path / "in", out, "m", options)
+        store = LatentStore(out)
+        latents, bits = store.read("a.ply"), [*bits, store.items["a.ply"].bits]
+        with torch.no_grad():
+            decoded = [model.decode(latents, k) for k in (1, 2)]
+        losses.append([model.likelihood(y, x).item() for y in decoded])
+    assert all(after < 0.95 * before for before, after in zip(*losses, strict=True))
+    assert bits[0] != bits[1] and all(b > 0 for b in bits[1])
 
 
 def test_options_of_videos_are_refused(model, meshes, tmp_path):
@@ -262,3 +288,72 @@ def test_options_of_videos_are_refused(model, meshes, tmp_path):
     at = ["--model", str(tmp_path / "model.safetensors"), "--out", str(tmp_path / "z")]
     assert main(["encode", str(meshes), *at, "--fps", "5"]) == 2
     assert not (tmp_path / "z").exists()
+
+
+# measuring, drawing, mixing -------------------------------------------------------------------
+
+
+def test_a_report_of_shapes_says_how_close_they_are(model, meshes, tmp_path):
+    values = Values.of(model.config)
+    fields = [field_from_surface(read_surface(meshes / n), COARSE) for n in ("a.ply", "sub/b.ply")]
+    shapes = [(str(i), values.from_field(field)[None]) for i, field in enumerate(fields)]
+    report = write_report(model, shapes, tmp_path / "report")
+    iou = [prefix["volume_iou"] for prefix in report["prefixes"]]
+    assert 0 <= iou[0] < iou[1] < 1 and report["prefixes"][1]["chamfer_percent"] > 0
+    assert len(report["clips"]) == 2 and "Volume IoU" in report["summary"]
+    assert np.sum(report["bands"]["spatial"]["of_level"], 1) == pytest.approx(1)
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Normal consistency" in page and "Colour PSNR, dB" in page
+
+
+def test_a_perfect_copy_is_perfect(meshes):
+    field = field_from_surface(read_surface(meshes / "a.ply"), COARSE)
+    iou, chamfer, _, middle, _, consistency, colour = compared(field, field)
+    assert iou == 1 and chamfer < 0.8 and consistency > 0.9 and colour == math.inf
+    assert middle > 0.9
+    empty = Field(np.ones_like(field.distance), field.colour, field.known, 4.0)
+    iou, chamfer, *scores, consistency, _ = compared(field, empty)
+    assert iou == 0 and math.isnan(chamfer) and scores == [0, 0, 0] and math.isnan(consistency)
+
+
+@pytest.mark.parametrize("size, band", [(45, 1), (24, 2), (12, 3), (6, 4), (3, 5)])
+def test_waves_in_a_volume_fall_into_their_octave(size, band):
+    wave = torch.sin(2 * math.pi * torch.arange(96) / size * 1.01).view(-1, 1, 1)
+    for axis in range(3):
+        energy = spatial_energy(wave.movedim(0, axis).expand(1, 1, 96, 96, 96), 3)
+        assert energy[band] > 0.6 * energy.sum()
+
+
+def test_samples_keep_the_levels_and_the_place_of_a_mesh(model, meshes, tmp_path):
+    stlatent.save(model, tmp_path / "model.safetensors", {})
+    sample = ["sample", str(tmp_path / "model.safetensors"), "--out", str(tmp_path / "s")]
+    assert main([*sample, "--from", str(meshes / "a.ply"), "--keep-level", "0", "1"]) == 0
+    original = trimesh.load(meshes / "a.ply")
+    drawn = trimesh.load(tmp_path / "s" / "0000.glb", force="mesh")
+    assert np.abs(drawn.bounds - original.bounds).max() < 0.1 * original.extents.max()
+    assert main([*sample, "--frames", "3", "--replace"]) == 2
+
+
+def test_mixing_and_generating(model, meshes, tmp_path):
+    stlatent.save(model, tmp_path / "model.safetensors", {})
+    given = [str(meshes / "a.ply"), str(meshes / "sub" / "b.ply"), "--steps", "2"]
+    at = ["--model", str(tmp_path / "model.safetensors"), "--out", str(tmp_path / "mix")]
+    assert tool("mix_assets")([*given, *at]) == 0
+    assert len(list((tmp_path / "mix").glob("*.glb"))) == 3 + 2 * 3
+    assert tool("mix_assets")([*given, *at]) == 2  # nothing is overwritten
+    drawn = ["-n", "2", "--size", "16", "--out", str(tmp_path / "drawn")]
+    assert tool("generate_assets")([str(tmp_path / "model.safetensors"), *drawn]) == 0
+    figures = json.loads((tmp_path / "drawn" / "figures.json").read_text())
+    assert figures["assets"] == 2 and 0 < figures["diversity"] <= 1 and figures["closed"] == 1
+
+
+def test_main_components():
+    inside = np.zeros((8, 8, 8), bool)
+    share = runpy.run_path(str(TOOLS / "generate_assets.py"))["main_share"]
+    assert share(inside) == 0
+    inside[:2, :2, :3] = inside[5, 5, 5:7] = True
+    assert share(inside) == pytest.approx(12 / 14)
+
+
+def tool(name: str) -> Callable[[list[str]], int]:
+    return runpy.run_path(str(TOOLS / f"{name}.py"))["main"]

@@ -18,10 +18,12 @@ from .sampling import add_sample, sample
 
 EXAMPLES = {
     "train": "stlatent train configs/video/base.yaml data.root=VIDEOS out=runs/mine",
-    "encode": "stlatent encode VIDEOS --model video --out latents/",
+    "encode": "stlatent encode VIDEOS --model video --out latents/\n"
+    "  stlatent encode MESHES --model runs/voxel --out latents/ --refine 40",
     "jobs": "stlatent jobs latents/",
     "verify": "stlatent verify latents/",
-    "decode": "stlatent decode latents/ --levels 1 --out previews/ --format mp4",
+    "decode": "stlatent decode latents/ --levels 1 --out previews/ --format mp4\n"
+    "  stlatent decode latents/ --levels 2 --out meshes/ --format glb --resolution 128",
     "inspect": "stlatent inspect video --data VIDEOS --out report/",
     "export": "stlatent export runs/mine --out vae/ --data VIDEOS",
     "sample": "stlatent sample video --frames 33 --size 128x128 --keep-level 0 --from clip.mp4",

@@ -35,6 +35,8 @@ def add_encode(verb: Verb) -> None:
     shared.resolution(verb, "64")
     add("--axes", type=_axes, metavar="X,Y,Z", help="of shapes: the asset's directions along the "
         "axes of the cube, such as x,z,-y where z is up (x,y,z)")  # fmt: skip
+    add("--refine", type=int, default=0, metavar="N", help="of shapes: improve the latents of each "
+        "by N steps of gradient descent (0)")  # fmt: skip
     add("--dtype", type=_dtypes, default=("float16",), metavar="D[,D...]", help="of the latents on "
         "disk: float16, bfloat16, float32 or int8; one, or one per level (float16)")  # fmt: skip
     add("--entropy-code", action="store_true", help="store bits, rounded to --step and "

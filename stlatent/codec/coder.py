@@ -16,7 +16,7 @@ from ..choose import Choose, Distribution, Site
 from ..codebook import Codes, vectors
 from ..config import Level
 from ..data import to_float, to_uint8
-from ..gaussian import BITS_PER_NAT
+from ..gaussian import BITS_PER_NAT, Gaussian
 from ..ladder import Ladder
 from ..latents import Latents
 from ..stream import State, decode_chunk, encode_chunk
@@ -49,12 +49,18 @@ class Code(NamedTuple):
 
 
 class Noting:
-    """Chooses the posterior's mean, and keeps the posteriors and priors it has seen."""
+    """Chooses the posterior's mean, and keeps the posteriors and priors it has seen.
 
-    def __init__(self) -> None:
+    held: chooses latents that then are the means of the posteriors.
+    """
+
+    def __init__(self, held: Choose | None = None) -> None:
+        self.held = held
         self.seen: list[tuple[int, Distribution, Distribution]] = []
 
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
+        if self.held:
+            posterior = Gaussian(self.held(site, posterior, prior), posterior.log_std)
         self.seen.append((site.level, posterior, prior))
         if isinstance(posterior, Codes):  # as whoever reads the indices will find them
             return vectors(posterior.indices, prior.table)
@@ -73,9 +79,12 @@ class Noting:
         )
 
 
-def whole_codes(model: Ladder, x: Tensor, std: bool = False) -> list[Code]:
-    """What the levels say about whole samples `[B, C, *axes]`; `std` as for `ClipEncoder`."""
-    notes = Noting()
+def whole_codes(
+    model: Ladder, x: Tensor, std: bool = False, held: Choose | None = None
+) -> list[Code]:
+    """What the levels say about whole samples `[B, C, *axes]`; `std` as for `ClipEncoder`, `held`
+    as for `Noting`."""
+    notes = Noting(held)
     codes = [notes.level(k, z, std) for k, z in enumerate(model.encode(x, notes).levels)]
     return [_on_cpu(code) for code in codes]
 

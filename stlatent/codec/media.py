@@ -81,8 +81,10 @@ class Clips(Medium):
     parts = "frames"
 
     def resolve(self, options: EncodeOptions) -> EncodeOptions:
-        if options.fields is not None:
-            raise ValueError(f"meshes need a model of domain voxel, not {self.model.domain.name}")
+        if options.fields is not None or options.refine:
+            raise ValueError(
+                "--resolution, --axes and --refine are for shapes, the model for videos or pictures"
+            )
         side = check_side(options.tile, self.model.levels[0].stride[-2:])
         return options.model_copy(update={"tile": side})
 
@@ -127,7 +129,7 @@ class Shapes(Medium):
         return ShapePlan(options.fields.model_dump(mode="json"), options.volume_axes)
 
     def unit(self, options: EncodeOptions, writer: UnitWriter) -> ShapeUnit:
-        return ShapeUnit(self.model, writer)
+        return ShapeUnit(self.model, writer, options.refine)
 
     def preview(self, job: Job, reader: Reader, folder: Path) -> None:
         shape_preview(self.model, job, reader, folder)

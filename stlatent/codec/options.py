@@ -30,6 +30,7 @@ class EncodeOptions(Strict):
         tile: cut larger frames into overlapping tiles of so many pixels a side, at most; None is
             2048, or what is next to it in the model's strides.
         fields: what meshes are turned into; None is 64 voxels per edge, or no meshes.
+        refine: steps of gradient descent by which the latents of shapes are improved.
         volume_axes: the direction in a volume's asset along which each of its axes runs.
         unit_files: sources per unit of work, at most.
     """
@@ -44,6 +45,7 @@ class EncodeOptions(Strict):
     clip_frames: Positive | None = None
     tile: Positive | None = None
     fields: FieldSettings | None = None
+    refine: Annotated[int, Field(ge=0)] = 0
     volume_axes: Axes = ("x", "y", "z")
     unit_files: Positive = 64
 

@@ -10,11 +10,12 @@ import numpy as np
 from PIL import Image
 
 from .. import choose as choosing
-from ..choose import Choose
+from ..choose import Choose, Held
 from ..geometry import Field, FieldSettings, contact_sheet, mesh_from_field, turntable
 from ..geometry.values import Values
 from ..ladder import Ladder
 from ..latents import Latents
+from ..refine import refine
 from .coder import whole_codes
 from .inputs import Input, fetch
 from .job import PREVIEW, Job
@@ -30,10 +31,13 @@ log = logging.getLogger(__name__)
 
 
 class ShapeUnit:
-    """Encodes the meshes and volumes of one unit, one after the other."""
+    """Encodes the meshes and volumes of one unit, one after the other.
 
-    def __init__(self, model: Ladder, unit: UnitWriter) -> None:
-        self.model, self.unit = model, unit
+    refine: steps of gradient descent by which each one's latents are improved.
+    """
+
+    def __init__(self, model: Ladder, unit: UnitWriter, refine: int = 0) -> None:
+        self.model, self.unit, self.refine = model, unit, refine
         self.values = Values.of(model.config)
         self._lost: set[str] = set()
 
@@ -62,7 +66,11 @@ class ShapeUnit:
         where = Shape(placement=field.placement, band_voxels=field.band_voxels, route=field.route)
         item = self.unit.item(About(name, source.name, start, kind, shape=where))
         x = self.values.from_field(field)[None].to(next(self.model.parameters()).device)
-        codes = whole_codes(self.model, x, self.unit.header.std)
+        held = None
+        if self.refine:
+            better = refine(self.model, x, self.model.encode(x), self.refine)
+            held = Held(dict(enumerate(better.levels)))
+        codes = whole_codes(self.model, x, self.unit.header.std, held)
         item.append([code.sample(0) for code in codes])
         item.end(field.distance.shape)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from ..gaussian import BITS_PER_NAT
 from ..geometry import (
     Field,
     FieldSettings,
+    Placement,
     colour_psnr,
     compare_surfaces,
     mesh_from_field,
@@ -96,7 +97,8 @@ def shape_quality(
 
 
 def compared(original: Field, other: Field) -> tuple[float, ...]:
-    """The `FIGURES` of one field against another."""
+    """The `FIGURES` of one field against another, both as they fill the cube."""
+    original, other = (replace(field, placement=Placement()) for field in (original, other))
     iou = volume_iou(original.distance, other.distance)
     colour = colour_psnr(original, other.colour) if other.known.any() else float("nan")
     meshes = mesh_from_field(original), mesh_from_field(other)

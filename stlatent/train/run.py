@@ -17,18 +17,16 @@ from ..config import dump, load
 from ..ladder import Ladder, Pass
 from ..losses.elbo import Objective
 from . import state
-from .clips import Clips
-from .config import DataConfig, RunConfig, ShapeDataConfig
-from .data import Batch, TrainingData
+from .config import RunConfig
+from .data import Batch
 from .extras import Extras
+from .kinds import open_data
 from .log import Log
 from .loss import batch_loss
 from .optimiser import AveragedWeights, StepGuard, learning_rate
 from .plan import describe
-from .shapes import Shapes
 
 STATE = "state.safetensors"
-KINDS: dict[type, type[TrainingData]] = {DataConfig: Clips, ShapeDataConfig: Shapes}
 
 
 def run(path: str | Path, overrides: Sequence[str] = (), dry_run: bool = False) -> Path | None:
@@ -112,7 +110,7 @@ class Trainer:
             self.ladder, config.perceptual, config.adversarial, config.loss.spectral
         ).to(self.accelerator.device)
         self.guard = StepGuard(config.optimiser.skip)
-        self.data = KINDS[type(config.data)](config)
+        self.data = open_data(config)
         self.counters = Counters()
         self._resume()
         self.began = time.monotonic() - self.counters.seconds
