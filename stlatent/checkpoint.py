@@ -15,14 +15,22 @@ from torch import Tensor
 
 from .config import ModelConfig, parse
 from .ladder import Ladder
+from .triplane import TriplaneAutoencoder
+
+Model = Ladder | TriplaneAutoencoder
 
 FORMAT = "stlatent.model.1"
 FILE = "model.safetensors"
 PLACES = ("best", "last", ".")  # where a run folder keeps its models, first choice first
 
 
+def build(config: ModelConfig) -> Model:
+    """A new model, its weights random or those of a linear code: what `config` describes."""
+    return TriplaneAutoencoder(config) if config.field else Ladder(config)
+
+
 def save(
-    model: Ladder, path: str | Path, about: Mapping[str, object] | None = None, half: bool = False
+    model: Model, path: str | Path, about: Mapping[str, object] | None = None, half: bool = False
 ) -> None:
     """Write `model` to one safetensors file, atomically.
 
@@ -39,7 +47,7 @@ def save(
     write(path, tensors, metadata)
 
 
-def load(reference: str | Path, device: str | torch.device = "cpu") -> Ladder:
+def load(reference: str | Path, device: str | torch.device = "cpu") -> Model:
     """Open a model for use: in evaluation mode, without gradients, in float32.
 
     Args:
@@ -54,7 +62,7 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Ladder:
         raise ValueError(
             f"{path} is no stlatent model (format {metadata.get('format')!r}, expected {FORMAT!r})"
         )
-    model = Ladder(parse(ModelConfig, json.loads(metadata["config"]), str(path)))
+    model = build(parse(ModelConfig, json.loads(metadata["config"]), str(path)))
     try:
         model.load_state_dict({name: _computed(tensor) for name, tensor in tensors.items()})
     except RuntimeError as error:
@@ -76,7 +84,7 @@ def about(reference: str | Path) -> dict[str, object]:
     return json.loads(read(locate(reference), tensors=False)[1].get("about", "{}"))
 
 
-def fingerprint(model: Ladder) -> str:
+def fingerprint(model: Model) -> str:
     """16 hex digits that change whenever the config or any weight does."""
     # defaults are left out, so that a new option does not change the models that do without it
     digest = hashlib.sha256(model.config.model_dump_json(exclude_defaults=True).encode())

@@ -39,7 +39,7 @@ def batch_loss(
     keep = draw_prefixes(len(x), len(ladder.levels), share, generator, x.device)
     out = model(x, Prefix(keep, Draw(generator=generator)))
     previews = [
-        (preview.float() - ladder.preview_target(x, level)).abs().mean()
+        (preview.float() - ladder.preview_target(out.entered, level)).abs().mean()
         for level, preview in enumerate(out.previews)
     ]
     result = objective(

@@ -1,0 +1,121 @@
+"""Strict configuration: YAML files and `key.sub=value` overrides into frozen pydantic models."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Strict(BaseModel):
+    """A frozen model in which an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(schema: type[Model], values: Mapping[str, Any], source: str) -> Model:
+    """Validate `values` against `schema`.
+
+    Raises:
+        ValueError: one line per wrong entry, with its dotted name and the nearest valid key.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(schema, entry) for entry in error.errors()]
+        raise ValueError(f"{source}: " + "; ".join(lines)) from None
+
+
+def load(schema: type[Model], path: str | Path, overrides: Sequence[str] = ()) -> Model:
+    """Read a YAML file, apply `key.sub=value` overrides and validate the result.
+
+    Raises:
+        ValueError: the file is missing or no YAML mapping, an override is malformed, or a key or
+            value is not allowed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"config {path} does not exist; give the path of a YAML file")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(
+            f"config {path} is not valid YAML: {' '.join(str(error).split())}"
+        ) from None
+    if not isinstance(values, dict):
+        raise ValueError(f"config {path} holds no mapping of keys to values")
+    for override in overrides:
+        _override(values, override)
+    return parse(schema, values, str(path))
+
+
+def dump(config: BaseModel) -> str:
+    """The YAML text of a config, as `load` reads it."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ValueError(f"override '{override}' is not of the form key=value, such as out=runs/a")
+    *parents, last = key.split(".")
+    node: Any = values
+    for name in parents:
+        node = node[_index(node, name, key)] if isinstance(node, list) else _child(node, name, key)
+    if isinstance(node, list):
+        node[_index(node, last, key)] = yaml.safe_load(text)
+    else:
+        node[last] = yaml.safe_load(text)
+
+
+def _child(node: dict[str, Any], name: str, key: str) -> Any:
+    child = node.get(name)
+    if child is None:
+        child = node[name] = {}
+    if not isinstance(child, dict | list):
+        raise ValueError(f"override '{key}': '{name}' is a value, not a group of keys")
+    return child
+
+
+def _index(node: list[Any], name: str, key: str) -> int:
+    if not name.isdigit() or int(name) >= len(node):
+        raise ValueError(f"override '{key}': '{name}' is not an index from 0 to {len(node) - 1}")
+    return int(name)
+
+
+def _explain(schema: type[BaseModel], error: Any) -> str:
+    location = [str(part) for part in error["loc"]]
+    name = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(location[-1], _keys(schema, error["loc"][:-1]), 1, 0.0)
+        hint = f", the nearest valid key is '{near[0]}'" if near else ""
+        return f"unknown key '{name}'{hint}"
+    message = error["msg"].removeprefix("Value error, ")
+    if not name:
+        return message
+    given = "" if error["type"] == "missing" else f" (given: {error['input']!r})"
+    return f"{name}: {message[0].lower()}{message[1:]}{given}"
+
+
+def _keys(schema: Any, location: Sequence[str | int]) -> list[str]:
+    """Names of the fields at `location` inside `schema`."""
+    for part in location:
+        if isinstance(part, str):
+            schema = schema.model_fields[part].annotation
+        schema = _model_in(schema)
+    return list(schema.model_fields)
+
+
+def _model_in(annotation: Any) -> Any:
+    """The first pydantic model inside an annotation such as `tuple[Level, ...] | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_model_in(part) for part in getattr(annotation, "__args__", ()))
+    return next((model for model in inner if model is not None), None)
