@@ -7,19 +7,23 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from .config import ModelConfig, parse
+from .config import DecoderConfig, ModelConfig, parse
+from .fields import FieldDecoder
 from .ladder import Ladder
 from .triplane import TriplaneAutoencoder
 
 Model = Ladder | TriplaneAutoencoder
+Module = TypeVar("Module", bound=nn.Module)
 
 FORMAT = "stlatent.model.1"
+DECODER_FORMAT = "stlatent.field.1"
 FILE = "model.safetensors"
 PLACES = ("best", "last", ".")  # where a run folder keeps its models, first choice first
 
@@ -57,18 +61,50 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Model:
         ValueError: nothing of the kind is there, or the file is no model of this library.
     """
     path = locate(reference)
-    tensors, metadata = read(path)
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} is no stlatent model (format {metadata.get('format')!r}, expected {FORMAT!r})"
-        )
+    tensors, metadata = _read_as(FORMAT, path, "model")
     model = build(parse(ModelConfig, json.loads(metadata["config"]), str(path)))
+    return _filled(model, tensors, path).to(device)
+
+
+def save_decoder(decoder: FieldDecoder, path: str | Path) -> None:
+    """Write what reads a field from planes to one safetensors file, atomically."""
+    metadata = {
+        "format": DECODER_FORMAT,
+        "config": decoder.config.model_dump_json(),
+        "planes": str(decoder.planes),
+    }
+    write(path, {k: _stored(v, False) for k, v in decoder.state_dict().items()}, metadata)
+
+
+def load_decoder(path: str | Path) -> FieldDecoder:
+    """Open what `save_decoder` has written, for use.
+
+    Raises:
+        ValueError: the file is anything else.
+    """
+    path = Path(path)
+    tensors, metadata = _read_as(DECODER_FORMAT, path, "decoder of planes")
+    config = parse(DecoderConfig, json.loads(metadata["config"]), str(path))
+    return _filled(FieldDecoder(int(metadata["planes"]), config), tensors, path)
+
+
+def _read_as(form: str, path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    tensors, metadata = read(path)
+    if metadata.get("format") != form:
+        raise ValueError(
+            f"{path} is no stlatent {kind} (format {metadata.get('format')!r}, expected {form!r})"
+        )
+    return tensors, metadata
+
+
+def _filled(module: Module, tensors: Mapping[str, Tensor], path: Path) -> Module:
+    """`module` with stored weights, in evaluation mode and without gradients."""
     try:
-        model.load_state_dict({name: _computed(tensor) for name, tensor in tensors.items()})
+        module.load_state_dict({name: _computed(tensor) for name, tensor in tensors.items()})
     except RuntimeError as error:
         first_line = str(error).splitlines()[0]
         raise ValueError(f"{path}: weights and config do not fit: {first_line}") from None
-    return model.eval().requires_grad_(False).to(device)
+    return module.eval().requires_grad_(False)
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:

@@ -118,11 +118,15 @@ class DecoderConfig(Strict):
         channels: of the field: 1, a signed distance; 4, red, green and blue as well.
         hidden: width of its layers.
         layers: how many of them.
+        near, uniform: points per sample and step at which the field is judged in training: by the
+            surface, and anywhere.
     """
 
     channels: Literal[1, 4] = 4
     hidden: Positive = 64
     layers: Positive = 2
+    near: Positive = 4096
+    uniform: Positive = 2048
 
 
 class FieldConfig(DecoderConfig):
@@ -132,14 +136,10 @@ class FieldConfig(DecoderConfig):
         resolution: voxels per edge of the volumes that planes are made from.
         lift: the features between a volume and its planes; its stride is that of the planes, in
             voxels.
-        near, uniform: points per sample and step at which the field is judged: by the surface, and
-            anywhere.
     """
 
     resolution: Positive = 64
     lift: Stage = Stage(stride=(1, 1, 1), width=64, blocks=1)
-    near: Positive = 4096
-    uniform: Positive = 2048
 
 
 class Scaling(Strict):

@@ -37,6 +37,28 @@ def cosine_of(planes: int, channels: int) -> Tensor:
     return torch.tensor([(c, k) for c, count in enumerate(counts) for k in range(count)])
 
 
+def columns(planes: int, channels: int, voxels: int) -> Tensor:
+    """What takes a column of a field to channels of the planes `[planes, channels * voxels]`, so
+    that the column is the sum of its cosines."""
+    channel, k = cosine_of(planes, channels).T
+    matrix = torch.zeros(planes, channels, voxels)
+    waves = cosines(voxels)[k % voxels] * math.sqrt(2 / voxels)
+    waves[k == 0] /= math.sqrt(2)
+    matrix[torch.arange(planes), channel] = waves.float()
+    return matrix.flatten(1)
+
+
+def cosine_planes(volume: Tensor, planes: int, stride: int = 1) -> Tensor:
+    """The planes `[B, planes, 3, n / stride, n / stride]` that stand for a volume `[B, C, n, n, n]`
+    before anything is learned; 0 is all outside."""
+    folded = fold_volume(volume)
+    small = F.avg_pool2d(folded.flatten(1, 2), stride).unflatten(1, folded.shape[1:3])
+    matrix = columns(planes, volume.shape[1], volume.shape[2]).to(volume)
+    found = torch.einsum("pc,bcimn->bpimn", matrix, small)
+    found[:, 0] -= 1
+    return found
+
+
 def expected_channels(config: ModelConfig) -> Channels:
     """What a new ladder expects of the channels it reads."""
     if config.domain != "triplane":
@@ -59,20 +81,16 @@ class Lift(nn.Module):
         self.down = Down(axes, field.channels * field.resolution, stage.width, stage.stride)
         self.blocks = blocks(config, stage.width, stage.blocks, rising=True)
         self.out = Conv(axes, stage.width, config.channels)
-        self._start(cosine_of(config.channels, field.channels))
+        self._start(config)
 
     @torch.no_grad()
-    def _start(self, cosine: Tensor) -> None:
+    def _start(self, config: ModelConfig) -> None:
         """Begin with the cosines of each column, means over the block of a sample."""
-        n = min(len(cosine), len(self.down.conv.weight))
-        channel, k = cosine[:n].T
-        voxels = self.size[1]
-        weight = self.down.conv.weight.view(len(self.down.conv.weight), -1, self.size[0], voxels)
-        weight[:n] = 0
-        column = cosines(voxels)[k % voxels] * math.sqrt(2 / voxels) / weight.shape[1]
-        column[k == 0] /= math.sqrt(2)  # so that a column is the sum of its cosines
-        weight[torch.arange(n), :, channel] = column[:, None].float()
-        self.down.conv.bias[0] = -1  # what is far outside becomes 0
+        matrix = columns(config.channels, config.field.channels, config.field.resolution)
+        n = min(len(matrix), len(self.down.conv.weight))
+        weight = self.down.conv.weight.flatten(1).unflatten(1, (-1, matrix.shape[1]))
+        weight[:n] = matrix[:n, None] / weight.shape[1]
+        self.down.conv.bias[0] = -1
         self.out.weight.zero_()
         self.out.weight[torch.arange(n), torch.arange(n)] = 1
 
@@ -123,6 +141,17 @@ class FieldDecoder(nn.Module):
         for layer in self.hidden:
             h = F.silu(layer(h))
         return self.sum(behind) + self.out(h)
+
+
+@torch.no_grad()
+def on_grid(decoder: FieldDecoder, planes: Tensor, resolution: int) -> Tensor:
+    """The field of planes as a volume `[B, C, N, N, N]`, a layer at a time."""
+    centres = (2 * torch.arange(resolution, device=planes.device) + 1) / resolution - 1
+    layers = []
+    for x in centres:
+        layer = torch.cartesian_prod(x[None], centres, centres).expand(len(planes), -1, -1)
+        layers.append(decoder(planes, layer).transpose(1, 2))
+    return torch.stack(layers, 2).unflatten(3, (resolution, resolution))
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import FieldConfig, ModelConfig
+from .config import DecoderConfig, ModelConfig
 from .fields import FieldDecoder, draw_points
 
 CHARBONNIER_EPSILON = 0.01  # about one grey value of 256, on the scale of [-1, 1]
@@ -205,8 +205,8 @@ class Sdf(Likelihood):
     """Channel 0 is a signed distance, truncated to [-1, 1]; any others are colours.
 
     Errors of the distance are weighed so that the band around the surface counts as much as all the
-    rest, and beyond the truncation only the sign is asked for; colours count near the surface,
-    where they are known: an unknown one is 0.
+    rest, and beyond the truncation only the sign is asked for. Colours count near the surface,
+    where they are known: an input of exactly 0 in all of them, which no 8-bit colour is, is not.
     """
 
     def values(self, raw: Tensor, x: Tensor) -> Tensor:
@@ -218,8 +218,7 @@ class Sdf(Likelihood):
         near = (error * band).flatten(1).sum(1) / band.flatten(1).sum(1).clamp_min(1)
         total = near + _mean(error)
         if x.shape[1] > 1:
-            known = (x[:, 1:] != 0).any(1, keepdim=True)
-            shown = known & (distance.abs() < COLOUR_BAND)
+            shown = (distance.abs() < COLOUR_BAND) & (x[:, 1:] != 0).any(1, keepdim=True)
             error = ((raw[:, 1:] - x[:, 1:]).abs() * shown).flatten(1).sum(1)
             total = total + error / (shown.flatten(1).sum(1) * (x.shape[1] - 1)).clamp_min(1)
         return total[:, None]
@@ -248,7 +247,7 @@ class Points(Likelihood):
     raw are the planes `[B, P, 3, n, n]`; what they are compared with is a volume.
     """
 
-    def __init__(self, planes: int, config: FieldConfig, judge: Likelihood) -> None:
+    def __init__(self, planes: int, config: DecoderConfig, judge: Likelihood) -> None:
         super().__init__(planes)
         self.config, self.judge = config, judge
         self.decoder = FieldDecoder(planes, config)

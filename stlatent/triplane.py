@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from . import choose as choosing
 from .choose import Choose
 from .config import Level, ModelConfig
 from .domain import Domain
-from .fields import Lift
+from .fields import Lift, on_grid
 from .ladder import Ladder, Pass
 from .latents import Latents
 
@@ -69,13 +68,10 @@ class TriplaneAutoencoder(nn.Module):
         cube [-1, 1]^3. Without gradients, memory is bounded for any number of points."""
         return self.likelihood.decoder(planes, points)
 
-    @torch.no_grad()
     def volume(self, planes: Tensor, resolution: int | None = None) -> Tensor:
         """The field of planes on a grid `[B, C, N, N, N]`, by default that of the volumes read."""
         n = resolution or self.config.field.resolution
-        centres = (2 * torch.arange(n, device=planes.device) + 1) / n - 1
-        grid = torch.cartesian_prod(centres, centres, centres).expand(len(planes), -1, -1)
-        return self.field(planes, grid).transpose(1, 2).unflatten(2, (n, n, n))
+        return on_grid(self.likelihood.decoder, planes, n)
 
     def latent_shape(self, size: Sequence[int]) -> list[tuple[int, ...]]:
         """Per level, the shape `(channels, *grid)` of the latents of a volume of `size`."""
