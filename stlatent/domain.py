@@ -241,6 +241,8 @@ class Domain:
             flat = x.movedim(1, -1).flatten(2, 3).movedim(-1, 1)
             y = F.conv2d(flat, weight.flatten(3), bias, padding=(padding[0], 0), groups=groups)
             return y.unflatten(3, x.shape[3:])
+        if groups > 1:
+            return _in_slices(x, weight, bias, padding, groups)
         return F.conv3d(x, weight, bias, padding=padding, groups=groups)
 
     def tokens(self, x: Tensor) -> Tensor:
@@ -281,6 +283,22 @@ class Domain:
         first = [along_first(xz, 2), along_first(xy, 2), along_first(xy, 3)]
         second = [along_second(yz, 2), along_second(yz, 3), along_second(xz, 3)]
         return torch.cat([torch.stack(first, 2), torch.stack(second, 2)], 1)
+
+
+def _in_slices(
+    x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int], groups: int
+) -> Tensor:
+    """A 3-D convolution as the sum of 2-D ones, one per step of the kernel along the first axis.
+
+    The gradients of depthwise 3-D convolutions are some 15 times slower than these on CPUs.
+    """
+    slices = F.pad(x.movedim(1, -1), (0, 0, 0, 0, 0, 0, padding[0], padding[0])).movedim(-1, 2)
+    size = slices.shape[1] - weight.shape[2] + 1
+    y = 0
+    for i, flat in enumerate(weight.unbind(2)):
+        shifted = slices[:, i : i + size].flatten(0, 1)
+        y = y + F.conv2d(shifted, flat, bias if i == 0 else None, 1, tuple(padding[1:]), 1, groups)
+    return y.unflatten(0, (x.shape[0], size)).transpose(1, 2)
 
 
 def _space(*names: str) -> tuple[Axis, ...]:

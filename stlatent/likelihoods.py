@@ -28,6 +28,7 @@ LEAST_VARIANCE = 1e-4  # of a fitted scale: 46 dB, beyond which a sample pulls n
 MIXTURES = 10
 LEAST_LOG_SCALE = -7.0
 GREY = 1 / 127.5  # one step of 8-bit values in [-1, 1]
+SHARPNESS = 8.0  # of the step from inside to outside, per truncation distance
 COLOUR_BAND = 0.5  # colours count where the distance is below this part of its truncation
 
 
@@ -205,7 +206,9 @@ class Sdf(Likelihood):
     """Channel 0 is a signed distance, truncated to [-1, 1]; any others are colours.
 
     Errors of the distance are weighed so that the band around the surface counts as much as all the
-    rest, and beyond the truncation only the sign is asked for. Colours count near the surface,
+    rest, and beyond the truncation only the sign is asked for. To that comes how far the insides do
+    not overlap (the soft Dice coefficient of Milletari et al. 2016, V-Net, equation 1), without
+    which what is thin would be left out. Colours count near the surface,
     where they are known: an input of exactly 0 in all of them, which no 8-bit colour is, is not.
     """
 
@@ -216,12 +219,18 @@ class Sdf(Likelihood):
         error = error + 0.1 * (raw[:, :1].abs() - 1).clamp_min(0)
         band = distance.abs() < 1
         near = (error * band).flatten(1).sum(1) / band.flatten(1).sum(1).clamp_min(1)
-        total = near + _mean(error)
+        total = near + _mean(error) + _apart(raw[:, :1], distance)
         if x.shape[1] > 1:
             shown = (distance.abs() < COLOUR_BAND) & (x[:, 1:] != 0).any(1, keepdim=True)
             error = ((raw[:, 1:] - x[:, 1:]).abs() * shown).flatten(1).sum(1)
             total = total + error / (shown.flatten(1).sum(1) * (x.shape[1] - 1)).clamp_min(1)
         return total[:, None]
+
+
+def _apart(a: Tensor, b: Tensor) -> Tensor:
+    """Of two distances `[B, 1, *axes]`: 0 where their insides agree, 1 where they do not meet."""
+    a, b = (torch.sigmoid(-SHARPNESS * distance).flatten(1) for distance in (a, b))
+    return 1 - 2 * (a * b).sum(1) / (a.square() + b.square()).sum(1).clamp_min(1e-6)
 
 
 class Occupancy(Bernoulli):

@@ -8,13 +8,32 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+UNKNOWN_KEY = "unknown_key"
 
 
 class Strict(BaseModel):
-    """A frozen model in which an unknown key is an error."""
+    """A frozen model in which an unknown key is an error that names the nearest valid one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, values: Any) -> Any:
+        unknown = set(values) - set(cls.model_fields) if isinstance(values, Mapping) else set()
+        if unknown:
+            raise ValidationError.from_exception_data(
+                cls.__name__, [cls._unknown(str(key)) for key in sorted(unknown, key=str)]
+            )
+        return values
+
+    @classmethod
+    def _unknown(cls, key: str) -> InitErrorDetails:
+        near = difflib.get_close_matches(key, cls.model_fields, 1, 0.0)
+        hint = f", the nearest valid key is '{near[0]}'" if near else ""
+        return {"type": PydanticCustomError(UNKNOWN_KEY, hint), "loc": (key,), "input": None}
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -29,7 +48,7 @@ def parse(schema: type[Model], values: Mapping[str, Any], source: str) -> Model:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(schema, entry) for entry in error.errors()]
+        lines = [_explain(entry) for entry in error.errors()]
         raise ValueError(f"{source}: " + "; ".join(lines)) from None
 
 
@@ -90,32 +109,12 @@ def _index(node: list[Any], name: str, key: str) -> int:
     return int(name)
 
 
-def _explain(schema: type[BaseModel], error: Any) -> str:
-    location = [str(part) for part in error["loc"]]
-    name = ".".join(location)
-    if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(location[-1], _keys(schema, error["loc"][:-1]), 1, 0.0)
-        hint = f", the nearest valid key is '{near[0]}'" if near else ""
-        return f"unknown key '{name}'{hint}"
-    message = error["msg"].removeprefix("Value error, ")
+def _explain(error: Any) -> str:
+    name, message = ".".join(str(part) for part in error["loc"]), error["msg"]
+    if error["type"] == UNKNOWN_KEY:
+        return f"unknown key '{name}'{message}"
+    message = message.removeprefix("Value error, ")
     if not name:
         return message
     given = "" if error["type"] == "missing" else f" (given: {error['input']!r})"
     return f"{name}: {message[0].lower()}{message[1:]}{given}"
-
-
-def _keys(schema: Any, location: Sequence[str | int]) -> list[str]:
-    """Names of the fields at `location` inside `schema`."""
-    for part in location:
-        if isinstance(part, str):
-            schema = schema.model_fields[part].annotation
-        schema = _model_in(schema)
-    return list(schema.model_fields)
-
-
-def _model_in(annotation: Any) -> Any:
-    """The first pydantic model inside an annotation such as `tuple[Level, ...] | None`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    inner = (_model_in(part) for part in getattr(annotation, "__args__", ()))
-    return next((model for model in inner if model is not None), None)

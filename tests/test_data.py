@@ -16,13 +16,14 @@ from stlatent.data import (
     UnreadableError,
     VideoReader,
     check_sources,
+    collate,
     find_sources,
     to_float,
     to_uint8,
 )
 from stlatent.data.readers import AvDecoder
 from stlatent.data.timeline import read_timeline
-from stlatent.train.feed import Mixture, Order, loader
+from stlatent.train.order import Mixture, Order, loader
 
 BITS = 8
 
@@ -305,9 +306,9 @@ def test_workers_give_the_same_batches_and_survive_a_bad_file(mixed):
     data = ClipDataset(mixed, frames=4, crop=16, crops_per_read=2)
     mixture, order = Mixture({"clips": data}), Order({"clips": 2}, 0.0, accumulate=1, seed=0)
     many, plain, later = (
-        loader(mixture, order, 0, workers=2),
-        loader(mixture, order, 0, workers=0),
-        loader(mixture, order, 2, workers=0),
+        loader(mixture, order, 0, workers=2, collate=collate),
+        loader(mixture, order, 0, workers=0, collate=collate),
+        loader(mixture, order, 2, workers=0, collate=collate),
     )
     second = [batch for _, batch in zip(range(6), many, strict=False)]
     first = [batch for _, batch in zip(range(6), plain, strict=False)]

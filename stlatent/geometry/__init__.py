@@ -10,6 +10,7 @@ from .preview import contact_sheet, turntable
 from .read import MESH_SUFFIXES, BadMeshError, read_surface, surface_of
 from .surface import Surface
 from .texture import bake_texture
+from .vary import varied
 from .volumes import VOLUME_SUFFIXES, Volumes, field_from_occupancy, read_volumes
 from .voxelise import field_from_surface
 from .write import write_mesh
@@ -39,6 +40,7 @@ __all__ = [
     "read_volumes",
     "surface_of",
     "turntable",
+    "varied",
     "volume_iou",
     "voxel_centres",
     "voxel_size",

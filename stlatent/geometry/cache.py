@@ -8,9 +8,10 @@ from pathlib import Path
 
 from .field import Field, FieldSettings
 from .read import read_surface
+from .vary import varied
 from .voxelise import field_from_surface
 
-VERSION = 1  # goes up when the same mesh and settings come to give another field
+VERSION = 2  # goes up when the same mesh and settings come to give another field
 NAMED = {  # how files name the files that they need
     ".obj": rb"(?m)^\s*mtllib\s+(.+?)\s*$",
     ".mtl": rb"(?m)^\s*map_\w+\s+(?:.*\s)?(\S+)\s*$",
@@ -29,24 +30,28 @@ class FieldCache:
         self.folder = Path(folder)
         self.settings = settings or FieldSettings()
 
-    def open(self, path: str | Path) -> Field:
-        """The field of the mesh at `path`, made now if it is not there yet.
+    def open(self, path: str | Path, variant: int = 0) -> Field:
+        """The field of the mesh at `path`, or of a variant of it, made now if it is not there yet.
 
         Raises BadMeshError as `read_surface` does.
         """
         path = Path(path)
         if not path.is_file():
-            return field_from_surface(read_surface(path), self.settings)  # says what is wrong
-        file = self.folder / f"{path.stem}-{self._key(path)}.npz"
+            return self._made(path, variant)  # says what is wrong
+        file = self.folder / f"{path.stem}-{self._key(path, variant)}.npz"
         if file.exists():
             return Field.load(file)
-        field = field_from_surface(read_surface(path), self.settings)
+        field = self._made(path, variant)
         self.folder.mkdir(parents=True, exist_ok=True)
         field.save(file)
         return field
 
-    def _key(self, path: Path) -> str:
-        digest = hashlib.sha256(f"{VERSION} {self.settings.model_dump_json()}".encode())
+    def _made(self, path: Path, variant: int) -> Field:
+        return field_from_surface(varied(read_surface(path), variant), self.settings)
+
+    def _key(self, path: Path, variant: int) -> str:
+        made = f"{VERSION} {variant} {self.settings.model_dump_json()}"
+        digest = hashlib.sha256(made.encode())
         waiting = [path]
         for part in waiting:
             content = part.read_bytes() if part.is_file() else b""

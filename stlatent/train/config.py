@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ..config import ModelConfig, Positive, Strict
+from ..domain import Domain
+from ..geometry.cube import Axes
+from ..geometry.field import FieldSettings
 from ..losses.elbo import LossConfig, Share
 from .extras import AdversarialConfig, PerceptualConfig
 
@@ -15,20 +19,28 @@ Rate = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class ValidationConfig(Strict):
-    """What is measured during training.
+class HeldOut(Strict):
+    """What is measured during training and never trained on.
 
     Attributes:
-        names: file names held out of `data.root` and measured, centre crop, first frames.
-        frames: of each clip.
-        crop: side of the square, in pixels.
+        names: file names in `data.root`.
         every: steps between two measurements.
     """
 
     names: tuple[str, ...] = ()
+    every: Positive = 500
+
+
+class ValidationConfig(HeldOut):
+    """The same for clips: centre crop, first frames.
+
+    Attributes:
+        frames: of each clip.
+        crop: side of the square, in pixels.
+    """
+
     frames: Positive = 17
     crop: Positive = 256
-    every: Positive = 500
 
 
 class DataConfig(Strict):
@@ -62,6 +74,10 @@ class DataConfig(Strict):
     cache: Path | None = None
     validation: ValidationConfig = ValidationConfig()
 
+    def size(self, domain: Domain) -> tuple[int, ...]:
+        """Axes of one sample."""
+        return (self.frames, self.crop, self.crop)[domain.causal is None :]
+
     @model_validator(mode="after")
     def _whole_reads(self) -> DataConfig:
         if self.batch % self.crops_per_read:
@@ -70,6 +86,43 @@ class DataConfig(Strict):
                 f"{self.crops_per_read}"
             )
         return self
+
+
+class ShapeDataConfig(Strict):
+    """Where shapes come from and how they are varied.
+
+    Attributes:
+        root: folder of meshes and of volumes (`.npy`, `.npz`, many shapes each), searched
+            recursively.
+        more: a second such folder; `more_share` is the part of the batches that come from it.
+        volume_axes: the direction in a volume's asset along which each of its axes runs, such as
+            `[x, -z, y]` where the last axis points up.
+        fields: what a mesh is turned into; volumes are brought to the same resolution.
+        variants: shapes made of each mesh, itself and others that are stretched, bent and turned.
+        upright: whether only those turns and reflections of the cube are shown that keep y up.
+        batch: shapes per process and step.
+        workers: processes that read; 0 reads in the training process itself.
+        cache: folder that keeps the fields of meshes; by default a folder of the user's cache.
+    """
+
+    root: Path
+    more: Path | None = None
+    more_share: Share = 0.2
+    volume_axes: Axes = ("x", "y", "z")
+    fields: FieldSettings = FieldSettings(resolution=64)
+    variants: Positive = 8
+    upright: bool = False
+    batch: Positive = 4
+    workers: Count = 2
+    cache: Path = Path.home() / ".cache" / "stlatent" / "fields"
+    validation: HeldOut = HeldOut()
+
+    def size(self, domain: Domain) -> tuple[int, ...]:
+        """Axes of one sample."""
+        return (self.fields.resolution,) * len(domain.axes)
+
+
+DATA = {"image": DataConfig, "video": DataConfig, "voxel": ShapeDataConfig}  # by domain
 
 
 class OptimiserConfig(Strict):
@@ -102,6 +155,7 @@ class RunConfig(Strict):
     """A training run: `stlatent train CONFIG.yaml key.sub=value ...`.
 
     Attributes:
+        data: of the kind that the model's domain asks for.
         perceptual, adversarial: optional terms of the loss.
         out: folder of the run; the same command resumes it.
         start: weights to start from, a run folder or a model file, instead of random ones.
@@ -112,7 +166,7 @@ class RunConfig(Strict):
     """
 
     model: ModelConfig
-    data: DataConfig
+    data: DataConfig | ShapeDataConfig
     loss: LossConfig = LossConfig()
     perceptual: PerceptualConfig | None = None
     adversarial: AdversarialConfig | None = None
@@ -126,3 +180,23 @@ class RunConfig(Strict):
     log_every: Positive = 20
     save_every: Positive = 500
     tracker: str | None = "tensorboard"
+
+    @field_validator("data", mode="wrap")
+    @classmethod
+    def _of_the_domain(
+        cls, value: Any, _: Any, info: ValidationInfo
+    ) -> DataConfig | ShapeDataConfig:
+        if "model" not in info.data:
+            raise ValueError("cannot be read before `model` is right")
+        domain = info.data["model"].domain
+        if domain not in DATA:
+            raise ValueError(f"no data of domain '{domain}' can be read; use train.fit")
+        kind = DATA[domain]
+        given = value if isinstance(value, Mapping) else value.model_dump(exclude_defaults=True)
+        others = set().union(*(other.model_fields for other in DATA.values()))
+        if foreign := sorted((set(given) & others) - set(kind.model_fields)):
+            raise ValueError(
+                f"data.{foreign[0]} does not go with a model of domain '{domain}', "
+                f"whose data have {', '.join(kind.model_fields)}"
+            )
+        return kind.model_validate(value)

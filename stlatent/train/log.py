@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from ..data import UnreadableError
 from .config import RunConfig
 
 FILE = "metrics.jsonl"
@@ -25,7 +24,7 @@ class Log:
     """
 
     def __init__(
-        self, config: RunConfig, accelerator: Accelerator, step: int, bad: Sequence[UnreadableError]
+        self, config: RunConfig, accelerator: Accelerator, step: int, bad: Mapping[str, str]
     ) -> None:
         self.config, self.main = config, accelerator.is_main_process
         self.path = config.out / FILE
@@ -41,7 +40,7 @@ class Log:
         self.trackers = accelerator if config.tracker else None
         if config.tracker:
             accelerator.init_trackers("tracker")
-        self.skip_files({str(error.path): error.reason for error in bad})
+        self.skip_files(bad)
 
     def step(self, step: int, metrics: Mapping[str, object]) -> None:
         """Log a step, every `log_every` of them."""
@@ -55,10 +54,10 @@ class Log:
         self.bar.set_postfix_str(f"loss {metrics['loss']:.4f} bits/value {bits}", refresh=False)
         self._write({"step": step, **metrics, "seconds": round(spent, 1)})
 
-    def validation(self, step: int, figures: Mapping[str, object]) -> None:
-        """Log a measurement on the held-out clips."""
-        line = " ".join(f"{p:.2f}" for p in figures["psnr_db"])
-        self.bar.write(f"step {step}: PSNR per prefix {line} dB, {figures['bits_per_value']} bits")
+    def validation(self, step: int, figures: Mapping[str, Sequence[float]]) -> None:
+        """Log a measurement on the held-out samples."""
+        shown = [f"{name} {' '.join(f'{v:g}' for v in own)}" for name, own in figures.items()]
+        self.bar.write(f"step {step}: {', '.join(shown)}")
         self._write({"step": step, **{f"validation_{k}": v for k, v in figures.items()}})
 
     def skip_files(self, failed: Mapping[str, str]) -> None:

@@ -12,10 +12,7 @@ from .config import RunConfig
 def describe(config: RunConfig) -> str:
     """Parameter count, latent sizes and memory of one step, in words."""
     model = Ladder(config.model)
-    data = config.data
-    size = (data.crop, data.crop)
-    if model.domain.causal is not None:
-        size = (data.frames, *size)
+    size = config.data.size(model.domain)
     values = config.model.channels * torch.Size(size).numel()
     lines = [f"# parameters: {parameters(model) / 1e6:.2f} M", f"# one sample: {list(size)}"]
     total = 0
@@ -26,7 +23,7 @@ def describe(config: RunConfig) -> str:
             f"# level {level}: {list(shape)}, {numbers} numbers, 1/{values / numbers:.0f} of input"
         )
     lines.append(f"# all levels: {total} numbers, 1/{values / total:.1f} of the input values")
-    weights, activations = step_memory(model, (data.batch, config.model.channels, *size))
+    weights, activations = step_memory(model, (config.data.batch, config.model.channels, *size))
     lines.append(
         f"# memory of one step in float32: {weights / 2**20:.0f} MiB for weights, gradients, "
         f"moments and average, {activations / 2**20:.0f} MiB for activations"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,20 +14,21 @@ from torch import Tensor
 
 from .. import checkpoint
 from ..config import dump, load
-from ..data import Batch, to_float
 from ..ladder import Ladder, Pass
 from ..losses.elbo import Objective
 from . import state
-from .config import RunConfig
+from .clips import Clips
+from .config import DataConfig, RunConfig, ShapeDataConfig
+from .data import Batch, TrainingData
 from .extras import Extras
-from .feed import Order, loader, open_data
 from .log import Log
 from .loss import batch_loss
 from .optimiser import AveragedWeights, StepGuard, learning_rate
 from .plan import describe
-from .validate import Validation
+from .shapes import Shapes
 
 STATE = "state.safetensors"
+KINDS: dict[type, type[TrainingData]] = {DataConfig: Clips, ShapeDataConfig: Shapes}
 
 
 def run(path: str | Path, overrides: Sequence[str] = (), dry_run: bool = False) -> Path | None:
@@ -78,7 +78,7 @@ class Counters:
 
     step: int = 0
     seconds: float = 0.0
-    best_psnr_db: float = float("-inf")
+    best: float = float("-inf")
     guard: dict[str, float | int | None] = field(default_factory=dict)
     scaler: dict[str, object] = field(default_factory=dict)
 
@@ -112,8 +112,7 @@ class Trainer:
             self.ladder, config.perceptual, config.adversarial, config.loss.spectral
         ).to(self.accelerator.device)
         self.guard = StepGuard(config.optimiser.skip)
-        self.data = open_data(config)
-        self.validation = Validation(self.data.held_out, config)
+        self.data = KINDS[type(config.data)](config)
         self.counters = Counters()
         self._resume()
         self.began = time.monotonic() - self.counters.seconds
@@ -139,25 +138,10 @@ class Trainer:
     def finished(self) -> bool:
         return self.progress >= 1
 
-    def batches(self) -> torch.utils.data.DataLoader:
+    def batches(self) -> Iterable[Batch]:
         """Batches from where the run stands."""
-        data, accelerator = self.config.data, self.accelerator
-        reads = data.batch // data.crops_per_read
-        clip, photo = (self.ladder.latent_shape(self._axes(n))[-1] for n in (data.frames, 1))
-        order = Order(
-            # photos fill a batch with as many latents as clips do
-            {"clips": reads, "photos": reads * math.prod(clip) // math.prod(photo)},
-            data.photo_share if data.photos else 0.0,
-            self.config.optimiser.accumulate,
-            self.config.seed,
-            accelerator.process_index,
-            accelerator.num_processes,
-        )
-        return loader(self.data.mixture, order, self.done, data.workers)
-
-    def _axes(self, frames: int) -> tuple[int, ...]:
-        crop = self.config.data.crop
-        return (frames, crop, crop) if self.ladder.domain.causal is not None else (crop, crop)
+        accelerator = self.accelerator
+        return self.data.batches(self.done, accelerator.process_index, accelerator.num_processes)
 
     # one step ----------------------------------------------------------------------------------
 
@@ -170,7 +154,7 @@ class Trainer:
         self.optimiser.zero_grad()
         results = []
         for number, batch in enumerate(batches):
-            x = self._enter(batch.clips)
+            x = self.data.enter(batch, self.accelerator.device)
             with self.accelerator.autocast():
                 result, out = self._loss(x, number)
             self.accelerator.backward(result.total / len(batches))
@@ -187,11 +171,6 @@ class Trainer:
             "lr": lr,
             "skipped": self.guard.skipped,
         }
-
-    def _enter(self, clips: Tensor) -> Tensor:
-        """uint8 clips `[B, T, H, W, 3]` -> `[B, C, *axes]` in [-1, 1] on the device."""
-        x = to_float(clips.to(self.accelerator.device))
-        return x if self.ladder.domain.causal is not None else x.squeeze(2)
 
     def _loss(self, x: Tensor, number: int) -> tuple[Objective, Pass]:
         """Of one batch; its noise depends on seed, step, batch and process only."""
@@ -214,12 +193,14 @@ class Trainer:
 
     def validate(self) -> None:
         """Measure the averaged weights, write pictures, keep the best."""
-        if not self.accelerator.is_main_process or not self.validation.clips:
+        if not self.accelerator.is_main_process:
             return
-        figures = self.validation.measure(self.average.model, self.done)
+        figures = self.data.measure(self.average.model, self.done)
+        if figures is None:
+            return
         self.log.validation(self.done, figures)
-        if figures["psnr_db"][-1] > self.counters.best_psnr_db:
-            self.counters.best_psnr_db = figures["psnr_db"][-1]
+        if figures[self.data.quality][-1] > self.counters.best:
+            self.counters.best = figures[self.data.quality][-1]
             self._keep("best", figures)
 
     def save(self) -> None:

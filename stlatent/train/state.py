@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import read, write
 
-FORMAT = "stlatent.run.1"
+FORMAT = "stlatent.run.2"
 
 
 def save(

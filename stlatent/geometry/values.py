@@ -1,0 +1,64 @@
+"""What a voxel model reads and gives: fields as tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import ModelConfig
+from .cube import Placement
+from .field import Field, Route
+
+COLOUR_BAND_VOXELS = 2.0  # distance from the surface up to which a decoded colour means something
+
+
+@dataclass(frozen=True)
+class Values:
+    """Fields as `[C, X, Y, Z]` in [-1, 1]: the distance, or 1 inside and -1 outside, then colours.
+
+    An unknown colour is 0 in all three channels, which no colour of 8 bits is.
+    """
+
+    coloured: bool
+    occupancy: bool
+
+    @classmethod
+    def of(cls, model: ModelConfig) -> Values:
+        """What a model over domain `voxel` reads.
+
+        Raises:
+            ValueError: it has another domain or number of channels.
+        """
+        if model.domain != "voxel" or model.channels not in (1, 4):
+            raise ValueError(
+                f"a model of domain '{model.domain}' with {model.channels} channels reads no "
+                "shapes; give domain voxel and 1 channel (distance) or 4 (distance, r, g, b)"
+            )
+        return cls(model.channels == 4, model.likelihood == "occupancy")
+
+    def from_field(self, field: Field) -> Tensor:
+        """float32 `[C, X, Y, Z]`."""
+        first = np.where(field.inside, np.float32(1), np.float32(-1))
+        first = first if self.occupancy else field.distance
+        parts = [first[None], field.colour] if self.coloured else [first[None]]
+        return torch.from_numpy(np.concatenate(parts))
+
+    def to_field(
+        self,
+        values: Tensor,
+        band_voxels: float,
+        placement: Placement | None = None,
+        route: Route | None = None,
+    ) -> Field:
+        """A decoded shape; of occupancies, the distance is only right in its sign."""
+        array = values.detach().float().cpu().numpy().clip(-1, 1)
+        distance = -array[0] if self.occupancy else array[0]
+        near = np.abs(distance) * band_voxels < COLOUR_BAND_VOXELS
+        known = near if self.coloured else np.zeros(distance.shape, bool)
+        colour = array[1:] * known if self.coloured else np.zeros((3, *distance.shape), np.float32)
+        return Field(
+            distance, colour, known, band_voxels, placement or Placement(), route or Route()
+        )
