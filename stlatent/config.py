@@ -199,6 +199,11 @@ class ModelConfig(Strict):
     def axes(self) -> Domain:
         return DOMAINS[self.domain]
 
+    @property
+    def read_channels(self) -> int:
+        """Of what the model reads: volumes, if it has a field, and else what its ladder reads."""
+        return self.field.channels if self.field else self.channels
+
     @model_validator(mode="after")
     def _strides_nest(self) -> ModelConfig:
         stages = [*self.levels, self.stem]

@@ -81,3 +81,8 @@ class TriplaneAutoencoder(nn.Module):
     def preview_target(self, planes: Tensor, level: int) -> Tensor:
         """See `Ladder.preview_target`; a target does not follow who aims at it."""
         return self.ladder.preview_target(planes.detach(), level)
+
+
+def as_volume(model: Ladder | TriplaneAutoencoder, decoded: Tensor) -> Tensor:
+    """What a model of shapes has decoded, as a volume `[B, C, N, N, N]`."""
+    return model.volume(decoded) if isinstance(model, TriplaneAutoencoder) else decoded

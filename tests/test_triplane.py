@@ -4,6 +4,7 @@ that are data themselves."""
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+import yaml
 
 import stlatent
 from stlatent import TRIPLANE, ModelConfig, checkpoint, fields
@@ -45,6 +47,7 @@ from stlatent.planes import (
     turn_points,
     turn_volume,
 )
+from stlatent.train import run
 from stlatent.train.config import OptimiserConfig
 from stlatent.train.fit import fit
 from stlatent.train.fit_planes import PlaneFitter
@@ -302,7 +305,7 @@ def test_scaling_is_mean_and_deviation_and_is_undone(tmp_path):
     scaling = measure_scaling(paths)
     assert np.allclose(scaling.offset, every.mean(1), rtol=1e-5)
     assert np.allclose(scaling.scale, [*(2 * every[:4].std(1)), 1], rtol=1e-5)
-    x = torch.stack([PlaneDataset(paths, scaling)[i] for i in range(4)])
+    x = torch.stack([PlaneDataset(paths, scaling).planes(i) for i in range(4)])
     assert x.shape == (4, 5, 3, 8, 8) and torch.allclose(
         x[:, :4].std(), torch.tensor(0.5), atol=0.01
     )
@@ -319,7 +322,7 @@ def test_a_plain_ladder_learns_planes_and_gives_back_files(tmp_path):
     torch.manual_seed(0)
     model = checkpoint.build(parse(ModelConfig, values, "model"))
     data = PlaneDataset([*find_planes(tmp_path).values()], model.config.scaling)
-    batch = torch.stack([data[i] for i in range(len(data))])
+    batch = torch.stack([data[i] for i in range(4)])
     fitted = fit(model, [batch], LossConfig(), OptimiserConfig(lr=3e-3, warmup_steps=5), steps=15)
     assert np.mean(fitted.losses[-5:]) < np.mean(fitted.losses[:5])
     checkpoint.save(fitted.model, tmp_path / "model.safetensors")
@@ -348,19 +351,15 @@ def test_files_that_are_no_planes_say_so(array, words, tmp_path):
         read_planes(tmp_path / "a.npy")
 
 
-def test_planes_of_other_sizes_and_empty_folders_say_so(tmp_path):
+def test_other_channels_and_empty_folders_say_so(tmp_path):
     with pytest.raises(ValueError, match="holds no planes"):
         find_planes(tmp_path)
     paths = some_planes(tmp_path)
-    np.savez(tmp_path / "b.npz", np.zeros((3, 5, 4, 4), np.float32))
-    data = PlaneDataset([*paths, tmp_path / "b.npz"], measure_scaling(paths))
-    with pytest.raises(
-        UnreadableError, match=re.escape("[3, 5, 4, 4]; the first are [3, 5, 8, 8]")
-    ):
-        data[4]
-    np.save(tmp_path / "c.npy", np.zeros((3, 6, 8, 8), np.float32))
+    np.savez(tmp_path / "c.npz", np.zeros((3, 6, 8, 8), np.float32))
     with pytest.raises(UnreadableError, match="has 6 channels"):
-        measure_scaling([*paths, tmp_path / "c.npy"])
+        measure_scaling([*paths, tmp_path / "c.npz"])
+    with pytest.raises(UnreadableError, match="has 6 channels; the model has 5"):
+        PlaneDataset([tmp_path / "c.npz"], measure_scaling(paths)).planes(0)
 
 
 def test_fitting_improves_on_cosines():
@@ -396,3 +395,56 @@ def test_the_tool_writes_planes_and_a_decoder_that_give_the_meshes_back(tmp_path
     assert np.allclose(extents / extents.max(), [1 / 3, 2 / 3, 1], atol=0.08)
     with pytest.raises(SystemExit, match="not empty"):
         fit_triplanes.main(common)
+
+
+# training runs --------------------------------------------------------------------------------
+
+
+def start(tmp_path: Path, model: ModelConfig, data: dict) -> stlatent.Ladder:
+    """Two steps of `stlatent train`, measured; the same command once more changes nothing."""
+    values = {
+        "model": model.model_dump(mode="json", exclude_unset=True),
+        "data": data | {"batch": 2, "workers": 0},
+        "out": str(tmp_path / "run"),
+        "steps": 2,
+        "tracker": None,
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
+    for _ in range(2):
+        run(tmp_path / "run.yaml")
+    return stlatent.load(tmp_path / "run")
+
+
+def validated(tmp_path: Path) -> dict:
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    return next(m for m in map(json.loads, lines) if "validation_bits_per_value" in m)
+
+
+def test_a_run_on_meshes_through_planes(tmp_path):
+    (tmp_path / "meshes").mkdir()
+    trimesh.creation.icosphere(2).export(tmp_path / "meshes" / "ball.ply")
+    trimesh.creation.box((1, 2, 3)).export(tmp_path / "meshes" / "box.obj")
+    data = {
+        "root": str(tmp_path / "meshes"),
+        "cache": str(tmp_path / "cache"),
+        "fields": {"resolution": 16},
+        "validation": {"names": ["box.obj"]},
+    }
+    model = start(tmp_path, config(), data)
+    assert isinstance(model, stlatent.TriplaneAutoencoder)
+    assert validated(tmp_path)["validation_volume_iou"][-1] > 0.5
+    data["fields"]["resolution"] = 32
+    with pytest.raises(ValueError, match="resolution is 32; this model makes planes of .* of 16"):
+        start(tmp_path, config(), data)
+
+
+def test_a_run_on_planes_measures_their_range(tmp_path):
+    (tmp_path / "planes").mkdir()
+    paths = some_planes(tmp_path / "planes")
+    np.save(tmp_path / "planes" / "wrong.npy", np.zeros((3, 5, 4, 4), np.float32))
+    data = {"root": str(tmp_path / "planes"), "side": 8, "validation": {"names": ["3.npy"]}}
+    values = config().model_dump(mode="json") | {"field": None, "channels": 5, "likelihood": "l1"}
+    model = start(tmp_path, parse(ModelConfig, values, "model"), data)
+    assert model.config.scaling == measure_scaling(paths[:3])
+    assert len(validated(tmp_path)["validation_psnr_db"]) == 2
+    assert "has 5 channels of side 4" in (tmp_path / "run" / "unreadable.json").read_text()

@@ -118,24 +118,24 @@ def _columns(like: Tensor, scaling: Scaling) -> tuple[Tensor, Tensor]:
 
 
 class PlaneDataset(Dataset):
-    """Planes as a model reads them, `[C, 3, n, n]` each, all of the size of the first.
+    """Planes as a model reads them, `[C, 3, n, n]` each.
 
-    Raises UnreadableError where a file holds something else.
+    `dataset[i]` is the i-th in an endless order, a function of (seed, i) and the files alone, that
+    shows all files once in each pass; `planes(i)` those of the i-th file. Both raise
+    UnreadableError where a file holds something else.
     """
 
-    def __init__(self, paths: Sequence[str | Path], scaling: Scaling) -> None:
-        self.paths, self.scaling = list(paths), scaling
-        self.size = read_planes(self.paths[0]).shape
+    def __init__(self, paths: Sequence[str | Path], scaling: Scaling, seed: int = 0) -> None:
+        self.paths, self.scaling, self.seed = list(paths), scaling, seed
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    def __getitem__(self, i: int) -> Tensor:
+        number, place = divmod(i, len(self.paths))
+        order = np.random.default_rng((self.seed, number)).permutation(len(self.paths))
+        return self.planes(int(order[place]))
 
-    def __getitem__(self, index: int) -> Tensor:
+    def planes(self, index: int) -> Tensor:
         planes = read_planes(self.paths[index])
-        if planes.shape != self.size:
-            (c, _, n, _), (channels, _, side, _) = planes.shape, self.size
-            reason = (
-                f"holds planes [3, {c}, {n}, {n}]; the first are [3, {channels}, {side}, {side}]"
-            )
+        if planes.shape[0] != len(self.scaling.offset):
+            reason = f"has {planes.shape[0]} channels; the model has {len(self.scaling.offset)}"
             raise UnreadableError(self.paths[index], reason)
         return normalise(planes, self.scaling)

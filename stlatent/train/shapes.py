@@ -1,4 +1,4 @@
-"""Training on shapes, by domain `voxel`."""
+"""Training on shapes, by domain `voxel` or through triplanes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ..data.shapes import (
 from ..geometry import Field, FieldCache, contact_sheet, mesh_from_field, turntable, volume_iou
 from ..geometry.values import Values
 from ..ladder import Ladder
+from ..triplane import as_volume
 from .config import RunConfig, ShapeDataConfig
 from .data import Figures, TrainingData
 from .measure import measured, write_picture
@@ -77,7 +78,8 @@ class Shapes(TrainingData):
         quality, bits, pictures = [], [], []
         for field in self.held_out.values():
             decoded, own_bits = measured(model, self.values.from_field(field)[None])
-            fields = [self.values.to_field(x[0], field.band_voxels) for x in decoded]
+            volumes = [as_volume(model, x)[0] for x in decoded]
+            fields = [self.values.to_field(v, field.band_voxels) for v in volumes]
             quality.append([volume_iou(field.distance, other.distance) for other in fields])
             bits.append(own_bits)
             if len(pictures) < SHOWN_SHAPES * (1 + len(fields)):
