@@ -28,6 +28,8 @@ from .transform import Channels, cosines
 POINTS = 65_536  # decoded at a time where no gradient is kept
 COLOUR_SHARE = 8  # of the planes' channels, one in so many starts with each colour
 
+COLOUR_VARIANCE = 0.05  # colours are known in so small a part of a volume, relative to distances
+
 
 def cosine_of(planes: int, channels: int) -> Tensor:
     """What each channel of the planes starts as `[planes, 2]`: of which channel of the field, and
@@ -66,9 +68,11 @@ def expected_channels(config: ModelConfig) -> Channels:
     if config.field is None:
         return transform.apart(torch.ones(config.channels))
     voxels = config.field.resolution
-    k = cosine_of(config.channels, config.field.channels)[:, 1]
-    expected = transform.variances(voxels, transform.RHO["space"])
-    return transform.apart(expected[k % voxels] * torch.where(k > 0, 2, 1) / voxels)
+    channel, k = cosine_of(config.channels, config.field.channels).T
+    expected = transform.variances(voxels, transform.RHO["space"])[k % voxels] / voxels
+    return transform.apart(
+        expected * torch.where(k > 0, 2, 1) * torch.where(channel > 0, COLOUR_VARIANCE, 1)
+    )
 
 
 class Lift(nn.Module):
@@ -127,7 +131,8 @@ class FieldDecoder(nn.Module):
             self.sum.weight.copy_(own.repeat(1, 3) / 3)
 
     def forward(self, planes: Tensor, points: Tensor) -> Tensor:
-        count = points.shape[1] if torch.is_grad_enabled() else max(1, POINTS // len(points))
+        every = torch.is_grad_enabled()
+        count = max(1, points.shape[1] if every else POINTS // len(points))
         with torch.autocast(planes.device.type, enabled=False):
             planes = planes.float()
             parts = [self._read(planes, part) for part in points.float().split(count, 1)]

@@ -1,14 +1,16 @@
 """Three planes that stand for a solid: which plane runs along which axes.
 
-    z                     plane 0   xy   [x, y]   lacks z        planes are [B, C, 3, n, n];
-    │   ╱ y               plane 1   xz   [x, z]   lacks y        axes run as those of a volume
-    │  ╱   ╲ yz           plane 2   yz   [y, z]   lacks x        [B, C, X, Y, Z]: the sample of
-    │ ╱ xy                                                       index i is at (2 i + 1) / n - 1
-    └──────── x           A point sees each plane at its own
-       xz                 two coordinates on it.
+    planes[:, :, 0]   xy       planes[:, :, 1]   xz       planes[:, :, 2]   yz
 
-A plane's first axis is the earlier one of the two in x, y, z. Turning the solid permutes the
-planes, and transposes those whose axes change their order: `turn_planes`.
+      ┌─────► y                  ┌─────► z                  ┌─────► z
+      │ [x, y]                   │ [x, z]                   │ [y, z]
+      ▼                          ▼                          ▼
+      x        lacks z           x        lacks y           y        lacks x
+
+Planes are `[B, C, 3, n, n]`; of its two axes, a plane has the earlier one first. Axes run as those
+of a volume `[B, C, X, Y, Z]` do: in the cube [-1, 1]^3, index i is at (2 i + 1) / n - 1. A point
+sees each plane at its own two coordinates on it. Turning a solid permutes its planes, and
+transposes those whose axes come to stand in another order: `turn_planes`.
 """
 
 from __future__ import annotations
@@ -82,6 +84,9 @@ def turn_planes(planes: Tensor, axes: Sequence[str]) -> Tensor:
     Args:
         axes: the old direction along which each new axis runs, as in `geometry.Placement`: `x z -y`
             brings what was at z = 1 to y = 1.
+
+    A channel that tells places along the lacking axis apart, as a cosine of odd order does, also
+    changes its meaning where that axis is reversed.
 
     Raises:
         ValueError: not each of x, y, z stands once in `axes`.

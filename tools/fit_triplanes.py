@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from stlatent.checkpoint import load_decoder, save_decoder
 from stlatent.config import DecoderConfig
@@ -30,6 +29,7 @@ from stlatent.geometry import (
     FieldSettings,
     volume_iou,
 )
+from stlatent.geometry.values import Values
 from stlatent.train.fit_planes import PlaneFitter
 
 
@@ -55,16 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"{options.out} is not empty; give another folder")
     cache = FieldCache(options.out / ".fields", FieldSettings(resolution=options.resolution))
     config = DecoderConfig(channels=4 if options.colour else 1)
+    values = Values(coloured=options.colour, occupancy=False)
     fitter = PlaneFitter(options.channels, config, options.stride)
     if options.decoder:
         fitter.decoder = load_decoder(options.decoder)
     else:
-        shared = [as_volume(field, config) for _, field in fields(files[: options.shared], cache)]
+        shared = [values.from_field(field) for _, field in fields(files[: options.shared], cache)]
         fitter.share(torch.stack(shared), options.steps * len(shared) // 2)
         save_decoder(fitter.decoder, options.out / "decoder.safetensors")
     ious = []
     for file, field in fields(files, cache):
-        planes = fitter.fit(as_volume(field, config)[None], options.steps)
+        planes = fitter.fit(values.from_field(field)[None], options.steps)
         name = f"{file.relative_to(options.meshes).as_posix()}.npy"
         (options.out / name).parent.mkdir(parents=True, exist_ok=True)
         write_planes(options.out / name, planes[0])
@@ -81,12 +82,6 @@ def fields(files: Sequence[Path], cache: FieldCache) -> Iterator[tuple[Path, Fie
             yield file, cache.open(file)
         except BadMeshError as error:
             print(f"skipped {error}")
-
-
-def as_volume(field: Field, config: DecoderConfig) -> Tensor:
-    """`[C, N, N, N]`, as `config` asks for."""
-    volume = np.concatenate([field.distance[None], field.colour])
-    return torch.from_numpy(volume[: config.channels])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..ladder import Ladder
+from ..checkpoint import Model
 from ..losses.elbo import LossConfig, Objective
 from ..losses.regularisers import SpectralPenalty
 from .config import OptimiserConfig
@@ -30,14 +30,14 @@ class Fitted:
         seconds: of training.
     """
 
-    model: Ladder
+    model: Model
     losses: list[float]
     skipped: int
     seconds: float
 
 
 def fit(
-    ladder: Ladder,
+    ladder: Model,
     batches: Iterable[Tensor],
     loss: LossConfig,
     optimiser: OptimiserConfig,

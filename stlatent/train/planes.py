@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checkpoint import Model
 from ..data import PlaneDataset, UnreadableError, find_planes, measure_scaling, read_planes
 from ..evaluate.metrics import psnr
-from ..ladder import Ladder
 from .config import PlaneDataConfig, RunConfig
 from .data import Figures, TrainingData
 from .measure import measured, write_picture
@@ -99,7 +99,7 @@ class Planes(TrainingData):
     def enter(self, batch: PlaneBatch, device: torch.device) -> Tensor:
         return batch.planes.to(device)
 
-    def measure(self, model: Ladder, step: int) -> Figures | None:
+    def measure(self, model: Model, step: int) -> Figures | None:
         """PSNR per prefix (a range of 2, which is four deviations) and bits per level, means over
         the held-out planes."""
         if not self.held_out:

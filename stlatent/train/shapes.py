@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checkpoint import Model
 from ..data.shapes import (
     ShapeBatch,
     ShapeDataset,
@@ -17,7 +18,6 @@ from ..data.shapes import (
 )
 from ..geometry import Field, FieldCache, contact_sheet, mesh_from_field, turntable, volume_iou
 from ..geometry.values import Values
-from ..ladder import Ladder
 from ..triplane import as_volume
 from .config import RunConfig, ShapeDataConfig
 from .data import Figures, TrainingData
@@ -71,7 +71,7 @@ class Shapes(TrainingData):
     def enter(self, batch: ShapeBatch, device: torch.device) -> Tensor:
         return batch.values.to(device)
 
-    def measure(self, model: Ladder, step: int) -> Figures | None:
+    def measure(self, model: Model, step: int) -> Figures | None:
         """Volume IoU per prefix and bits per level, means over the shapes."""
         if not self.held_out:
             return None
