@@ -39,15 +39,14 @@ def cosine_of(planes: int, channels: int) -> Tensor:
     return torch.tensor([(c, k) for c, count in enumerate(counts) for k in range(count)])
 
 
-def columns(planes: int, channels: int, voxels: int) -> Tensor:
-    """What takes a column of a field to channels of the planes `[planes, channels * voxels]`, so
-    that the column is the sum of its cosines."""
+def columns(planes: int, channels: int, voxels: int) -> tuple[Tensor, Tensor]:
+    """What takes a column of a field to channels of the planes: orthonormal cosines
+    `[planes, channels * voxels]`, and their units `[planes]`, so that a column is the sum of
+    cosines of amplitude 1."""
     channel, k = cosine_of(planes, channels).T
     matrix = torch.zeros(planes, channels, voxels)
-    waves = cosines(voxels)[k % voxels] * math.sqrt(2 / voxels)
-    waves[k == 0] /= math.sqrt(2)
-    matrix[torch.arange(planes), channel] = waves.float()
-    return matrix.flatten(1)
+    matrix[torch.arange(planes), channel] = cosines(voxels)[k % voxels].float()
+    return matrix.flatten(1), torch.where(k > 0, 2 / voxels, 1 / voxels).sqrt()
 
 
 def cosine_planes(volume: Tensor, planes: int, stride: int = 1) -> Tensor:
@@ -55,8 +54,8 @@ def cosine_planes(volume: Tensor, planes: int, stride: int = 1) -> Tensor:
     before anything is learned; 0 is all outside."""
     folded = fold_volume(volume)
     small = F.avg_pool2d(folded.flatten(1, 2), stride).unflatten(1, folded.shape[1:3])
-    matrix = columns(planes, volume.shape[1], volume.shape[2]).to(volume)
-    found = torch.einsum("pc,bcimn->bpimn", matrix, small)
+    matrix, unit = (t.to(volume) for t in columns(planes, volume.shape[1], volume.shape[2]))
+    found = torch.einsum("pc,bcimn->bpimn", matrix * unit[:, None], small)
     found[:, 0] -= 1
     return found
 
@@ -90,13 +89,13 @@ class Lift(nn.Module):
     @torch.no_grad()
     def _start(self, config: ModelConfig) -> None:
         """Begin with the cosines of each column, means over the block of a sample."""
-        matrix = columns(config.channels, config.field.channels, config.field.resolution)
+        matrix, unit = columns(config.channels, config.field.channels, config.field.resolution)
         n = min(len(matrix), len(self.down.conv.weight))
         weight = self.down.conv.weight.flatten(1).unflatten(1, (-1, matrix.shape[1]))
         weight[:n] = matrix[:n, None] / weight.shape[1]
-        self.down.conv.bias[0] = -1
+        self.down.conv.bias[0] = -1 / unit[0]  # what is far outside becomes 0
         self.out.weight.zero_()
-        self.out.weight[torch.arange(n), torch.arange(n)] = 1
+        self.out.weight[torch.arange(n), torch.arange(n)] = unit[:n].view(-1, 1, 1, 1)
 
     def forward(self, volume: Tensor) -> Tensor:
         if tuple(volume.shape[1:]) != self.size:
