@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -23,6 +24,32 @@ class Latents:
     def numbers(self) -> int:
         """Latent numbers per sample over all levels."""
         return sum(level[0].numel() for level in self.levels)
+
+    def with_finer(self, other: Latents, levels: int) -> Latents:
+        """The first `levels` levels of these, and the finer ones of `other`.
+
+        Raises:
+            ValueError: the two differ in their sizes.
+        """
+        self._check(other)
+        return Latents((*self.levels[:levels], *other.levels[levels:]), self.size)
+
+    def towards(self, other: Latents, share: float, levels: Sequence[int] | None = None) -> Latents:
+        """On the straight line to `other`: 0 is these, 1 the other; only `levels` move, if given.
+
+        Raises:
+            ValueError: the two differ in their sizes.
+        """
+        self._check(other)
+        moving = range(len(self.levels)) if levels is None else levels
+        pairs = enumerate(zip(self.levels, other.levels, strict=True))
+        moved = (a.lerp(b, share) if k in moving else a for k, (a, b) in pairs)
+        return Latents(tuple(moved), self.size)
+
+    def _check(self, other: Latents) -> None:
+        shapes = [[tuple(z.shape) for z in one.levels] for one in (self, other)]
+        if self.size != other.size or shapes[0] != shapes[1]:
+            raise ValueError(f"{self!r} and {other!r} differ in their sizes; only equal ones mix")
 
     def __repr__(self) -> str:
         shapes = ", ".join(str(list(level.shape)) for level in self.levels)

@@ -19,7 +19,7 @@ from stlatent.codec.coder import ClipEncoder
 from stlatent.codec.decode import outputs
 from stlatent.codec.prefetch import prefetch
 from stlatent.codec.unit import UnitWriter
-from stlatent.codec.video_writer import Mp4Writer, frame_writer
+from stlatent.codec.video_writer import Mp4Writer, frame_writer, suffix
 from stlatent.data import VideoReader, to_float, to_uint8
 from stlatent.gaussian import BITS_PER_NAT
 
@@ -346,7 +346,9 @@ def test_no_two_outputs_meet(model, tmp_path, format, expected):
     for name in ("a.mp4", "a.mkv", "a.mp4.mkv", "b.mp4", "b/c.mp4"):
         write_video(tmp_path / "in" / name, (1, 16, 16))
     encode_folder(model, tmp_path / "in", tmp_path / "z", "tiny")
-    targets = outputs(LatentStore(tmp_path / "z"), tmp_path, format)
+    targets = outputs(
+        LatentStore(tmp_path / "z"), tmp_path, lambda i: suffix(format, i.kind == "image")
+    )
     assert {path.relative_to(tmp_path).as_posix() for _, path in targets} == {*expected}
 
 

@@ -32,7 +32,7 @@ from stlatent.ladder import Ladder
 from stlatent.layers import Conv
 from stlatent.losses.elbo import PrefixConfig
 from stlatent.train import RunConfig, run
-from stlatent.train.clips import Clips
+from stlatent.train.kinds import open_data
 from stlatent.train.plan import parameters
 
 BASE = Path(__file__).parents[1] / "configs" / "video" / "base.yaml"
@@ -199,7 +199,7 @@ def compare(config: RunConfig, rates: Sequence[float], out: Path, plan: bool = F
         raise ValueError("data.validation.names is empty; name the files to measure on")
     if config.minutes is not None:
         raise ValueError("minutes is set, but both models train for equal steps: give steps alone")
-    clips = Clips(config).held_out
+    clips = list(open_data(config).held_out.values())
     points = []
     for rate in sorted(rates):
         runs = {n: trained(config, m, rate, out / f"{n}-{rate:g}") for n, m in models.items()}

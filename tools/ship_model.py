@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,9 +16,10 @@ import stlatent
 from stlatent import checkpoint
 from stlatent.codec.device import autocast
 from stlatent.config import dump, load
-from stlatent.data import centre_clip
-from stlatent.evaluate import prefix_quality
+from stlatent.evaluate.diagnostics import decode_prefixes, gather
+from stlatent.evaluate.kinds import kind_of
 from stlatent.train import RunConfig
+from stlatent.train.kinds import open_data
 
 MODELS = Path(__file__).parents[1] / "assets" / "models"
 
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of a training run")
     parser.add_argument("name", help="what `--model` will call it")
-    parser.add_argument("--data", type=Path, required=True, help="holds the run's held-out clips")
+    parser.add_argument("--data", type=Path, required=True, help="holds the run's held-out files")
     options = parser.parse_args(arguments)
 
     config = load(RunConfig, options.run / "config.yaml")
@@ -35,56 +36,50 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about = checkpoint.about(options.run)
     stlatent.save(stlatent.load(options.run), out / checkpoint.FILE, about, half=True)
     (out / "config.yaml").write_text(dump(anywhere(config, options.name)))
-    shipped = stlatent.load(out)
-    figures = measure(shipped, config, options.data) | {"steps": about.get("step")}
+    data = config.data.model_copy(update={"root": options.data})
+    samples = open_data(config.model_copy(update={"data": data})).held_out
+    shipped, main = stlatent.load(out), kind_of(config.model).figures[0].key
+    figures = measure(shipped, samples) | {"steps": about.get("step")}
     with autocast(torch.device("cpu"), "bf16"):
-        bf16 = measure(shipped, config, options.data)
-    figures["bf16_psnr_db"] = [prefix["psnr_db"] for prefix in bf16["prefixes"]]
+        bf16 = measure(shipped, samples)
+    figures[f"bf16_{main}"] = [prefix[main] for prefix in bf16["prefixes"]]
     torch.manual_seed(config.seed)
-    untrained = measure(stlatent.Ladder(config.model).eval(), config, options.data)
-    figures["untrained_psnr_db"] = [prefix["psnr_db"] for prefix in untrained["prefixes"]]
+    untrained = measure(stlatent.Ladder(config.model).eval(), samples)
+    figures[f"untrained_{main}"] = [prefix[main] for prefix in untrained["prefixes"]]
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
 
 
 def anywhere(config: RunConfig, name: str) -> RunConfig:
     """The same run without the paths of the machine that trained it."""
-    places = {
-        "root": Path("videos"),
-        "photos": config.data.photos and Path("photos"),
-        "cache": None,
-    }
+    defaults = type(config.data)(root=Path("data"))
+    folders = [key for key, value in config.data if isinstance(value, Path)]
+    places = {key: Path(key) if key != "cache" else defaults.cache for key in folders}
     start = config.start and Path("runs") / f"{name}-start"
-    return config.model_copy(
-        update={
-            "data": config.data.model_copy(update=places),
-            "out": Path("runs") / name,
-            "start": start,
-        }
-    )
+    data = config.data.model_copy(update=places | {"root": Path("data")})
+    return config.model_copy(update={"data": data, "out": Path("runs") / name, "start": start})
 
 
 @torch.inference_mode()
-def measure(model: stlatent.Ladder, config: RunConfig, data: Path) -> dict[str, object]:
-    """Figures of the held-out clips, as they are reported: means over clips, per prefix."""
-    wanted = config.data.validation
-    size = (wanted.frames, wanted.crop, wanted.crop)
-    clips = (centre_clip(data / name, size)[0] for name in wanted.names)
-    prefixes = prefix_quality(model, clips)
+def measure(model: stlatent.Ladder, samples: Mapping[str, torch.Tensor]) -> dict[str, object]:
+    """Figures of the held-out samples, as they are reported: means over them, per prefix."""
+    kind, rows = kind_of(model.config), []
+    for x in samples.values():
+        latents = model.encode(x)
+        rows.append(kind.quality(x, latents, model(x).kl, decode_prefixes(model, latents)))
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "clips": list(wanted.names),
-        "size": list(size),
+        "samples": list(samples),
+        "size": list(x.shape[2:]),
         "prefixes": [
             {
                 "levels": prefix.levels,
-                "psnr_db": round(prefix.psnr_db, 2),
-                "ssim": round(prefix.ssim, 4),
+                **{f.key: round(prefix.mean(f.key), 4) for f in kind.figures},
                 "values_per_number": round(prefix.values_per_number, 1),
                 "bits_per_value": round(prefix.bits_per_value, 5),
-                "psnr_db_per_clip": [round(clip.psnr_db, 2) for clip in prefix.clips],
+                "per_sample": [round(getattr(c, kind.figures[0].key), 4) for c in prefix.clips],
             }
-            for prefix in prefixes
+            for prefix in gather(rows)
         ],
     }
 

@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..codec import LatentStore, decode_store
-from ..codec.sample import centre_clips, draw_samples, held_levels
-from ..codec.video_writer import check_outputs, frame_writer, suffix
-from ..data import centre_clip, to_uint8
+from ..codec import LatentStore, decode_meshes, decode_store
+from ..codec.sample import centre_clips, spread_shapes
 from . import options as shared
 from .jobs import add_encode, add_jobs, add_verify, encode, jobs, verify
 from .options import MODEL, Options, Verb
+from .sampling import add_sample, sample
 
 EXAMPLES = {
     "train": "stlatent train configs/video/base.yaml data.root=VIDEOS out=runs/mine",
@@ -47,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     """All verbs and their options."""
     top = argparse.ArgumentParser(
         "stlatent",
-        description="Hierarchical latent autoencoders of video.",
+        description="Hierarchical latent autoencoders of video and 3D shapes.",
         epilog="examples:\n  " + "\n  ".join(EXAMPLES.values()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -108,6 +107,7 @@ def _decode(verb: Verb) -> None:
     verb.add_argument("--out", metavar="DIR", help="where files go (default: DIR-decoded)")
     shared.tile(verb, "as they were encoded")
     shared.format(verb)
+    shared.resolution(verb, "as they were encoded")
     shared.precision(verb)
     shared.machine(verb)
     shared.replace(verb, "files that are there")
@@ -123,24 +123,20 @@ def decode(options: Options) -> int:
     except ValueError as error:
         hint = "" if options.model else "; it made these latents: give its place with --model"
         raise ValueError(f"{error}{hint}") from None
-    precision, replace = options.precision, options.replace
-    made = decode_store(
-        model,
-        store,
-        out,
-        levels,
-        options.format,
-        precision=precision,
-        replace=replace,
-        tile=options.tile,
-    )
+    how = {"precision": options.precision, "replace": options.replace}
+    if store.manifest.domain == "voxel":
+        shape = (options.format or "glb", options.resolution)
+        made = decode_meshes(model, store, out, levels, *shape, **how)
+    else:
+        video = options.format or "mp4"
+        made = decode_store(model, store, out, levels, video, tile=options.tile, **how)
     print(f"{out}: {len(made)} items from {levels} of {len(store.manifest.levels)} levels")
     return 0
 
 
 def _inspect(verb: Verb) -> None:
     verb.add_argument("model", metavar="M", help=MODEL)
-    verb.add_argument("--data", required=True, metavar="VIDEOS", help="what to measure it on")
+    verb.add_argument("--data", required=True, metavar="DATA", help="what to measure it on")
     verb.add_argument("--out", required=True, metavar="DIR", help="the report: index.html and JSON")
     verb.add_argument("--frames", type=shared.positive, default=17, help="first ones, at most (17)")
     verb.add_argument(
@@ -155,70 +151,14 @@ def inspect(options: Options) -> int:
     from ..evaluate.report import write_report  # brings matplotlib
 
     model = shared.load_model(options.model, options)
-    size = (options.frames, *options.size)
-    clips = centre_clips(model, options.data, size, options.clips)
+    if model.domain.name == "voxel":
+        clips = spread_shapes(model, options.data, options.clips)
+    else:
+        size = (options.frames, *options.size)
+        clips = centre_clips(model, options.data, size, options.clips)
     write_report(model, clips, options.out, title=options.model, replace=options.replace)
     print(Path(options.out) / "index.html")
     return 0
-
-
-def _sample(verb: Verb) -> None:
-    verb.add_argument("model", metavar="M", help=MODEL)
-    verb.add_argument("--frames", type=shared.positive, help="of a video (17)")
-    verb.add_argument("--size", type=shared.size, default=(128, 128), help="HEIGHTxWIDTH (128x128)")
-    verb.add_argument(
-        "--keep-level",
-        type=int,
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="LEVEL",
-        help="hold these levels of the clip and draw the others; 0 is the coarsest",
-    )
-    verb.add_argument("--from", dest="clip", metavar="CLIP", help="its first frames, central crop")
-    verb.add_argument("-n", type=shared.positive, default=1, dest="count", help="how many (1)")
-    verb.add_argument("--out", default="samples", metavar="DIR", help="where they go (samples)")
-    verb.add_argument("--temperature", type=float, default=1.0, help="of what is drawn (1)")
-    verb.add_argument("--seed", type=int, default=0, help="of the noise (0)")
-    shared.format(verb)
-    shared.machine(verb)
-    shared.replace(verb, "files that are there")
-
-
-def sample(options: Options) -> int:
-    model = shared.load_model(options.model, options)
-    still = model.domain.causal is None
-    size, held, fps = _sample_size(options, still), {}, None
-    names = (f"{i:04d}{suffix(options.format, still)}" for i in range(options.count))
-    paths = [Path(options.out) / name for name in names]
-    check_outputs(paths, options.replace)
-    if options.clip:
-        clip, fps = centre_clip(options.clip, size)
-        if clip.shape[2:] != size:
-            given, asked = ("x".join(map(str, shape)) for shape in (clip.shape[2:], size))
-            raise ValueError(
-                f"{options.clip} has {given} (TxHxW) to give, not {asked}; ask for less"
-            )
-        held = held_levels(model, clip, options.keep_level)
-    axes = size[1:] if still else size
-    draws = draw_samples(model, axes, options.count, held, options.temperature, options.seed)
-    for path, x in zip(paths, draws, strict=True):
-        with frame_writer(path, options.format, still, size, fps) as writer:
-            writer.write(to_uint8(x))
-    drawn = [level for level in range(len(model.levels)) if level not in held]
-    print(f"{options.out}: {options.count} samples; levels held {list(held)}, drawn {drawn}")
-    return 0
-
-
-def _sample_size(options: Options, still: bool) -> tuple[int, int, int]:
-    """`(T, H, W)` of a sample; ValueError where options contradict each other."""
-    if still and options.frames not in (None, 1):
-        raise ValueError(f"--frames is {options.frames}, but an image model draws single pictures")
-    if options.keep_level and not options.clip:
-        raise ValueError("--keep-level holds levels of a real clip; name it with --from CLIP")
-    if options.clip and not options.keep_level:
-        raise ValueError("--from names a clip; say with --keep-level which of its levels to hold")
-    return (1 if still else options.frames or 17, *options.size)
 
 
 def _export(verb: Verb) -> None:
@@ -243,11 +183,11 @@ def export(options: Options) -> int:
 
 VERBS: dict[str, tuple[str, Callable[[Verb], None], Callable[[Options], int]]] = {
     "train": ("train a model; the same command resumes", _train, train),
-    "encode": ("compress videos and pictures to multi-level latents", add_encode, encode),
+    "encode": ("compress videos, pictures or meshes to multi-level latents", add_encode, encode),
     "jobs": ("say how far a job of `stlatent encode` is", add_jobs, jobs),
     "verify": ("check that a data set of latents is as it was written", add_verify, verify),
-    "decode": ("turn latents, or their coarse levels, back into videos", _decode, decode),
+    "decode": ("turn latents, or their coarse levels, back into videos or meshes", _decode, decode),
     "inspect": ("measure and show what each level of a model holds", _inspect, inspect),
     "export": ("hand a model to diffusers", _export, export),
-    "sample": ("draw from a model, holding levels of a real clip", _sample, sample),
+    "sample": ("draw from a model, holding levels of something real", add_sample, sample),
 }

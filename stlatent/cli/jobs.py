@@ -7,25 +7,30 @@ import os
 import re
 
 from ..codec import EncodeOptions, encode_folder, job_status, verify_store
+from ..codec.inputs import usual_model
 from ..codec.job import check_free
 from ..codec.place import Place
+from ..config import parse
+from ..geometry import FieldSettings
 from . import options as shared
 from .options import MODEL, Options, Verb
 
-DEFAULT_MODEL = "video"  # of videos, and of pictures: videos of one frame
 DTYPES = ("float16", "bfloat16", "float32", "int8")
 
 
 def add_encode(verb: Verb) -> None:
     add = verb.add_argument
     add("input", metavar="INPUT", help="a folder, searched to its depth, or one file; or a URL")
-    add("--model", metavar="M", help=f"{MODEL}; default: {DEFAULT_MODEL}")
+    add("--model", metavar="M", help=f"{MODEL}; default: video, or voxel for meshes")
     add("--out", required=True, metavar="DIR", help="the data set to make, or a URL; the same "
         "command goes on after an interruption")  # fmt: skip
     add("--short-side", type=shared.positive, metavar="N", help="resize frames to N pixels there")
     add("--fps", type=_rate, metavar="F", help="frames per second to encode (the source's own)")
     add("--clip-frames", type=shared.positive, metavar="N", help="cut sources into clips of N")
     shared.tile(verb, "about 2048")
+    shared.resolution(verb, "64")
+    add("--axes", type=_axes, metavar="X,Y,Z", help="of shapes: the asset's directions along the "
+        "axes of the cube, such as x,z,-y where z is up (x,y,z)")  # fmt: skip
     add("--dtype", type=_dtypes, default=("float16",), metavar="D[,D...]", help="of the latents on "
         "disk: float16, bfloat16, float32 or int8; one, or one per level (float16)")  # fmt: skip
     add("--std", action="store_true", help="also store the posteriors' standard deviations")
@@ -43,7 +48,7 @@ def add_encode(verb: Verb) -> None:
 
 def encode(options: Options) -> int:
     check_free(Place(options.out), options.replace)
-    reference = options.model or DEFAULT_MODEL
+    reference = options.model or usual_model(options.input)
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if ranks > 1 and options.device is None and "LOCAL_RANK" in os.environ:
         options.device = _local_device(int(os.environ["LOCAL_RANK"]))
@@ -60,6 +65,8 @@ def encode(options: Options) -> int:
             fps=options.fps,
             clip_frames=options.clip_frames,
             tile=options.tile,
+            fields=_fields(options),
+            volume_axes=options.axes or ("x", "y", "z"),
             unit_files=options.unit_files,
         ),
         shard=options.shard or (rank, ranks),
@@ -69,6 +76,13 @@ def encode(options: Options) -> int:
     )
     print(result)
     return 1 if result.failed else 0
+
+
+def _fields(options: Options) -> FieldSettings | None:
+    """What is said about shapes, if anything is."""
+    given = {"resolution": options.resolution, "axes": options.axes}
+    given = {name: value for name, value in given.items() if value is not None}
+    return parse(FieldSettings, {"resolution": 64} | given, "--resolution") if given else None
 
 
 def add_jobs(verb: Verb) -> None:
@@ -108,6 +122,10 @@ def _dtypes(text: str) -> tuple[str, ...]:
                 f"invalid choice: '{dtype}' (choose from {', '.join(DTYPES)})"
             )
     return dtypes
+
+
+def _axes(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
 
 
 def _shard(text: str) -> tuple[int, int]:

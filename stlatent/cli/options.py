@@ -8,10 +8,11 @@ import re
 import torch
 
 from ..checkpoint import load
+from ..codec.decode_shapes import MESH_FORMATS
 from ..codec.video_writer import FORMATS
 from ..ladder import Ladder
 
-MODEL = "a shipped model by name (video), a run folder, or a model file or its folder"
+MODEL = "a shipped model by name (such as video), a run folder, or a model file or its folder"
 Verb = argparse.ArgumentParser
 Options = argparse.Namespace
 
@@ -27,8 +28,16 @@ def precision(verb: Verb) -> None:
 
 
 def format(verb: Verb) -> None:
-    help = "H.264, folders of png, or uint8 arrays [T, H, W, 3] (mp4)"
-    verb.add_argument("--format", choices=FORMATS, default="mp4", help=help)
+    help = (
+        "H.264, folders of png, or uint8 arrays [T, H, W, 3] (mp4); of shapes: "
+        f"{', '.join(MESH_FORMATS)} (glb)"
+    )
+    verb.add_argument("--format", choices=FORMATS + MESH_FORMATS, help=help)
+
+
+def resolution(verb: Verb, default: str) -> None:
+    help = f"of shapes: voxels per edge ({default})"
+    verb.add_argument("--resolution", type=positive, metavar="R", help=help)
 
 
 def tile(verb: Verb, default: str) -> None:

@@ -1,6 +1,7 @@
-"""Whole data sets to multi-level latents on disk, and back to videos and pictures."""
+"""Whole data sets to multi-level latents on disk, and back to videos, pictures and meshes."""
 
 from .decode import decode_store
+from .decode_shapes import decode_meshes
 from .encode import EncodeResult, encode_folder
 from .job import EncodeOptions
 from .manifest import Failure, Header, Item, Manifest, Statistics, StoredLevel
@@ -21,6 +22,7 @@ __all__ = [
     "Manifest",
     "Statistics",
     "StoredLevel",
+    "decode_meshes",
     "decode_store",
     "encode_folder",
     "job_status",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -58,7 +58,7 @@ def decode_store(
     check_model(model, store)
     tile = check_side(tile or store.header.tile, model.levels[0].stride[-2:])
     kept = store.check_levels(levels)
-    targets = outputs(store, Path(out), format)
+    targets = outputs(store, Path(out), lambda item: suffix(format, item.kind == "image"))
     check_outputs([path for _, path in targets], replace)
     device = next(model.parameters()).device
     start, frames = time.perf_counter(), 0
@@ -115,12 +115,15 @@ def check_model(model: Ladder, store: LatentStore) -> None:
         )
 
 
-def outputs(store: LatentStore, out: Path, format: str) -> list[tuple[Item, Path]]:
-    """Where each item goes: its name without suffix, or with it where two would meet."""
+def outputs(
+    store: LatentStore, out: Path, ending: Callable[[Item], str]
+) -> list[tuple[Item, Path]]:
+    """Where each item goes: its name without suffix, or with it where two would meet, and with the
+    `ending` of what is made of it."""
     items = list(store.items.values())
     short = [item.kind != "frames" for item in items]  # a folder's name has no suffix
     while True:
-        paths = [_target(item, format, s) for item, s in zip(items, short, strict=True)]
+        paths = [_target(item, ending(item), s) for item, s in zip(items, short, strict=True)]
         count, folders = Counter(paths), {folder for path in paths for folder in path.parents}
         meets = [count[path] > 1 or path in folders for path in paths]
         if not any(s and m for s, m in zip(short, meets, strict=True)):
@@ -128,8 +131,8 @@ def outputs(store: LatentStore, out: Path, format: str) -> list[tuple[Item, Path
         short = [s and not m for s, m in zip(short, meets, strict=True)]
 
 
-def _target(item: Item, format: str, short: bool) -> PurePosixPath:
+def _target(item: Item, ending: str, short: bool) -> PurePosixPath:
     """Relative path of the output for `item`."""
     path = PurePosixPath(item.name)
     path = path.with_suffix("") if short else path
-    return path.with_name(path.name + suffix(format, item.kind == "image"))
+    return path.with_name(path.name + ending)

@@ -1,4 +1,4 @@
-"""A folder of videos and pictures -> a data set of multi-level latents."""
+"""A folder of videos and pictures, or of meshes -> a data set of multi-level latents."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..ladder import Ladder
-from .device import autocast, chunk_pixels, native_precision
-from .inputs import Input, fetch, find_inputs, suitable_sources  # noqa: F401
+from .device import autocast, native_precision
+from .inputs import Input, fetch
 from .job import EncodeOptions, Job, check_free, read_job
 from .manifest import FAILED, Failure, Header, UnitRecord
+from .media import Medium, medium
 from .place import Place
 from .prefetch import prefetch
-from .preview import write_preview
-from .reader import Done, Piece, Reader, ReadPlan
+from .reader import Done, Piece, Reader
 from .replace import Replacement
 from .scratch import scratch
 from .summary import LevelSummary, level_summaries, merged, table
-from .tiles import check_side
 from .unit import UnitWriter
-from .work import UnitEncoder
 
 FETCHED_AHEAD = 1  # inputs from elsewhere that are copied while another one is read
 
@@ -39,7 +37,8 @@ class EncodeResult:
 
     Attributes:
         sources: that this call went through.
-        frames: that it encoded.
+        frames: that it encoded; of shapes, each is one.
+        parts: what these are called.
         seconds: that it took.
         items: of the data set, or of the part of it that is done.
         failed: sources that are missing in it.
@@ -50,6 +49,7 @@ class EncodeResult:
     out: str
     sources: int
     frames: int
+    parts: str
     seconds: float
     items: int
     failed: tuple[Failure, ...]
@@ -58,7 +58,7 @@ class EncodeResult:
 
     def __str__(self) -> str:
         rate = self.frames / self.seconds
-        done = f"{self.sources} sources, {self.frames} frames, {rate:.1f} frames/s"
+        done = f"{self.sources} sources, {self.frames} {self.parts}, {rate:.1f} {self.parts}/s"
         lines = [f"{self.out}: {done}", table(self.levels)]
         if self.failed:
             lines.append(f"left out: {len(self.failed)}, named with the reason in {FAILED}")
@@ -79,11 +79,12 @@ def encode_folder(
     retry_failed: bool = False,
     limit_seconds: float = 120.0,
 ) -> EncodeResult:
-    """Encode every video and picture below `root` with `model`, on the device where it lies.
+    """Encode every video and picture, or every mesh and volume, below `root` with `model`, on the
+    device where it lies.
 
     `out` becomes a job: the same call goes on after whatever has interrupted it, re-does nothing
     that is done, and gives the same data set, byte for byte. Videos of any length go through in
-    constant memory. A child process decodes the next frames while the network is busy with these;
+    constant memory. A child process reads the next frames or meshes while the network is busy;
     a source that cannot be read, or that crashes or hangs the child, costs nothing but a line in
     the log, the result and `failed.jsonl`.
 
@@ -104,14 +105,16 @@ def encode_folder(
     options, start = options or EncodeOptions(), time.perf_counter()
     if not 0 <= shard[0] < shard[1]:
         raise ValueError(f"shard is {shard[0]}/{shard[1]}; the first of {shard[1]} is 0/{shard[1]}")
-    with Reader(_read_plan(model, options), limit_seconds) as reader:
+    kind = medium(model)
+    options = kind.resolve(options)
+    with Reader(kind.plan(options), limit_seconds) as reader:
         check_free(Place(out), replace)
-        job = _plan(model, root, Place(out), reference, options)
+        job = _plan(kind, root, Place(out), reference, options)
         swap = Replacement(job) if replace else None
         job = swap.job if swap else job
         with scratch(job.place, shard) as job.place, _folder(job.place) as folder:
             job.begin(retry_failed)
-            run = _Run(model, job, reader)
+            run = _Run(kind, job, reader)
             with (
                 logging_redirect_tqdm(),
                 torch.inference_mode(),
@@ -128,6 +131,7 @@ def encode_folder(
         out=str(out),
         sources=run.sources,
         frames=run.frames,
+        parts=kind.parts,
         seconds=time.perf_counter() - start,
         items=total.items,
         failed=tuple(total.failed),
@@ -139,9 +143,9 @@ def encode_folder(
 class _Run:
     """What one process does of a job."""
 
-    def __init__(self, model: Ladder, job: Job, reader: Reader) -> None:
-        self.model, self.job, self.reader = model, job, reader
-        self.device = next(model.parameters()).device
+    def __init__(self, kind: Medium, job: Job, reader: Reader) -> None:
+        self.kind, self.job, self.reader = kind, job, reader
+        self.device = next(kind.model.parameters()).device
         self.start, self.sources, self.frames, self.bytes = time.perf_counter(), 0, 0, 0
 
     def encode(self, folder: Path, todo: dict[int, UnitRecord | None]) -> None:
@@ -165,46 +169,32 @@ class _Run:
         inputs: Sequence[Input],
         bar: tqdm,
     ) -> None:
-        encoder = UnitEncoder(self.model, self.job.record.options, writer)
+        encoder, parts = self.kind.unit(self.job.record.options, writer), self.kind.parts
         for source in inputs:
             for event in events:
-                encoder.take(event)
+                self.frames += encoder.take(event)
                 if not isinstance(event, Piece):
                     break
-                self.frames += len(event.frames)
                 rate = self.frames / (time.perf_counter() - self.start)
-                bar.set_postfix_str(f"{rate:.0f} frames/s, {self.bytes / 1e9:.2f} GB", False)
+                bar.set_postfix_str(f"{rate:.3g} {parts}/s, {self.bytes / 1e9:.2f} GB", False)
                 bar.update(0)
             self.sources, self.bytes = self.sources + 1, self.bytes + source.bytes
             bar.update()
         encoder.finish()
 
 
-def _read_plan(model: Ladder, options: EncodeOptions) -> ReadPlan:
-    causal = model.domain.causal
-    return ReadPlan(
-        unit=1 if causal is None else model.levels[0].stride[causal],
-        pixels=chunk_pixels(next(model.parameters()).device),
-        still=causal is None,
-        short_side=options.short_side,
-        fps=options.fps,
-        clip_frames=options.clip_frames,
-    )
-
-
 def _plan(
-    model: Ladder, root: str | Path, place: Place, reference: str, options: EncodeOptions
+    kind: Medium, root: str | Path, place: Place, reference: str, options: EncodeOptions
 ) -> Job:
     """The job that is asked for, as it would be at `place`."""
-    tile = check_side(options.tile, model.levels[0].stride[-2:])
     there = None
     with suppress(ValueError):  # of another version, which will be complained about, or replaced
         there = read_job(place)
     precision = options.precision or (there and there.options.precision)
-    precision = precision or native_precision(next(model.parameters()).device)
-    options = options.model_copy(update={"precision": precision, "tile": tile})
-    header = Header.of(model, reference, tile, options.dtype, options.std)
-    return Job.plan(place, header, options, find_inputs(model, root))
+    precision = precision or native_precision(next(kind.model.parameters()).device)
+    options = options.model_copy(update={"precision": precision})
+    header = Header.of(kind.model, reference, options.tile, options.dtype, options.std)
+    return Job.plan(place, header, options, kind.find(root))
 
 
 def _finish(run: _Run, folder: Path, root: str | Path) -> None:
@@ -218,7 +208,7 @@ def _finish(run: _Run, folder: Path, root: str | Path) -> None:
             f"nothing in {root} can be read (files tried: {len(total.failed)}); "
             f"the first, {first.name}: {first.reason}"
         )
-    write_preview(run.model, job, run.reader, folder)
+    run.kind.preview(job, run.reader, folder)
     job.finish(total)
 
 

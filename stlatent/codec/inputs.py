@@ -9,19 +9,23 @@ from pathlib import Path, PurePosixPath
 
 from ..data import Source, find_sources
 from ..data.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from ..data.shapes import find_shapes
+from ..geometry import MESH_SUFFIXES, VOLUME_SUFFIXES
 from ..ladder import Ladder
 from .place import Place, download
 
+CLIP_KINDS = dict.fromkeys(VIDEO_SUFFIXES, "video") | dict.fromkeys(IMAGE_SUFFIXES, "image")
+SHAPE_KINDS = dict.fromkeys(MESH_SUFFIXES, "mesh") | dict.fromkeys(VOLUME_SUFFIXES, "volume")
 UNIT_BYTES = 64 * 2**20  # of input; a unit ends with the source that reaches it
 
 
 @dataclass(frozen=True)
 class Input:
-    """A video, a picture or a folder of frames.
+    """A video, a picture or a folder of frames; a mesh or a file of volumes.
 
     Attributes:
         name: its path below the folder that is encoded, with `/`.
-        kind: `video`, `image` or `frames`.
+        kind: `video`, `image`, `frames`, `mesh` or `volume`.
         path: of the file, or its URL.
     """
 
@@ -46,8 +50,8 @@ class LocalInput:
             self.path.unlink(missing_ok=True)
 
 
-def find_inputs(model: Ladder, root: str | Path) -> list[Input]:
-    """What lies below `root`, a path or a URL, ordered by name.
+def find_clips(model: Ladder, root: str | Path) -> list[Input]:
+    """The videos and pictures below `root`, a path or a URL, ordered by name.
 
     Raises:
         ValueError: nothing lies there, or it does not suit the model; see `suitable_sources`.
@@ -56,7 +60,43 @@ def find_inputs(model: Ladder, root: str | Path) -> list[Input]:
     if place.local is not None:
         sources = suitable_sources(model, place.local)
         return [Input(s.name, s.kind, _bytes(s), str(s.path)) for s in sources]
-    kinds = dict.fromkeys(VIDEO_SUFFIXES, "video") | dict.fromkeys(IMAGE_SUFFIXES, "image")
+    found = _remote(place, CLIP_KINDS)
+    if not found:
+        raise ValueError(f"{root} holds no video and no picture, or cannot be read")
+    _check_suits(model, root, found)
+    return found
+
+
+def find_shape_files(root: str | Path) -> list[Input]:
+    """The meshes and files of volumes below `root`, a path or a URL, ordered by name.
+
+    Raises:
+        ValueError: nothing lies there.
+    """
+    place = Place(root)
+    if place.local is not None:
+        return [
+            Input(name, SHAPE_KINDS[path.suffix.lower()], path.stat().st_size, str(path))
+            for name, path in find_shapes(place.local).items()
+        ]
+    if found := _remote(place, SHAPE_KINDS):
+        return found
+    raise ValueError(f"{root} holds no mesh and no volume, or cannot be read")
+
+
+def usual_model(root: str | Path) -> str:
+    """The shipped model for what lies at `root`: `voxel` for shapes alone, else `video`."""
+    place = Place(root)
+    if place.local is not None:
+        files = [place.local] if place.local.is_file() else place.local.rglob("*")
+        suffixes = {path.suffix.lower() for path in files}
+    else:
+        suffixes = {PurePosixPath(path).suffix.lower() for path in place.fs.find(place.root)}
+    return "voxel" if suffixes & {*SHAPE_KINDS} and not suffixes & {*CLIP_KINDS} else "video"
+
+
+def _remote(place: Place, kinds: dict[str, str]) -> list[Input]:
+    """Files behind a URL that are of some kind by their suffix."""
     scheme = place.url.partition("://")[0]
     found = []
     for path, info in sorted(place.fs.find(place.root, detail=True).items()):
@@ -64,9 +104,6 @@ def find_inputs(model: Ladder, root: str | Path) -> list[Input]:
         kind = kinds.get(PurePosixPath(name).suffix.lower())
         if kind and not any(part.startswith(".") for part in name.split("/")):
             found.append(Input(name, kind, info["size"], f"{scheme}://{path}"))
-    if not found:
-        raise ValueError(f"{root} holds no video and no picture, or cannot be read")
-    _check_suits(model, root, found)
     return found
 
 

@@ -22,6 +22,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..config import Positive, Strict, parse
+from ..geometry import FieldSettings
+from ..geometry.cube import Axes
 from .inputs import Input, cut
 from .manifest import (
     FAILED,
@@ -54,6 +56,8 @@ class EncodeOptions(Strict):
         clip_frames: cut sources into clips of so many frames, the last one may be shorter.
         tile: cut larger frames into overlapping tiles of so many pixels a side, at most; None is
             2048, or what is next to it in the model's strides.
+        fields: what meshes are turned into; None is 64 voxels per edge, or no meshes.
+        volume_axes: the direction in a volume's asset along which each of its axes runs.
         unit_files: sources per unit of work, at most.
     """
 
@@ -64,6 +68,8 @@ class EncodeOptions(Strict):
     fps: Annotated[float, Field(gt=0)] | None = None
     clip_frames: Positive | None = None
     tile: Positive | None = None
+    fields: FieldSettings | None = None
+    volume_axes: Axes = ("x", "y", "z")
     unit_files: Positive = 64
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from ..checkpoint import fingerprint
 from ..config import Strict, parse
 from ..domain import DOMAINS
+from ..geometry import Placement, Route
 from ..ladder import Ladder
 from .place import Place
 from .tensors import Moments
@@ -42,17 +43,28 @@ class Statistics(Strict):
         return Statistics(count=moments.count, mean=mean, std=std)
 
 
+class Shape(Strict):
+    """What a shape's latents do not hold: where it lies, the distance at which it is truncated, and
+    how its field was made."""
+
+    placement: Placement
+    band_voxels: float
+    route: Route
+
+
 class Item(Strict):
-    """The latents of one source, or of one clip of it.
+    """The latents of one source, or of one clip or volume of it.
 
     Attributes:
         name: the key of its tensors: the path of the source below the encoded folder, with `/`,
-            and, where sources were cut into clips, the number of its first frame.
+            and, where sources were cut into clips or hold many volumes, the number of its first
+            frame or of its volume.
         source: path of the source below the encoded folder, with `/`.
-        start: first frame in the source, counted at `fps`.
-        kind: `video`, `image` or `frames` (a folder of numbered pictures).
+        start: first frame in the source, counted at `fps`, or number of the volume.
+        kind: `video`, `image` or `frames` (a folder of numbered pictures); `mesh` or `volume`.
         size: of the input along the axes of the domain, such as `[T, H, W]`.
         fps: frames per second; None where the source has none.
+        shape: of meshes and volumes only.
         grids: sizes of its latents along the same axes, per level.
         bits: the rate, KL of posterior against prior, per level.
     """
@@ -60,9 +72,10 @@ class Item(Strict):
     name: str
     source: str
     start: int
-    kind: Literal["video", "image", "frames"]
+    kind: Literal["video", "image", "frames", "mesh", "volume"]
     size: tuple[int, ...]
     fps: float | None
+    shape: Shape | None = None
     grids: tuple[tuple[int, ...], ...]
     bits: tuple[float, ...]
 
@@ -113,10 +126,11 @@ class Header(Strict):
     Attributes:
         model: as it was given to whoever encoded: a name or a path.
         fingerprint: of the model's config and weights.
+        channels: of the input.
         axes: order of the axes of a tensor on disk.
         std: whether the posteriors' standard deviations are there beside the means.
         tile: side in pixels of the tiles that larger frames were cut into; they decode best in the
-            same ones.
+            same ones. None of shapes.
     """
 
     format: Literal["stlatent-latents"] = FORMAT
@@ -124,14 +138,15 @@ class Header(Strict):
     model: str
     fingerprint: str
     domain: str
+    channels: int = 3
     axes: tuple[str, ...]
     levels: Annotated[tuple[StoredLevel, ...], Field(min_length=1)]
     std: bool = False
-    tile: int
+    tile: int | None
 
     @staticmethod
     def of(
-        model: Ladder, reference: str, tile: int, dtypes: Sequence[str], std: bool = False
+        model: Ladder, reference: str, tile: int | None, dtypes: Sequence[str], std: bool = False
     ) -> Header:
         """The header of latents made by `model`, which the user calls `reference`.
 
@@ -164,6 +179,7 @@ class Header(Strict):
             model=reference,
             fingerprint=fingerprint(model),
             domain=model.domain.name,
+            channels=model.config.channels,
             axes=tuple(axes),
             levels=tuple(levels),
             std=std,

@@ -23,7 +23,7 @@ HEIGHT = 192  # pixels of a picture
 GAP = 6  # white pixels between them
 
 
-def write_preview(model: Ladder, job: Job, reader: Reader, folder: Path) -> None:
+def clip_preview(model: Ladder, job: Job, reader: Reader, folder: Path) -> None:
     """Write `preview.png`: a column per item, the source above what level 0, levels 0-1, ... give.
 
     Sources that can no longer be read are left out; if none can, there is no picture.
@@ -56,7 +56,7 @@ def _frame(reader: Reader, source: Input, item: Item, folder: Path) -> np.ndarra
     frame = None
     for event in reader.read(fetch([source], folder), first=_length(item)):
         if isinstance(event, Piece):
-            frame = event.frames[-1].copy()
+            frame = event.values[-1].copy()
     return frame
 
 

@@ -1,9 +1,9 @@
-"""Decoding in a process of its own, which a damaged file may crash or hang without further harm.
+"""Reading in a process of its own, which a damaged file may crash or hang without further harm.
 
     this process                         child
-    requests, free slots    ──socket──►  VideoReader, one source after the other
+    requests, free slots    ──socket──►  read_clips or read_shapes, one source after the other
     where chunks lie        ◄──socket──
-    frames                  ◄──shared memory: 3 slots
+    frames or voxels        ◄──shared memory: 3 slots
 
 The child is ahead by as many chunks as there are slots; it is started anew only when it had to be
 given up.
@@ -24,6 +24,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Pipe
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -43,48 +44,33 @@ for name in ("stlatent", "stlatent.codec", "stlatent.data"):
     package = sys.modules[name] = types.ModuleType(name)
     package.__path__ = [sys.argv[1] + name.removeprefix("stlatent").replace(".", "/")]
 from stlatent.codec.reader_child import main
-main(*map(int, sys.argv[3:]))
+main(sys.argv[3], *map(int, sys.argv[4:]))
 """
 
 
-@dataclass(frozen=True)
-class ReadPlan:
-    """How sources are read.
+class ReadPlan(Protocol):
+    """How sources are read: a dataclass of plain values.
 
     Attributes:
-        unit: frames that go through the network together at least.
-        pixels: about so many go through the network at a time.
-        still: whether only single pictures will do.
-        short_side: of the pictures once they are resized, which is left to the one who reads.
-        fps: frames per second; None is the source's own.
-        clip_frames: sources are cut into clips of so many; None leaves them whole.
+        module: of this package, whose function `read` the child calls for each source with the
+            plan's values, the source's `path`, and `first`: how much of it is asked for at most.
     """
 
-    unit: int
-    pixels: int
-    still: bool = False
-    short_side: int | None = None
-    fps: float | None = None
-    clip_frames: int | None = None
+    module: ClassVar[str]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Some frames of a clip of a source.
+    """A part of a source.
 
     Attributes:
-        start: first frame of the clip in the source.
-        count: frames of the clip.
-        moves: whether the source has more than one frame.
-        frames: uint8 `[t, H, W, 3]`; they last until the next piece is asked for.
+        about: what `read` says about it.
+        values: its array; it lasts until the next piece is asked for.
     """
 
     source: Input
-    start: int
-    count: int
-    fps: float | None
-    moves: bool
-    frames: np.ndarray
+    about: dict[str, Any]
+    values: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -119,7 +105,7 @@ class Reader:
     def read(
         self, inputs: Iterable[LocalInput], first: int | None = None
     ) -> Iterator[Piece | Done | Failure]:
-        """All frames of all inputs in order, or only the `first` ones of each.
+        """All parts of all inputs in order, or only the `first` ones of each: frames, volumes.
 
         A source that cannot be read ends in a Failure.
         """
@@ -146,25 +132,18 @@ class Reader:
         stage, limit = "open", self.limit_seconds + SECONDS_PER_MIB * one.input.bytes / 2**20
         while "end" not in (message := self._receive(stage, limit)):
             stage, limit = "decode", self.limit_seconds
-            yield Piece(
-                source=one.input,
-                start=message["start"],
-                count=message["count"],
-                fps=message["fps"],
-                moves=message["moves"],
-                frames=self._frames(message),
-            )
+            yield Piece(one.input, message["about"], self._values(message))
             self._send({"free": message["slot"]})
         if "failed" in message:
             yield Failure(name=one.input.name, stage=stage, reason=message["failed"])
         else:
             yield Done(one.input)
 
-    def _frames(self, message: dict) -> np.ndarray:
+    def _values(self, message: dict) -> np.ndarray:
         if self._map is None or len(self._map) != message["memory"]:
             self._map = mmap.mmap(self._memory, message["memory"])
-        size = int(np.prod(message["shape"]))
-        return np.frombuffer(self._map, np.uint8, size, message["offset"]).reshape(message["shape"])
+        size, dtype = int(np.prod(message["shape"])), message["dtype"]
+        return np.frombuffer(self._map, dtype, size, message["offset"]).reshape(message["shape"])
 
     # the child --------------------------------------------------------------------------------
 
@@ -186,7 +165,7 @@ class Reader:
             except _Lost as lost:
                 self._errors.seek(0)
                 said = self._errors.read().decode(errors="replace").splitlines()[-1:]
-                raise RuntimeError(f"nothing can be decoded: {lost}; {''.join(said)}") from None
+                raise RuntimeError(f"nothing can be read: {lost}; {''.join(said)}") from None
             self._ready = True
         return self._message(stage, limit_seconds)
 
@@ -206,8 +185,9 @@ class Reader:
         self._errors, self._ready = tempfile.TemporaryFile(), False  # noqa: SIM115
         package = str(Path(__file__).parents[1])
         given = (other.fileno(), self._memory)
+        words = [package, "\n".join(sys.path), self.plan.module, *map(str, given)]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", START, package, "\n".join(sys.path), *map(str, given)],
+            [sys.executable, "-c", START, *words],
             pass_fds=given,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -1,34 +1,35 @@
-"""The other end of `reader.py`: decodes sources in a process of its own, without torch."""
+"""The other end of `reader.py`: reads sources in a process of its own."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import mmap
 import os
 import queue
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 
 import numpy as np
 
-from ..data.files import UnreadableError
-from ..data.readers import VideoReader
-
 SLOTS = 3  # chunks in shared memory: one that the network is busy with, and two ahead
-SLOT_BYTES = 256 * 2**20  # of a chunk, unless a single frame is larger
+
+# From a request to the chunks of a source, the largest first: what there is to say about each, and
+# its array. Any exception says what is wrong with the source, a short `reason` it has before all.
+Read = Callable[[dict], Iterator[tuple[dict, np.ndarray]]]
 
 
 class Child:
-    """Takes requests from `connection` and puts frames into the shared file `memory`.
+    """Takes requests from `connection` and puts what it reads into the shared file `memory`.
 
     Messages are JSON. In: requests, and slots that are free again. Out: `ready`; per chunk where it
-    lies and to which clip it belongs; per source a last one, which may say what is wrong with it.
+    lies and what it is; per source a last one, which may say what is wrong with it.
     """
 
-    def __init__(self, connection: Connection, memory: int) -> None:
-        self.connection, self.memory = connection, memory
+    def __init__(self, connection: Connection, memory: int, read: Read) -> None:
+        self.connection, self.memory, self.read = connection, memory, read
         self.requests: queue.SimpleQueue[dict] = queue.SimpleQueue()
         self.slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(SLOTS):
@@ -54,31 +55,16 @@ class Child:
             request = self.requests.get()
             answer = {"source": request["source"]}
             try:
-                for clip, frames in self.read(request):
-                    self.send(answer | clip | self.place(frames))
-            except UnreadableError as error:
-                answer["failed"] = error.reason
-            except Exception as error:  # whatever else a damaged file brings out of a decoder
-                answer["failed"] = f"{type(error).__name__}: {error}".splitlines()[0][:160]
+                fitted = False
+                for about, array in self.read(request):
+                    if not fitted:
+                        self.fit(array.nbytes)
+                    fitted = True
+                    self.send(answer | {"about": about} | self.place(array))
+            except Exception as error:  # whatever a damaged file brings out of a decoder
+                said = f"{type(error).__name__}: {error}".splitlines()[0][:160]
+                answer["failed"] = getattr(error, "reason", said)
             self.send(answer | {"end": True})
-
-    def read(self, request: dict) -> Iterator[tuple[dict, np.ndarray]]:
-        """The clips of a source, chunk by chunk: what a clip is, and some frames of it."""
-        with VideoReader(request["path"], threads=0, in_order=True) as reader:
-            if request["still"] and reader.frames > 1:
-                held = f"it has {reader.frames} frames, an image model takes one"
-                raise UnreadableError(reader.path, held)
-            fps = request["fps"] if reader.fps else None
-            indices = reader.at_rate(fps) if fps else np.arange(reader.frames)
-            indices = indices[: request["first"]]
-            length = request["clip_frames"] or len(indices)
-            chunk = chunk_frames(reader.size, request)
-            self.fit(min(chunk, length) * 3 * reader.size[0] * reader.size[1])
-            about = {"size": reader.size, "fps": fps or reader.fps, "moves": reader.frames > 1}
-            pieces = read_in_order(reader, indices, length, chunk)
-            for start, frames in pieces:
-                count = min(length, len(indices) - start)
-                yield about | {"start": start, "count": count}, frames
 
     def fit(self, size: int) -> None:
         """Make the slots large enough for chunks of `size` bytes, and not much larger."""
@@ -91,59 +77,30 @@ class Child:
         for slot in range(SLOTS):
             self.slots.put(slot)
 
-    def place(self, frames: np.ndarray) -> dict:
-        """Copies frames into a slot, as soon as one is free."""
+    def place(self, array: np.ndarray) -> dict:
+        """Copies an array into a slot, as soon as one is free."""
         slot = self.slots.get()
         offset = slot * self.slot_bytes
-        shared = np.frombuffer(self.map, np.uint8, frames.size, offset)
-        shared.reshape(frames.shape)[...] = frames
+        shared = np.frombuffer(self.map, array.dtype, array.size, offset)
+        shared.reshape(array.shape)[...] = array
         where = {"slot": slot, "offset": offset, "memory": len(self.map)}
-        return where | {"shape": frames.shape}
+        return where | {"shape": array.shape, "dtype": array.dtype.name}
 
     def send(self, message: dict) -> None:
         self.connection.send_bytes(json.dumps(message).encode())
 
 
-def chunk_frames(size: tuple[int, int], request: dict) -> int:
-    """How many frames to read at a time: as many as go through the network at a time, unless they
-    are so large that the memory is the limit."""
-    height, width = resized(size, request["short_side"])
-    units = max(1, request["pixels"] // (height * width * request["unit"]))
-    limit = max(1, SLOT_BYTES // (3 * size[0] * size[1]))
-    return min(units * request["unit"], limit)
+def main(module: str, connection: int, memory: int) -> None:
+    """Serve until the parent is gone.
 
-
-def resized(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:
-    """Height and width when the shorter one is `short_side`."""
-    if short_side is None:
-        return size[0], size[1]
-    scale = short_side / min(size)
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def read_in_order(
-    reader: VideoReader, indices: np.ndarray, length: int, chunk: int
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Frames at rising `indices`, with repeats, in clips of `length`: the start of the clip, and at
-    most `chunk` frames of it. No frame is decoded twice."""
-    before, last = -1, None
-    for start in range(0, len(indices), length):
-        clip = indices[start : start + length]
-        for first in range(0, len(clip), chunk):
-            asked = clip[first : first + chunk]
-            wanted = np.unique(asked)
-            new = reader.read(wanted[wanted > before])
-            frames = new if wanted[0] > before else np.concatenate([last, new])
-            before, last = wanted[-1], frames[-1:].copy()
-            repeats = len(asked) > len(wanted)
-            yield start, frames[np.searchsorted(wanted, asked)] if repeats else frames
-
-
-def main(connection: int, memory: int) -> None:
-    """Serve until the parent is gone; the arguments are open file descriptors."""
+    Args:
+        module: of this package, with a function `read`.
+        connection, memory: open file descriptors.
+    """
+    read = importlib.import_module(f"{__package__}.{module}").read
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent sees to it
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)  # what decoders print is no use to anyone
-    child = Child(Connection(connection), memory)
+    child = Child(Connection(connection), memory, read)
     threading.Thread(target=child.listen, daemon=True).start()
     child.serve()

@@ -1,4 +1,4 @@
-"""Draw videos and pictures from a model, with any of the levels taken from a real clip."""
+"""Draw from a model, with any of the levels taken from something real."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import torch
 from torch import Tensor
 
 from ..data import UnreadableError, centre_clip
+from ..data.shapes import find_shapes
+from ..geometry import MESH_SUFFIXES, BadMeshError, field_from_surface, read_surface
+from ..geometry.values import Values
 from ..ladder import Ladder
 from .inputs import suitable_sources
+from .shapes import SHAPE_FIELDS
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +41,28 @@ def centre_clips(
         yield source.name, clip if model.domain.causal is not None else clip[:, :, 0]
 
 
-def held_levels(model: Ladder, clip: Tensor, keep: Sequence[int]) -> dict[int, Tensor]:
-    """The levels `keep` of the latents of `clip` `[1, 3, T, H, W]`.
+def spread_shapes(model: Ladder, root: str | Path, count: int) -> Iterator[tuple[str, Tensor]]:
+    """Names and values `[1, C, X, Y, Z]` of `count` meshes below `root`, spread evenly over all.
+
+    Files that cannot be read are left out and named in the log.
+
+    Raises:
+        ValueError: no meshes lie there.
+    """
+    values, files = Values.of(model.config), find_shapes(root)
+    meshes = [(n, p) for n, p in files.items() if p.suffix.lower() in MESH_SUFFIXES]
+    count = min(count, len(meshes))
+    for name, path in (meshes[i * len(meshes) // count] for i in range(count)):
+        try:
+            field = field_from_surface(read_surface(path), SHAPE_FIELDS)
+        except BadMeshError as error:
+            log.warning("left out %s: %s", name, error.reason)
+            continue
+        yield name, values.from_field(field)[None]
+
+
+def held_levels(model: Ladder, x: Tensor, keep: Sequence[int]) -> dict[int, Tensor]:
+    """The levels `keep` of the latents of `x` `[1, C, *axes]`.
 
     Raises:
         ValueError: a level does not exist.
@@ -46,8 +70,7 @@ def held_levels(model: Ladder, clip: Tensor, keep: Sequence[int]) -> dict[int, T
     there = range(len(model.levels))
     if wrong := [k for k in keep if k not in there]:
         raise ValueError(f"level {wrong[0]} does not exist; the model has levels 0 to {there[-1]}")
-    clip = clip.to(next(model.parameters()).device)
-    levels = model.encode(clip if model.domain.causal is not None else clip[:, :, 0]).levels
+    levels = model.encode(x.to(next(model.parameters()).device)).levels
     return {k: levels[k] for k in sorted({*keep})}
 
 
@@ -59,7 +82,7 @@ def draw_samples(
     temperature: float = 1.0,
     seed: int = 0,
 ) -> Iterator[Tensor]:
-    """`count` draws `[3, T, H, W]`, one at a time, with the latents of some levels `held`.
+    """`count` draws `[C, *axes]`, one at a time, with the latents of some levels `held`.
 
     Args:
         size: along the axes of the model's domain.
@@ -67,5 +90,4 @@ def draw_samples(
     """
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
     for _ in range(count):
-        x = model.sample(size, 1, held, temperature, generator)[0]
-        yield x if model.domain.causal is not None else x[:, None]
+        yield model.sample(size, 1, held, temperature, generator)[0]

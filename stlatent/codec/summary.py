@@ -17,7 +17,7 @@ class Total:
     """Sums over units.
 
     Attributes:
-        values: numbers of the input: pixels times 3.
+        values: numbers of the input: pixels or voxels times channels.
         numbers, bits, bytes: of the latents per level: how many, their rate, their size on disk.
         moments: of the latents per level.
     """
@@ -63,7 +63,7 @@ def merged(records: Iterable[UnitRecord], header: Header) -> Total:
             frames = item.size[header.causal] if header.causal is not None else 1
             total.items += 1
             total.frames += frames
-            total.values += 3 * math.prod(item.size)
+            total.values += header.channels * math.prod(item.size)
             for k, (level, grid) in enumerate(zip(header.levels, item.grids, strict=True)):
                 total.numbers[k] += level.channels * math.prod(grid)
                 total.bits[k] += item.bits[k]

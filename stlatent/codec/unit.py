@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from .manifest import (
     Item,
     MomentsRecord,
     Part,
+    Shape,
     UnitRecord,
     in_memory,
     level_file,
@@ -46,7 +47,8 @@ class About:
     source: str
     start: int
     kind: str
-    fps: float | None
+    fps: float | None = None
+    shape: Shape | None = None
 
 
 class LatentItem:
@@ -105,7 +107,7 @@ class LatentItem:
             shape.pop(0 if self.header.causal is None else 1)  # the channels
             grids.append(tuple(shape))
         bits = tuple(round(max(bits, 0.0), 1) for bits in self._bits)
-        self.record = Item(size=tuple(size), grids=tuple(grids), bits=bits, **asdict(self.about))
+        self.record = Item(size=tuple(size), grids=tuple(grids), bits=bits, **vars(self.about))
         return self.record
 
     def entries(self, level: int, part: Part) -> Iterator[Entry]:
@@ -132,7 +134,8 @@ class FormerItem:
 
     def __init__(self, header: Header, place: Place, unit: int, record: Item) -> None:
         self.header, self.place, self.unit, self.record = header, place, unit, record
-        self.about = About(record.name, record.source, record.start, record.kind, record.fps)
+        named = (record.name, record.source, record.start, record.kind, record.fps, record.shape)
+        self.about = About(*named)
 
     def entries(self, level: int, part: Part) -> Iterator[Entry]:
         file = level_file(level, self.unit, part)

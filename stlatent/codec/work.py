@@ -15,8 +15,8 @@ from .coder import ClipEncoder
 from .device import chunk_pixels
 from .job import EncodeOptions
 from .manifest import Failure
+from .read_clips import resized
 from .reader import Done, Piece
-from .reader_child import resized
 from .unit import About, LatentItem, UnitWriter
 
 GATHERED_BYTES = 256 * 2**20  # of frames that wait for others of their size
@@ -35,8 +35,8 @@ class Clip:
     frames: list[np.ndarray] = field(default_factory=list)
 
 
-class UnitEncoder:
-    """Encodes the sources of one unit.
+class ClipUnit:
+    """Encodes the videos and pictures of one unit.
 
     Long clips go through piece by piece. Short ones of equal shape wait for each other and go
     through together, at most as many as fill the device; which, depends on the unit alone.
@@ -49,16 +49,18 @@ class UnitEncoder:
         self._lost: set[str] = set()
         self._groups: dict[tuple[int, ...], list[Clip]] = {}
 
-    def take(self, event: Piece | Done | Failure) -> None:
-        """The next thing that the reader says."""
+    def take(self, event: Piece | Done | Failure) -> int:
+        """The next thing that the reader says; how many frames it holds."""
         name = event.name if isinstance(event, Failure) else event.source.name
         if name in self._lost:
-            return
+            return 0
         if isinstance(event, Failure):
             self._fail(event.name, event.stage, event.reason)
         elif isinstance(event, Piece):
             with self._failing(name):
                 self._piece(event)
+            return len(event.values)
+        return 0
 
     def finish(self) -> None:
         """Encode what still waits."""
@@ -67,11 +69,11 @@ class UnitEncoder:
 
     def _piece(self, piece: Piece) -> None:
         clip = self._clip = self._clip or self._begin(piece)
-        clip.left -= len(piece.frames)
+        clip.left -= len(piece.values)
         if clip.encoder is None:
-            clip.frames.append(piece.frames.copy())
+            clip.frames.append(piece.values.copy())
         else:
-            _append(clip.item, clip.encoder.push(piece.frames[None]))
+            _append(clip.item, clip.encoder.push(piece.values[None]))
         if clip.left:
             return
         self._clip = None
@@ -79,23 +81,23 @@ class UnitEncoder:
             self._gather(clip)
         else:
             _append(clip.item, clip.encoder.end())
-            self._end(clip, piece.count)
+            self._end(clip, piece.about["count"])
 
     def _begin(self, piece: Piece) -> Clip:
-        source, height_width = piece.source, piece.frames.shape[1:3]
+        source, height_width = piece.source, piece.values.shape[1:3]
         size = resized(height_width, self.options.short_side)
-        cut = self.options.clip_frames is not None and piece.moves
+        cut = self.options.clip_frames is not None and piece.about["moves"]
         item = self.unit.item(
             About(
-                name=f"{source.name}/{piece.start:07d}" if cut else source.name,
+                name=f"{source.name}/{piece.about['start']:07d}" if cut else source.name,
                 source=source.name,
-                start=piece.start,
-                kind="video" if source.kind == "image" and piece.moves else source.kind,
-                fps=piece.fps,
+                start=piece.about["start"],
+                kind="video" if source.kind == "image" and piece.about["moves"] else source.kind,
+                fps=piece.about["fps"],
             )
         )
-        short = 2 * piece.count * size[0] * size[1] <= self.pixels
-        return Clip(item, piece.count, size, None if short else self._encoder(size))
+        short = 2 * piece.about["count"] * size[0] * size[1] <= self.pixels
+        return Clip(item, piece.about["count"], size, None if short else self._encoder(size))
 
     def _encoder(self, size: tuple[int, int]) -> ClipEncoder:
         return ClipEncoder(self.model, size, self.unit.header.std, self.options.tile)

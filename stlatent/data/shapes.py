@@ -42,12 +42,16 @@ class ShapeBatch(NamedTuple):
 
 
 def find_shapes(root: str | Path) -> dict[str, Path]:
-    """All meshes and volumes below `root` by their name, which is the path below it, in order.
+    """All meshes and volumes below `root` (or `root` itself, if it is a file) by their name, which
+    is the path below it, in order.
 
     Hidden files are passed over. Raises ValueError where there are none.
     """
     root = Path(root)
-    files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else []
+    if root.is_file():
+        root, files = root.parent, [root]
+    else:
+        files = sorted(path for path in root.rglob("*") if path.is_file())
     named = {path.relative_to(root).as_posix(): path for path in files}
     found = {
         name: path

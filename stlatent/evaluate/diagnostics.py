@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,20 +45,29 @@ class ClipQuality:
 
 @dataclass(frozen=True)
 class PrefixQuality:
-    """All clips decoded from the first `levels` levels; sizes and rates are over all clips."""
+    """All samples decoded from the first `levels` levels; sizes and rates are over all of them.
+
+    Attributes:
+        clips: of one kind, `ClipQuality` or `ShapeQuality`.
+    """
 
     levels: int
-    clips: tuple[ClipQuality, ...]
+    clips: tuple[Any, ...]
+
+    def mean(self, figure: str) -> float:
+        """Of one figure, over the samples that have it; NaN where none has."""
+        values = [getattr(clip, figure) for clip in self.clips]
+        return _mean([value for value in values if not math.isnan(value)])
 
     @property
     def psnr_db(self) -> float:
         """Mean over clips."""
-        return _mean([clip.psnr_db for clip in self.clips])
+        return self.mean("psnr_db")
 
     @property
     def ssim(self) -> float:
         """Mean over clips."""
-        return _mean([clip.ssim for clip in self.clips])
+        return self.mean("ssim")
 
     @property
     def values_per_number(self) -> float:
@@ -200,7 +210,7 @@ def clip_quality(
     return tuple(row)
 
 
-def gather(rows: Sequence[tuple[ClipQuality, ...]]) -> list[PrefixQuality]:
+def gather(rows: Sequence[tuple[Any, ...]]) -> list[PrefixQuality]:
     """Rows of `clip_quality`, one per clip, to one record per prefix."""
     if not rows:
         raise ValueError(NO_CLIPS)
@@ -219,4 +229,4 @@ def _sums(nats: Tensor, z: Tensor) -> dict[str, Tensor]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+    return math.fsum(values) / len(values) if values else math.nan

@@ -51,7 +51,7 @@ def page(report: dict[str, Any], plots: Iterable[Plot], media: Sequence[ClipMedi
         _head(report),
         *(f'<p class="verdict">{escape(verdict)}</p>' for verdict in report["verdicts"]),
         "<h2>Every prefix</h2>",
-        _prefix_table(report["prefixes"], report["clips"]),
+        _prefix_table(report),
         "<h2>Every level</h2>",
         _level_table(report["levels"]),
         _code_table(report["codes"]) if report["codes"] else "",
@@ -61,7 +61,10 @@ def page(report: dict[str, Any], plots: Iterable[Plot], media: Sequence[ClipMedi
         "<p>Shown are the original, every prefix with its finer levels at their prior’s mean, and "
         "one or several levels drawn anew from their priors while the others are held.</p>",
         button if video else "",
-        *(_clip(*pair) for pair in zip(report["clips"], media, strict=False)),
+        *(
+            _clip(clip, shown, report["figures"])
+            for clip, shown in zip(report["clips"], media, strict=False)
+        ),
         _unshown(len(report["clips"]) - len(media)),
         "<h2>How it is measured</h2><dl>",
         *(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in report["definitions"].items()),
@@ -91,25 +94,35 @@ def _head(report: dict[str, Any]) -> str:
     )
 
 
-def _prefix_table(prefixes: Sequence[dict[str, Any]], clips: Sequence[dict[str, Any]]) -> str:
+def _prefix_table(report: dict[str, Any]) -> str:
+    (main, *others), prefixes = report["figures"], report["prefixes"]
     rows = []
     for k, prefix in enumerate(prefixes):
-        worst = min(clips, key=lambda clip: clip["prefixes"][k]["psnr_db"] or float("inf"))
-        low = f"{_db(worst['prefixes'][k]['psnr_db'])} ({worst['name']})"
         rows.append(
             [
                 prefix_name(k + 1, len(prefixes)),
-                _db(prefix["psnr_db"]),
-                _gain(prefixes, k),
-                f"{prefix['ssim']:.3f}",
+                _number(prefix, main),
+                _gain(prefixes, k, main),
+                *(_number(prefix, figure) for figure in others),
                 f"1/{prefix['values_per_number']:,.0f}",
                 f"{prefix['bits_per_value']:.3g}",
                 f"{prefix['bits'] / 1000:,.1f}",
-                low,
+                _worst(report["clips"], k, main),
             ]
         )
-    header = ["Kept", "PSNR, dB", "Gain, dB", "SSIM", "Numbers per value", "Bits per value"]
-    return _table([*header, "Mean kbit", "Worst PSNR, dB"], rows)
+    _name, _, unit = main["title"].partition(", ")
+    header = ["Kept", main["title"], "Gain" + (f", {unit}" if unit else "")]
+    header += [*(figure["title"] for figure in others), "Numbers per value", "Bits per value"]
+    return _table([*header, "Mean kbit", f"Worst {main['title']}"], rows)
+
+
+def _worst(clips: Sequence[dict[str, Any]], k: int, main: dict[str, Any]) -> str:
+    def value(clip: dict[str, Any]) -> float:
+        found = clip["prefixes"][k][main["key"]]
+        return float("inf") if found is None else found
+
+    worst = min(clips, key=value)
+    return f"{_number(worst['prefixes'][k], main)} ({worst['name']})"
 
 
 def _level_table(levels: Sequence[dict[str, Any]]) -> str:
@@ -152,19 +165,19 @@ def _plot(plot: Plot) -> str:
     )
 
 
-def _clip(clip: dict[str, Any], media: ClipMedia) -> str:
+def _clip(clip: dict[str, Any], media: ClipMedia, figures: Sequence[dict[str, Any]]) -> str:
     total = len(clip["prefixes"])
     rows = [
         [
             prefix_name(k + 1, total),
-            _db(quality["psnr_db"]),
-            f"{quality['ssim']:.3f}",
+            *(_number(quality, figure) for figure in figures),
             f"1/{quality['values'] / quality['numbers']:,.0f}",
             f"{quality['bits'] / quality['values']:.3g}",
         ]
         for k, quality in enumerate(clip["prefixes"])
     ]
-    header = ["Kept", "PSNR, dB", "SSIM", "Numbers per value", "Bits per value"]
+    header = ["Kept", *(figure["title"] for figure in figures), "Numbers per value"]
+    header.append("Bits per value")
     size = "×".join(map(str, clip["size"]))
     return (
         f'<section class="clip"><div><h3>{escape(clip["name"])}</h3>'
@@ -224,12 +237,12 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f'<div class="scroll">{table}</div>'
 
 
-def _db(value: float | None) -> str:
-    """`None` stands for infinity, which JSON has not."""
-    return "∞" if value is None else f"{value:.2f}"
+def _number(quality: dict[str, Any], figure: dict[str, Any]) -> str:
+    """`None` stands for what JSON has not: infinity, or nothing to measure."""
+    value = quality[figure["key"]]
+    return figure["none"] if value is None else f"{value:.{figure['digits']}f}"
 
 
-def _gain(prefixes: Sequence[dict[str, Any]], k: int) -> str:
-    if k == 0 or None in (here := prefixes[k]["psnr_db"], before := prefixes[k - 1]["psnr_db"]):
-        return "–"
-    return f"{here - before:+.2f}"
+def _gain(prefixes: Sequence[dict[str, Any]], k: int, main: dict[str, Any]) -> str:
+    here, before = (prefixes[i][main["key"]] for i in (k, max(k - 1, 0)))
+    return "–" if k == 0 or None in (here, before) else f"{here - before:+.{main['digits']}f}"

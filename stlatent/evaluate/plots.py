@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .diagnostics import LevelStatistics, PrefixQuality
+from .figures import PSNR
+from .figures import Figure as Shown
 from .spectrum import BandShares
 
 if TYPE_CHECKING:
@@ -46,15 +48,19 @@ def prefix_name(levels: int, total: int) -> str:
     return f"levels 0–{levels - 1}" + (" (all)" if levels == total else "")
 
 
-def rate_quality(prefixes: Sequence[PrefixQuality], theme: Theme = LIGHT) -> Figure:
-    """PSNR against rate: one faint line per clip, the mean over clips on top."""
+def rate_quality(
+    prefixes: Sequence[PrefixQuality], theme: Theme = LIGHT, shown: Shown = PSNR
+) -> Figure:
+    """A figure against rate: one faint line per clip, the mean over clips on top."""
     from matplotlib.ticker import LogLocator
 
     figure, (axes,) = _figure(3.3, 1, theme)
     for row in zip(*(prefix.clips for prefix in prefixes), strict=True):
         rates = [clip.bits / clip.values for clip in row]
-        axes.plot(rates, [clip.psnr_db for clip in row], color=theme.faint, linewidth=0.8)
-    rates, quality = [p.bits_per_value for p in prefixes], [p.psnr_db for p in prefixes]
+        axes.plot(
+            rates, [getattr(clip, shown.key) for clip in row], color=theme.faint, linewidth=0.8
+        )
+    rates, quality = [p.bits_per_value for p in prefixes], [p.mean(shown.key) for p in prefixes]
     axes.plot(rates, quality, color=theme.ink, linewidth=1.4)
     for k, point in enumerate(zip(rates, quality, strict=True)):
         axes.plot(*point, "o", color=_colour(theme, k), markersize=7)
@@ -74,8 +80,8 @@ def rate_quality(prefixes: Sequence[PrefixQuality], theme: Theme = LIGHT) -> Fig
         axes.xaxis.set_minor_formatter("")
     axes.margins(x=0.16, y=0.1)
     axes.set_xlabel("rate, bits per input value")
-    axes.set_ylabel("PSNR, dB")
-    _title(axes, "Quality of every prefix; faint: single clips", theme)
+    axes.set_ylabel(shown.title)
+    _title(axes, "Quality of every prefix; faint: single samples", theme)
     return figure
 
 
@@ -111,7 +117,8 @@ def band_map(shares: BandShares, theme: Theme = LIGHT) -> Figure:
         _title(axes, title, theme)
         axes.set_xticks(range(len(shares.bands)), shares.bands)
         axes.set_yticks(range(len(table)), [f"level {k}" for k in range(len(table))])
-    names = {"px": "wavelength in space, pixels", "frames": "wavelength in time, frames"}
+    names = {"px": "wavelength in space, pixels", "voxels": "wavelength in space, voxels"}
+    names |= {"frames": "wavelength in time, frames"}
     panels[-1].set_xlabel(names[shares.unit])
     return figure
 

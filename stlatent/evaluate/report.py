@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,17 @@ from ..ladder import Ladder
 from . import plots
 from .codes import CodeTally
 from .diagnostics import (
-    ClipQuality,
     LevelStatistics,
     LevelTally,
     PrefixQuality,
-    clip_quality,
     decode_prefixes,
     gather,
     redraw,
 )
+from .figures import Figure
+from .kinds import Kind, kind_of
 from .likelihood import log_likelihood
-from .media import fitted, jpeg, mp4, side_by_side, to_frames
+from .media import jpeg, mp4, side_by_side
 from .page import ClipMedia, Plot, page
 from .spectrum import BandShares, BandTally
 from .summary import DEFINITIONS, summary
@@ -63,8 +64,8 @@ def write_report(
     """Evaluate `model` on `clips` and write the report to the folder `out`, whole or not at all.
 
     Args:
-        model: of domain `image` or `video`, with 1 or 3 channels.
-        clips: name and `[1, C, H, W]` or `[1, C, T, H, W]` in [-1, 1], taken one at a time.
+        model: of domain `image` or `video`, with 1 or 3 channels, or `voxel`, with 1 or 4.
+        clips: name and `[1, C, *axes]` in [-1, 1], taken one at a time.
         out: a new or empty folder.
         title: heads the page, such as the model's name.
         seed: of the latents that are drawn anew.
@@ -82,9 +83,9 @@ def write_report(
     """
     out = Path(out).resolve()
     _check_out(out, replace)
-    _check_model(model)
+    kind = kind_of(model.config)
     with _staged(out) as folder:
-        measured = _Measurement(model, seed, draws)
+        measured = _Measurement(model, kind, seed, draws)
         media = []
         for index, (name, x) in enumerate(clips):
             frames = measured.add(name, x)
@@ -93,7 +94,7 @@ def write_report(
                 media.append(_write_media(folder / "clips" / stem, frames, fps))
         prefixes, levels, bands = measured.result()
         numbers = _finite(_numbers(measured, prefixes, levels, bands, title))
-        drawn = list(_plots(folder / "plots", prefixes, levels, bands))
+        drawn = list(_plots(folder / "plots", prefixes, levels, bands, kind.figures[0]))
         text = json.dumps(numbers, indent=1, allow_nan=False, ensure_ascii=False)
         (folder / "report.json").write_text(text + "\n", encoding="utf-8")
         (folder / "index.html").write_text(page(numbers, drawn, media), encoding="utf-8")
@@ -103,14 +104,14 @@ def write_report(
 class _Measurement:
     """Everything that is measured, collected clip by clip."""
 
-    def __init__(self, model: Ladder, seed: int, draws: int) -> None:
-        self.model, self.seed, self.draws = model, seed, draws
+    def __init__(self, model: Ladder, kind: Kind, seed: int, draws: int) -> None:
+        self.model, self.kind, self.seed, self.draws = model, kind, seed, draws
         self.device = next(model.parameters()).device
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.names: list[str] = []
         self.sizes: list[tuple[int, ...]] = []
-        self.rows: list[tuple[ClipQuality, ...]] = []
-        self.levels, self.bands, self.codes = LevelTally(), BandTally(), CodeTally()
+        self.rows: list[tuple[Any, ...]] = []
+        self.levels, self.bands, self.codes = LevelTally(), BandTally(kind.space), CodeTally()
         self.bits_per_dimension: list[float] = []
 
     @torch.no_grad()
@@ -127,7 +128,7 @@ class _Measurement:
         redrawn = [redraw(self.model, latents, [k], self.generator) for k in range(count)]
         self.names.append(name)
         self.sizes.append(tuple(x.shape[2:]))
-        self.rows.append(clip_quality(x, latents, out.kl, prefixes))
+        self.rows.append(self.kind.quality(x, latents, out.kl, prefixes))
         self.levels.add(x, latents, out.kl)
         self.codes.add(out.steps)
         if self.draws:
@@ -141,7 +142,7 @@ class _Measurement:
             for first, last in ((k, count - 1), (0, k)):
                 y = redraw(self.model, latents, range(first, last + 1), self.generator)
                 shown[f"levels {first}–{last} redrawn"] = y
-        return {label: fitted(to_frames(y)) for label, y in shown.items()}
+        return {label: self.kind.show(y) for label, y in shown.items()}
 
     def result(self) -> tuple[list[PrefixQuality], list[LevelStatistics], dict[str, BandShares]]:
         return gather(self.rows), self.levels.result(), self.bands.result()
@@ -165,11 +166,11 @@ def _numbers(
             "parameters": sum(p.numel() for p in model.parameters()),
             "config": model.config.model_dump(mode="json"),
         },
+        "figures": [asdict(figure) for figure in measured.kind.figures],
         "prefixes": [
             {
                 "levels": p.levels,
-                "psnr_db": p.psnr_db,
-                "ssim": p.ssim,
+                **{figure.key: p.mean(figure.key) for figure in measured.kind.figures},
                 "values_per_number": p.values_per_number,
                 "bits_per_value": p.bits_per_value,
                 "bits": p.bits,
@@ -187,7 +188,7 @@ def _numbers(
             {"name": name, "size": size, "prefixes": [asdict(quality) for quality in row]}
             for name, size, row in zip(measured.names, measured.sizes, measured.rows, strict=True)
         ],
-        "definitions": DEFINITIONS,
+        "definitions": measured.kind.definitions | DEFINITIONS,
     }
     told = {"summary": summary(report), "verdicts": verdicts(report)}
     return {"format": FORMAT, **told, **report}
@@ -221,11 +222,16 @@ def _plots(
     prefixes: Sequence[PrefixQuality],
     levels: Sequence[LevelStatistics],
     bands: dict[str, BandShares],
+    main: Figure,
 ) -> Iterator[Plot]:
     """Draw every plot in both themes; the light one is also written as a file."""
     words = {"spatial": "in space", "temporal": "in time"}
     drawings = {
-        "rate_quality": (plots.rate_quality, prefixes, "PSNR against rate for every prefix."),
+        "rate_quality": (
+            partial(plots.rate_quality, shown=main),
+            prefixes,
+            f"{main.title.partition(',')[0]} against rate for every prefix.",
+        ),
         "channel_rates": (plots.channel_rates, levels, "KL per channel and latent position."),
     }
     for name, share in bands.items():
@@ -233,7 +239,7 @@ def _plots(
         drawings[f"bands_{name}"] = (plots.band_map, share, caption)
     folder.mkdir(parents=True)
     for name, (draw, data, caption) in drawings.items():
-        light, dark = (plots.png(draw(data, theme)) for theme in (plots.LIGHT, plots.DARK))
+        light, dark = (plots.png(draw(data, theme=theme)) for theme in (plots.LIGHT, plots.DARK))
         (folder / f"{name}.png").write_bytes(light)
         yield Plot(light, dark, name.replace("_", " "), caption)
 
@@ -252,15 +258,6 @@ def _write_media(path: Path, frames: dict[str, np.ndarray], fps: float) -> ClipM
     video = mp4(side_by_side([frames[label] for label in panels]), fps)
     path.with_name(f"{path.name}.mp4").write_bytes(video)
     return ClipMedia(times, strips, panels, video)
-
-
-def _check_model(model: Ladder) -> None:
-    config = model.config
-    if config.domain not in ("image", "video") or config.channels not in (1, 3):
-        raise ValueError(
-            f"the model is of domain '{config.domain}' with {config.channels} channels; a report "
-            f"shows domain image or video with 1 or 3 channels"
-        )
 
 
 def _check_out(out: Path, replace: bool) -> None:

@@ -1,7 +1,7 @@
 """Which frequencies a level owns: what changes, band by band, when it alone is drawn anew.
 
-Bands are octaves, named by wavelength: spatial ones by the radius of the 2-D frequency of each
-frame, temporal ones by frequency along time. A Hann window keeps the borders from leaking into
+Bands are octaves, named by wavelength: spatial ones by the radius of the frequency of each frame or
+volume, temporal ones by frequency along time. A Hann window keeps the borders from leaking into
 every band; it still spreads each frequency over its neighbours, so that wavelengths beyond a
 quarter of the clip are told apart poorly.
 """
@@ -27,7 +27,7 @@ class BandShares:
     """Energy of the change that each level makes in each band.
 
     Attributes:
-        unit: of the wavelengths, `px` or `frames`.
+        unit: of the wavelengths, `px`, `voxels` or `frames`.
         bands: names of the bands, longest wavelength first.
         energy: `[levels][bands]`, squared change summed over all clips.
     """
@@ -49,17 +49,20 @@ class BandShares:
 
 
 class BandTally:
-    """Collects `BandShares` clip by clip."""
+    """Collects `BandShares` clip by clip; `space` is the number of space axes."""
 
-    def __init__(self) -> None:
+    def __init__(self, space: int = 2) -> None:
+        self.space = space
         self.spatial: Tensor | None = None
         self.temporal: Tensor | None = None
 
     def add(self, decoded: Tensor, redrawn: Sequence[Tensor]) -> None:
-        """One clip `[1, C, (T,) H, W]` in [-1, 1] as decoded, and with each level redrawn."""
+        """One clip `[1, C, (T,) *space]` in [-1, 1] as decoded, and with each level redrawn."""
         changes = [y.clamp(-1, 1) - decoded.clamp(-1, 1) for y in redrawn]
-        self.spatial = _plus(self.spatial, [spatial_energy(change) for change in changes])
-        if changes[0].ndim == 5 and changes[0].shape[2] > 1:
+        self.spatial = _plus(
+            self.spatial, [spatial_energy(change, self.space) for change in changes]
+        )
+        if changes[0].ndim == 3 + self.space and changes[0].shape[2] > 1:
             self.temporal = _plus(self.temporal, [temporal_energy(change) for change in changes])
 
     def result(self) -> dict[str, BandShares]:
@@ -67,7 +70,7 @@ class BandTally:
         if self.spatial is None:
             raise ValueError(NO_CLIPS)
         shares = {
-            "spatial": ("px", WAVELENGTHS_PX, self.spatial),
+            "spatial": ("px" if self.space == 2 else "voxels", WAVELENGTHS_PX, self.spatial),
             "temporal": ("frames", WAVELENGTHS_FRAMES, self.temporal),
         }
         return {
@@ -101,13 +104,15 @@ def band_shares(
     return tally.result()
 
 
-def spatial_energy(change: Tensor) -> Tensor:
-    """`[..., H, W]` -> squared change per octave of radial frequency `[bands]`, float64."""
-    height, width = change.shape[-2:]
-    window = _hann(height, change)[:, None] * _hann(width, change)
-    power = torch.fft.fft2(change.float() * window, norm="ortho").abs().square()
-    down, across = torch.fft.fftfreq(height), torch.fft.fftfreq(width)
-    return _binned(power.flatten(0, -3).sum(0), torch.hypot(down[:, None], across), WAVELENGTHS_PX)
+def spatial_energy(change: Tensor, space: int = 2) -> Tensor:
+    """`[..., *space]` -> squared change per octave of radial frequency `[bands]`, float64."""
+    axes, window = tuple(range(-space, 0)), change.new_ones(1)
+    radius = torch.zeros(1)
+    for n in change.shape[-space:]:
+        window = window.unsqueeze(-1) * _hann(n, change)
+        radius = torch.hypot(radius.unsqueeze(-1), torch.fft.fftfreq(n))
+    power = torch.fft.fftn(change.float() * window[0], dim=axes, norm="ortho").abs().square()
+    return _binned(power.flatten(0, -space - 1).sum(0), radius[0], WAVELENGTHS_PX)
 
 
 def temporal_energy(change: Tensor) -> Tensor:

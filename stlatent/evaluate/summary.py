@@ -6,13 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-DEFINITIONS = {
-    "Kept": "Decoded from these levels; the finer ones are set to their prior’s mean.",
+CLIP_DEFINITIONS = {
     "PSNR": "Over all values of a clip after rounding to 8 bits; the mean over clips.",
     "SSIM": (
         "Wang et al. 2004: Gaussian window of 11 taps, sigma 1.5, per frame and channel, inside "
         "the frame only; the mean over clips."
     ),
+}
+DEFINITIONS = {
+    "Kept": "Decoded from these levels; the finer ones are set to their prior’s mean.",
     "Bits": (
         "KL divergence of the posterior from the prior, at the latents that encoding gives: what "
         "an ideal entropy coder would pay for the levels."
@@ -51,12 +53,17 @@ DEFINITIONS = {
 def summary(report: dict[str, Any]) -> str:
     """One paragraph: numbers, bits and PSNR of every prefix, and what each level is about."""
     prefixes, levels, clips = report["prefixes"], report["levels"], len(report["clips"])
+    main = report["figures"][0]
     over = f"Over one {noun(report)}" if clips == 1 else f"Over {clips} {noun(report)}s"
-    sentences = [f"{over}, all {len(levels)} levels together decode to {_figures(prefixes[-1])}."]
+    sentences = [
+        f"{over}, all {len(levels)} levels together decode to {_figures(prefixes[-1], main)}."
+    ]
     if len(levels) == 1:
-        sentences = [f"{over}, this flat model of one level decodes to {_figures(prefixes[0])}."]
+        sentences = [
+            f"{over}, this flat model of one level decodes to {_figures(prefixes[0], main)}."
+        ]
     else:
-        sentences += [_prefix(*pair) for pair in zip(levels, prefixes, strict=True)]
+        sentences += [_prefix(*pair, main) for pair in zip(levels, prefixes, strict=True)]
         sentences.append(_bands(report["bands"]["spatial"]))
     active = sum(sum(level["active_by_rate"]) for level in levels)
     channels = sum(level["channels"] for level in levels)
@@ -66,18 +73,21 @@ def summary(report: dict[str, Any]) -> str:
 
 def noun(report: dict[str, Any]) -> str:
     """What the model reads."""
-    return "picture" if report["model"]["config"]["domain"] == "image" else "clip"
+    names = {"image": "picture", "video": "clip", "voxel": "shape"}
+    return names[report["model"]["config"]["domain"]]
 
 
-def _prefix(level: dict[str, Any], prefix: dict[str, Any]) -> str:
+def _prefix(level: dict[str, Any], prefix: dict[str, Any], main: dict[str, Any]) -> str:
     stride = "×".join(map(str, level["stride"]))
     subject = "Level 0 alone" if level["level"] == 0 else f"Adding level {level['level']}"
-    return f"{subject} ({level['channels']} channels at stride {stride}) gives {_figures(prefix)}."
+    channels = f"{level['channels']} channels at stride {stride}"
+    return f"{subject} ({channels}) gives {_figures(prefix, main)}."
 
 
-def _figures(prefix: dict[str, Any]) -> str:
-    value = prefix["psnr_db"]
-    quality = f"{value:.2f} dB" if math.isfinite(value) else "a perfect copy"
+def _figures(prefix: dict[str, Any], main: dict[str, Any]) -> str:
+    value, (name, _, unit) = prefix[main["key"]], main["title"].partition(", ")
+    quality = f"{value:.{main['digits']}f} {unit}" if unit else f"a {name} of {value:.3f}"
+    quality = quality if math.isfinite(value) else "a perfect copy"
     return (
         f"{quality} from one number for {prefix['values_per_number']:,.0f} input values and "
         f"{prefix['bits_per_value']:.3g} bits per value"
@@ -88,7 +98,7 @@ def _bands(shares: dict[str, Any]) -> str:
     parts = []
     for level, row in enumerate(shares["of_level"]):
         band = shares["bands"][max(range(len(row)), key=row.__getitem__)]
-        parts.append(f"{_of(band)} px for level {level} ({max(row):.0%})")
+        parts.append(f"{_of(band)} {shares['unit']} for level {level} ({max(row):.0%})")
     return f"What redrawing a level changes lies mostly at wavelengths {_listed(parts)}."
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
-LEAST_GAIN_DB = 0.1  # that a level should add to the prefix before it
 LEAST_ACTIVE = 0.25  # of a level's channels
 LEAST_USED = 0.1  # of a codebook's codes
 
@@ -14,10 +14,11 @@ def verdicts(report: dict[str, Any]) -> list[str]:
     found = []
     for level in report["levels"]:
         found += _activity(level)
+    main, prefixes = report["figures"][0], report["prefixes"]
     found += [
-        _gain(k, *pair)
-        for k, pair in enumerate(zip(report["prefixes"], report["prefixes"][1:], strict=False), 1)
-        if _too_small(*pair)
+        _gain(k, *pair, main)
+        for k, pair in enumerate(itertools.pairwise(prefixes), 1)
+        if _too_small(*pair, main)
     ]
     found += [_use(use) for use in report["codes"] if use["used"] < LEAST_USED * use["size"]]
     return found
@@ -36,18 +37,20 @@ def _activity(level: dict[str, Any]) -> list[str]:
     ]
 
 
-def _too_small(before: dict[str, Any], after: dict[str, Any]) -> bool:
-    if None in (before["psnr_db"], after["psnr_db"]):  # a perfect copy
+def _too_small(before: dict[str, Any], after: dict[str, Any], main: dict[str, Any]) -> bool:
+    values = before[main["key"]], after[main["key"]]
+    if None in values:  # a perfect copy
         return False
-    return after["psnr_db"] < before["psnr_db"] + LEAST_GAIN_DB
+    return values[1] < values[0] + main["least_gain"]
 
 
-def _gain(level: int, before: dict[str, Any], after: dict[str, Any]) -> str:
-    gain = after["psnr_db"] - before["psnr_db"]
+def _gain(level: int, before: dict[str, Any], after: dict[str, Any], main: dict[str, Any]) -> str:
+    gain, (name, _, unit) = after[main["key"]] - before[main["key"]], main["title"].partition(", ")
+    unit = unit or name
     return (
-        f"Level {level} adds {gain:+.2f} dB to the levels above it, less than {LEAST_GAIN_DB} dB: "
-        f"it is empty, or the decoder was not trained on this prefix. Raise loss.prefix.share, or "
-        f"train longer."
+        f"Level {level} adds {gain:+.{main['digits']}f} {unit} to the levels above it, less than "
+        f"{main['least_gain']:g} {unit}: it is empty, or the decoder was not trained on this "
+        f"prefix. Raise loss.prefix.share, or train longer."
     )
 
 

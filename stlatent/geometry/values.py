@@ -58,9 +58,10 @@ class Values:
         """A decoded shape; of occupancies, the distance is only right in its sign."""
         array = values.detach().float().cpu().numpy().clip(-1, 1)
         distance = -array[0] if self.occupancy else array[0]
+        colour = array[1:] if self.coloured else np.zeros((3, *distance.shape), np.float32)
         near = np.abs(distance) * band_voxels < COLOUR_BAND_VOXELS
-        known = near if self.coloured else np.zeros(distance.shape, bool)
-        colour = array[1:] * known if self.coloured else np.zeros((3, *distance.shape), np.float32)
+        known = near & (colour != 0).any(0)
+        colour = colour * known
         return Field(
             distance, colour, known, band_voxels, placement or Placement(), route or Route()
         )

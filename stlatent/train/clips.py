@@ -32,10 +32,7 @@ SHOWN_CLIPS = 4
 
 
 class Clips(TrainingData):
-    """Random clips of the files in a folder, held-out ones from the beginning of theirs.
-
-    Attributes:
-        held_out: first frames and centre crop of each held-out file `[1, C, *axes]` in [-1, 1].
+    """Random clips of the files in a folder; of held-out ones the first frames, centre crop.
 
     Raises:
         ValueError: a folder is missing or holds nothing readable, or a held-out name is unknown.
@@ -63,8 +60,8 @@ class Clips(TrainingData):
         self.bad = {str(error.path): error.reason for error in bad}
         self.mixture = Mixture(kinds)
         size = (1 if self.still else data.validation.frames, *[data.validation.crop] * 2)
-        held = [centre_clip(found[name].path, size)[0] for name in names]
-        self.held_out = [clip.squeeze(2) if self.still else clip for clip in held]
+        held = {name: centre_clip(found[name].path, size)[0] for name in names}
+        self.held_out = {n: clip.squeeze(2) if self.still else clip for n, clip in held.items()}
 
     def _dataset(self, sources: list[Source], frames: int) -> ClipDataset:
         data: DataConfig = self.config.data
@@ -106,7 +103,7 @@ class Clips(TrainingData):
         if not self.held_out:
             return None
         quality, bits, rows = [], [], []
-        for clip in self.held_out:
+        for clip in self.held_out.values():
             decoded, own_bits = measured(model, clip)
             quality.append([float(psnr(x, clip)) for x in decoded])
             bits.append(own_bits)

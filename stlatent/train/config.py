@@ -102,7 +102,7 @@ class ShapeDataConfig(Strict):
         upright: whether only those turns and reflections of the cube are shown that keep y up.
         batch: shapes per process and step.
         workers: processes that read; 0 reads in the training process itself.
-        cache: folder that keeps the fields of meshes; by default a folder of the user's cache.
+        cache: folder that keeps the fields of meshes; `~` is the user's home.
     """
 
     root: Path
@@ -114,7 +114,7 @@ class ShapeDataConfig(Strict):
     upright: bool = False
     batch: Positive = 4
     workers: Count = 2
-    cache: Path = Path.home() / ".cache" / "stlatent" / "fields"
+    cache: Path = Path("~/.cache/stlatent/fields")
     validation: HeldOut = HeldOut()
 
     def size(self, domain: Domain) -> tuple[int, ...]:

@@ -25,14 +25,16 @@ class Batch(Protocol):
 
 
 class TrainingData(ABC):
-    """Samples to train on and samples held out.
+    """Samples to train on and samples held out, opened from a run's config.
 
     Attributes:
+        held_out: by name, `[1, C, *axes]` in [-1, 1].
         bad: reason by name of what cannot be read, as far as it is known from the start.
         quality: the figure by which the best weights are kept: higher is better.
     """
 
-    bad: Mapping[str, str] = {}
+    held_out: Mapping[str, Tensor]
+    bad: Mapping[str, str]
     quality: str
 
     @abstractmethod

@@ -17,23 +17,17 @@ from ..config import dump, load
 from ..ladder import Pass
 from ..losses.elbo import Objective
 from . import state
-from .clips import Clips
-from .config import DataConfig, PlaneDataConfig, RunConfig, ShapeDataConfig
-from .data import Batch, TrainingData
+from .config import RunConfig
+from .data import Batch
 from .extras import Extras
+from .kinds import open_data
 from .log import Log
 from .loss import batch_loss
 from .optimiser import AveragedWeights, StepGuard, learning_rate
 from .plan import describe
-from .planes import Planes, scaled
-from .shapes import Shapes
+from .planes import scaled
 
 STATE = "state.safetensors"
-KINDS: dict[type, type[TrainingData]] = {
-    DataConfig: Clips,
-    ShapeDataConfig: Shapes,
-    PlaneDataConfig: Planes,
-}
 
 
 def run(path: str | Path, overrides: Sequence[str] = (), dry_run: bool = False) -> Path | None:
@@ -122,7 +116,7 @@ class Trainer:
             self.ladder, config.perceptual, config.adversarial, config.loss.spectral
         ).to(self.accelerator.device)
         self.guard = StepGuard(config.optimiser.skip)
-        self.data = KINDS[type(config.data)](config)
+        self.data = open_data(config)
         self.counters = Counters()
         self._resume()
         self.began = time.monotonic() - self.counters.seconds

@@ -39,10 +39,11 @@ class Shapes(TrainingData):
     def __init__(self, config: RunConfig) -> None:
         self.config, data = config, config.data
         self.values = Values.of(config.model)
-        self.cache = FieldCache(data.cache, data.fields)
+        self.cache = FieldCache(data.cache.expanduser(), data.fields)
         files = find_shapes(data.root)
         names = data.validation.names
-        self.held_out = held_out_shapes(files, names, self.cache, data.root)
+        held = held_out_shapes(files, names, self.cache, data.root)
+        self.held_out = {n: self.values.from_field(field)[None] for n, field in held.items()}
         kinds = {"shapes": self._dataset({n: p for n, p in files.items() if n not in names})}
         if data.more is not None:
             kinds["more"] = self._dataset(find_shapes(data.more))
@@ -76,10 +77,11 @@ class Shapes(TrainingData):
         if not self.held_out:
             return None
         quality, bits, pictures = [], [], []
-        for field in self.held_out.values():
-            decoded, own_bits = measured(model, self.values.from_field(field)[None])
-            volumes = [as_volume(model, x)[0] for x in decoded]
-            fields = [self.values.to_field(v, field.band_voxels) for v in volumes]
+        band_voxels = self.config.data.fields.band_voxels
+        for original in self.held_out.values():
+            decoded, own_bits = measured(model, original)
+            samples = (original, *(as_volume(model, x) for x in decoded))
+            field, *fields = (self.values.to_field(x[0], band_voxels) for x in samples)
             quality.append([volume_iou(field.distance, other.distance) for other in fields])
             bits.append(own_bits)
             if len(pictures) < SHOWN_SHAPES * (1 + len(fields)):

@@ -1,0 +1,143 @@
+"""What differs between kinds of sources: how they are found, read, encoded and shown."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Protocol
+
+from ..ladder import Ladder
+from .device import chunk_pixels
+from .inputs import Input, find_clips, find_shape_files
+from .job import EncodeOptions, Job
+from .manifest import Failure
+from .preview import clip_preview
+from .read_clips import ClipPlan
+from .read_shapes import ShapePlan
+from .reader import Done, Piece, Reader, ReadPlan
+from .shapes import SHAPE_FIELDS, ShapeUnit, shape_preview
+from .tiles import check_side
+from .unit import UnitWriter
+from .work import ClipUnit
+
+CLIPS_ONLY = ("short_side", "fps", "clip_frames", "tile")
+
+
+class UnitEncoder(Protocol):
+    """Encodes the sources of one unit."""
+
+    def take(self, event: Piece | Done | Failure) -> int:
+        """The next thing that the reader says; how many frames or volumes it holds."""
+
+    def finish(self) -> None:
+        """Encode what still waits."""
+
+
+class Medium(ABC):
+    """A kind of sources, for `model`.
+
+    Attributes:
+        parts: what one source holds one or many of.
+    """
+
+    parts: str
+
+    def __init__(self, model: Ladder) -> None:
+        self.model = model
+
+    @abstractmethod
+    def resolve(self, options: EncodeOptions) -> EncodeOptions:
+        """The options with everything that is left open filled in.
+
+        Raises:
+            ValueError: one is not for sources of this kind.
+        """
+
+    @abstractmethod
+    def find(self, root: str | Path) -> list[Input]:
+        """What lies below `root`, a path or a URL, ordered by name.
+
+        Raises:
+            ValueError: nothing lies there, or it does not suit the model.
+        """
+
+    @abstractmethod
+    def plan(self, options: EncodeOptions) -> ReadPlan:
+        """How the sources are read."""
+
+    @abstractmethod
+    def unit(self, options: EncodeOptions, writer: UnitWriter) -> UnitEncoder:
+        """What encodes a unit."""
+
+    @abstractmethod
+    def preview(self, job: Job, reader: Reader, folder: Path) -> None:
+        """Leave a picture with the data set; copies of inputs may lie in `folder` for a while."""
+
+
+class Clips(Medium):
+    """Videos and pictures."""
+
+    parts = "frames"
+
+    def resolve(self, options: EncodeOptions) -> EncodeOptions:
+        if options.fields is not None:
+            raise ValueError(f"meshes need a model of domain voxel, not {self.model.domain.name}")
+        side = check_side(options.tile, self.model.levels[0].stride[-2:])
+        return options.model_copy(update={"tile": side})
+
+    def find(self, root: str | Path) -> list[Input]:
+        return find_clips(self.model, root)
+
+    def plan(self, options: EncodeOptions) -> ClipPlan:
+        causal = self.model.domain.causal
+        return ClipPlan(
+            unit=1 if causal is None else self.model.levels[0].stride[causal],
+            pixels=chunk_pixels(next(self.model.parameters()).device),
+            still=causal is None,
+            short_side=options.short_side,
+            fps=options.fps,
+            clip_frames=options.clip_frames,
+        )
+
+    def unit(self, options: EncodeOptions, writer: UnitWriter) -> ClipUnit:
+        return ClipUnit(self.model, options, writer)
+
+    def preview(self, job: Job, reader: Reader, folder: Path) -> None:
+        clip_preview(self.model, job, reader, folder)
+
+
+class Shapes(Medium):
+    """Meshes and volumes."""
+
+    parts = "shapes"
+
+    def resolve(self, options: EncodeOptions) -> EncodeOptions:
+        for name in CLIPS_ONLY:
+            if getattr(options, name) is not None:
+                raise ValueError(f"--{name.replace('_', '-')} is for videos, the model for shapes")
+        return options.model_copy(update={"fields": options.fields or SHAPE_FIELDS})
+
+    def find(self, root: str | Path) -> list[Input]:
+        return find_shape_files(root)
+
+    def plan(self, options: EncodeOptions) -> ShapePlan:
+        return ShapePlan(options.fields.model_dump(mode="json"), options.volume_axes)
+
+    def unit(self, options: EncodeOptions, writer: UnitWriter) -> ShapeUnit:
+        return ShapeUnit(self.model, writer)
+
+    def preview(self, job: Job, reader: Reader, folder: Path) -> None:
+        shape_preview(self.model, job, reader, folder)
+
+
+MEDIA: dict[str, type[Medium]] = {"video": Clips, "image": Clips, "voxel": Shapes}  # by domain
+
+
+def medium(model: Ladder) -> Medium:
+    """The kind of sources that `model` encodes; ValueError where there is none."""
+    if model.domain.name not in MEDIA:
+        raise ValueError(
+            f"the model's domain is '{model.domain.name}'; sources can be encoded with one of "
+            f"domain {', '.join(MEDIA)}"
+        )
+    return MEDIA[model.domain.name](model)

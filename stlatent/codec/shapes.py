@@ -1,0 +1,134 @@
+"""Shapes through the network, into the items of a unit and out of them."""
+
+from __future__ import annotations
+
+import io
+import logging
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .. import choose as choosing
+from ..choose import Choose
+from ..geometry import Field, FieldSettings, contact_sheet, mesh_from_field, turntable
+from ..geometry.values import Values
+from ..ladder import Ladder
+from ..latents import Latents
+from ..triplane import as_volume
+from .coder import Noting
+from .inputs import Input, fetch
+from .job import PREVIEW, Job
+from .manifest import Failure, Item, Shape, read_units
+from .reader import Done, Piece, Reader
+from .store import LatentReader
+from .unit import About, UnitWriter
+
+SHAPE_FIELDS = FieldSettings(resolution=64)
+SHOWN, PIXELS = 4, 192  # shapes of a preview, and of each picture
+
+log = logging.getLogger(__name__)
+
+
+class ShapeUnit:
+    """Encodes the meshes and volumes of one unit, one after the other."""
+
+    def __init__(self, model: Ladder, unit: UnitWriter) -> None:
+        self.model, self.unit = model, unit
+        self.values = Values.of(model.config)
+        self._lost: set[str] = set()
+
+    def take(self, event: Piece | Done | Failure) -> int:
+        """The next thing that the reader says; how many shapes it holds."""
+        name = event.name if isinstance(event, Failure) else event.source.name
+        if name in self._lost:
+            return 0
+        if isinstance(event, Failure):
+            self._fail(name, event.stage, event.reason)
+        elif isinstance(event, Piece):
+            try:
+                self._encode(event.source, shape_field(event))
+                return 1
+            except ValueError as error:
+                self._fail(name, "encode", str(error))
+        return 0
+
+    def finish(self) -> None:
+        """Nothing waits."""
+
+    def _encode(self, source: Input, piece: tuple[Field, int, int]) -> None:
+        field, start, count = piece
+        many, kind = count > 1, "mesh" if field.route.source == "mesh" else "volume"
+        name = f"{source.name}/{start:07d}" if many else source.name
+        where = Shape(placement=field.placement, band_voxels=field.band_voxels, route=field.route)
+        item = self.unit.item(About(name, source.name, start, kind, shape=where))
+        notes = Noting()
+        x = self.values.from_field(field)[None].to(next(self.model.parameters()).device)
+        codes = notes.codes(self.model.encode(x, notes).levels, self.unit.header.std)
+        item.append([code[0].cpu() for code in codes])
+        item.end(field.distance.shape)
+
+    def _fail(self, name: str, stage: str, reason: str) -> None:
+        log.warning("left out %s: %s", name, reason)
+        self._lost.add(name)
+        self.unit.fail(name, stage, reason)
+
+
+def shape_field(piece: Piece) -> tuple[Field, int, int]:
+    """What a reader gives: a field, the number of its volume, and the number of volumes."""
+    about, array = piece.about, piece.values.copy()
+    shape = Shape(**{name: about[name] for name in Shape.model_fields})
+    known = (array[1:] != 0).any(0)
+    field = Field(array[0], array[1:], known, shape.band_voxels, shape.placement, shape.route)
+    return field, about["start"], about["count"]
+
+
+def decode_shape(
+    model: Ladder, store: LatentReader, item: Item, levels: int, draw: Choose = choosing.mean
+) -> Field:
+    """The field of an item from its first `levels` levels."""
+    device = next(model.parameters()).device
+    latents = store.read(item.name, levels)
+    on_device = Latents(tuple(z.to(device) for z in latents.levels), latents.size)
+    values = as_volume(model, model.decode(on_device, draw=draw))[0]
+    return Values.of(model.config).to_field(values, **dict(item.shape))
+
+
+def shape_preview(model: Ladder, job: Job, reader: Reader, folder: Path) -> None:
+    """Write `preview.png`: a row per shape, the source beside what level 0, levels 0-1, ... give.
+
+    Sources that can no longer be read are left out; if none can, there is no picture.
+    """
+    done = job.done()
+    units = sorted({done[i * len(done) // SHOWN] for i in range(SHOWN)})
+    store = LatentReader(
+        job.place, job.record.header, zip(units, read_units(job.place, units), strict=True)
+    )
+    items = list(store.items.values())
+    inputs = {one.name: one for unit in job.units for one in unit}
+    pictures = []
+    for item in items[:: -(-len(items) // SHOWN)]:
+        events = list(_pieces(reader, inputs[item.source], folder, item.start))
+        if events:
+            fields = [decode_shape(model, store, item, k + 1) for k in range(len(model.levels))]
+            pictures += [shape_picture(field) for field in (events[-1], *fields)]
+    if pictures:
+        sheet = contact_sheet(np.stack(pictures), 1 + len(model.levels))
+        buffer = io.BytesIO()
+        Image.fromarray(sheet).save(buffer, "png")
+        job.place.put(PREVIEW, [buffer.getvalue()])
+
+
+def _pieces(reader: Reader, source: Input, folder: Path, number: int):
+    """The field of volume `number` of a source, if it can be read."""
+    for event in reader.read(fetch([source], folder), first=number + 1):
+        if isinstance(event, Piece) and event.about["start"] == number:
+            yield shape_field(event)[0]
+
+
+def shape_picture(field: Field, pixels: int = PIXELS) -> np.ndarray:
+    """One view, uint8 `[pixels, pixels, 3]`; white where nothing is inside."""
+    mesh = mesh_from_field(field)
+    if not len(mesh.faces):
+        return np.full((pixels, pixels, 3), 255, np.uint8)
+    return turntable(mesh, 1, pixels)[0]

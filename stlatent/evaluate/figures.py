@@ -1,0 +1,29 @@
+"""The numbers that a report gives about what is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number about a decoded sample.
+
+    Attributes:
+        key: the attribute of a quality that holds it.
+        title: as a heading, with its unit.
+        digits: after the point.
+        least_gain: that a level should add to it; only of the first figure of a kind, which is
+            better the higher.
+        none: what is shown where there is no finite one.
+    """
+
+    key: str
+    title: str
+    digits: int
+    least_gain: float = 0.0
+    none: str = "∞"
+
+
+PSNR = Figure("psnr_db", "PSNR, dB", 2, least_gain=0.1)
+SSIM = Figure("ssim", "SSIM", 3)

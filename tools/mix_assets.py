@@ -1,0 +1,95 @@
+"""Mix two assets level by level: the coarse levels of one with the fine levels of the other, and
+steps in between. Writes a mesh per mixture and `sheet.png`:
+
+    first row      A, its coarse levels with B's fine ones (fewer and fewer of A's), B
+    second row     from A to B, all levels together
+    other rows     from A to B, one level alone, coarsest first
+
+python tools/mix_assets.py A.glb B.glb --model voxel --out mixed
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import stlatent
+from stlatent import Ladder, Latents
+from stlatent.codec.decode_shapes import write_fields
+from stlatent.codec.shapes import SHAPE_FIELDS, shape_picture
+from stlatent.codec.video_writer import check_outputs
+from stlatent.geometry import Field, contact_sheet, field_from_surface, read_surface
+from stlatent.geometry.values import Values
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("a", type=Path, metavar="A")
+    parser.add_argument("b", type=Path, metavar="B")
+    parser.add_argument("--model", default="voxel")
+    parser.add_argument("--steps", type=int, default=5, help="of a row, both ends included (5)")
+    parser.add_argument("--resolution", type=int, help="voxels per edge of the meshes (64)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--replace", action="store_true", help="replace files that are there")
+    options = parser.parse_args(arguments)
+    try:
+        made = mix(options)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{options.out}: {made} meshes and sheet.png")
+    return 0
+
+
+@torch.inference_mode()
+def mix(options: argparse.Namespace) -> int:
+    """Write the mixtures; how many meshes there are."""
+    model = stlatent.load(options.model)
+    values = Values.of(model.config)
+    originals = [field_from_surface(read_surface(p), SHAPE_FIELDS) for p in (options.a, options.b)]
+    a, b = (model.encode(values.from_field(field)[None]) for field in originals)
+    rows = list(mixtures(model, a, b, options.steps))
+    names = [f"{name}.glb" for row in rows for name in row]
+    sheet = options.out / "sheet.png"
+    check_outputs([sheet, *(options.out / name for name in names)], options.replace)
+    fields = [
+        values.to_field(model.decode(z)[0], originals[0].band_voxels, originals[0].placement)
+        for row in rows
+        for z in row.values()
+    ]
+    made = write_fields(
+        zip(fields, (options.out / name for name in names), strict=True), options.resolution
+    )
+    Image.fromarray(picture(fields, [len(row) for row in rows])).save(sheet)
+    return len(made)
+
+
+def mixtures(model: Ladder, a: Latents, b: Latents, steps: int) -> Iterator[dict[str, Latents]]:
+    """The rows of the sheet: latents by the name of their file."""
+    count = len(model.levels)
+    kept = reversed(range(count + 1))
+    yield {f"coarse_{k}_of_a": a.with_finer(b, k) for k in kept}
+    shares = np.linspace(0, 1, steps)
+    moving = {"all": None} | {f"level_{k}": [k] for k in range(count)}
+    for name, levels in moving.items():
+        yield {f"{name}_{share:.2f}": a.towards(b, float(share), levels) for share in shares}
+
+
+def picture(fields: Sequence[Field], lengths: Sequence[int]) -> np.ndarray:
+    """Rows of `lengths` shapes, uint8 `[H, W, 3]`."""
+    views, columns = iter([shape_picture(field) for field in fields]), max(lengths)
+    blank = np.full_like(shape_picture(fields[0]), 255)
+    rows = [[next(views) if i < n else blank for i in range(columns)] for n in lengths]
+    return contact_sheet(np.stack([view for row in rows for view in row]), columns)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
