@@ -9,6 +9,7 @@ from .config import Level, ModelConfig, Stage
 from .domain import DOMAINS, IMAGE, TRIPLANE, VIDEO, VOXEL, Domain
 from .ladder import Ladder
 from .latents import Latents
+from .triplane import TriplaneAutoencoder
 
 if TYPE_CHECKING:
     from .export import AutoencoderLadder
@@ -29,6 +30,7 @@ __all__ = [
     "Level",
     "ModelConfig",
     "Stage",
+    "TriplaneAutoencoder",
     "choose",
     "fingerprint",
     "load",

@@ -7,22 +7,34 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from .config import ModelConfig, parse
+from .config import DecoderConfig, ModelConfig, parse
+from .fields import FieldDecoder
 from .ladder import Ladder
+from .triplane import TriplaneAutoencoder
+
+Model = Ladder | TriplaneAutoencoder
+Module = TypeVar("Module", bound=nn.Module)
 
 FORMAT = "stlatent.model.1"
+DECODER_FORMAT = "stlatent.field.1"
 FILE = "model.safetensors"
 PLACES = ("best", "last", ".")  # where a run folder keeps its models, first choice first
 
 
+def build(config: ModelConfig) -> Model:
+    """A new model, its weights random or those of a linear code: what `config` describes."""
+    return TriplaneAutoencoder(config) if config.field else Ladder(config)
+
+
 def save(
-    model: Ladder, path: str | Path, about: Mapping[str, object] | None = None, half: bool = False
+    model: Model, path: str | Path, about: Mapping[str, object] | None = None, half: bool = False
 ) -> None:
     """Write `model` to one safetensors file, atomically.
 
@@ -39,7 +51,7 @@ def save(
     write(path, tensors, metadata)
 
 
-def load(reference: str | Path, device: str | torch.device = "cpu") -> Ladder:
+def load(reference: str | Path, device: str | torch.device = "cpu") -> Model:
     """Open a model for use: in evaluation mode, without gradients, in float32.
 
     Args:
@@ -49,18 +61,50 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Ladder:
         ValueError: nothing of the kind is there, or the file is no model of this library.
     """
     path = locate(reference)
+    tensors, metadata = _read_as(FORMAT, path, "model")
+    model = build(parse(ModelConfig, json.loads(metadata["config"]), str(path)))
+    return _filled(model, tensors, path).to(device)
+
+
+def save_decoder(decoder: FieldDecoder, path: str | Path) -> None:
+    """Write what reads a field from planes to one safetensors file, atomically."""
+    metadata = {
+        "format": DECODER_FORMAT,
+        "config": decoder.config.model_dump_json(),
+        "planes": str(decoder.planes),
+    }
+    write(path, {k: _stored(v, False) for k, v in decoder.state_dict().items()}, metadata)
+
+
+def load_decoder(path: str | Path) -> FieldDecoder:
+    """Open what `save_decoder` has written, for use.
+
+    Raises:
+        ValueError: the file is anything else.
+    """
+    path = Path(path)
+    tensors, metadata = _read_as(DECODER_FORMAT, path, "decoder of planes")
+    config = parse(DecoderConfig, json.loads(metadata["config"]), str(path))
+    return _filled(FieldDecoder(int(metadata["planes"]), config), tensors, path)
+
+
+def _read_as(form: str, path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     tensors, metadata = read(path)
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") != form:
         raise ValueError(
-            f"{path} is no stlatent model (format {metadata.get('format')!r}, expected {FORMAT!r})"
+            f"{path} is no stlatent {kind} (format {metadata.get('format')!r}, expected {form!r})"
         )
-    model = Ladder(parse(ModelConfig, json.loads(metadata["config"]), str(path)))
+    return tensors, metadata
+
+
+def _filled(module: Module, tensors: Mapping[str, Tensor], path: Path) -> Module:
+    """`module` with stored weights, in evaluation mode and without gradients."""
     try:
-        model.load_state_dict({name: _computed(tensor) for name, tensor in tensors.items()})
+        module.load_state_dict({name: _computed(tensor) for name, tensor in tensors.items()})
     except RuntimeError as error:
         first_line = str(error).splitlines()[0]
         raise ValueError(f"{path}: weights and config do not fit: {first_line}") from None
-    return model.eval().requires_grad_(False).to(device)
+    return module.eval().requires_grad_(False)
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:
@@ -76,7 +120,7 @@ def about(reference: str | Path) -> dict[str, object]:
     return json.loads(read(locate(reference), tensors=False)[1].get("about", "{}"))
 
 
-def fingerprint(model: Ladder) -> str:
+def fingerprint(model: Model) -> str:
     """16 hex digits that change whenever the config or any weight does."""
     # defaults are left out, so that a new option does not change the models that do without it
     digest = hashlib.sha256(model.config.model_dump_json(exclude_defaults=True).encode())

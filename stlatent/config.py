@@ -1,4 +1,4 @@
-"""Strict configuration: YAML files and `key.sub=value` overrides into frozen pydantic models.
+"""What a model is, as a strict configuration.
 
 Levels are data: a model is a domain, a list of levels and a likelihood, and the same JSON stands in
 the config file, the checkpoint and everything exported from it.
@@ -6,21 +6,33 @@ the config file, the checkpoint and everything exported from it.
 
 from __future__ import annotations
 
-import difflib
 import itertools
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import Field, model_validator
 
 from .domain import DOMAINS, Domain
+from .strict import Strict, dump, load, parse
+
+__all__ = [
+    "CodebookConfig",
+    "DecoderConfig",
+    "FieldConfig",
+    "Level",
+    "LikelihoodKind",
+    "ModelConfig",
+    "Positive",
+    "Scaling",
+    "Stage",
+    "Strict",
+    "Stride",
+    "dump",
+    "load",
+    "parse",
+]
 
 Positive = Annotated[int, Field(ge=1)]
 Stride = tuple[Positive, ...]
-UNKNOWN_KEY = "unknown_key"
 LikelihoodKind = Literal[
     "mse",
     "l1",
@@ -33,28 +45,6 @@ LikelihoodKind = Literal[
     "sdf",
     "occupancy",
 ]
-
-
-class Strict(BaseModel):
-    """A frozen model in which an unknown key is an error that names the nearest valid one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, values: Any) -> Any:
-        unknown = set(values) - set(cls.model_fields) if isinstance(values, Mapping) else set()
-        if unknown:
-            raise ValidationError.from_exception_data(
-                cls.__name__, [cls._unknown(str(key)) for key in sorted(unknown, key=str)]
-            )
-        return values
-
-    @classmethod
-    def _unknown(cls, key: str) -> InitErrorDetails:
-        near = difflib.get_close_matches(key, cls.model_fields, 1, 0.0)
-        hint = f", the nearest valid key is '{near[0]}'" if near else ""
-        return {"type": PydanticCustomError(UNKNOWN_KEY, hint), "loc": (key,), "input": None}
 
 
 class Stage(Strict):
@@ -121,6 +111,48 @@ class Level(Stage):
     codebook: CodebookConfig | None = None
 
 
+class DecoderConfig(Strict):
+    """Reads a field from planes at any point; see `fields.py`.
+
+    Attributes:
+        channels: of the field: 1, a signed distance; 4, red, green and blue as well.
+        hidden: width of its layers.
+        layers: how many of them.
+        near, uniform: points per sample and step at which the field is judged in training: by the
+            surface, and anywhere.
+    """
+
+    channels: Literal[1, 4] = 4
+    hidden: Positive = 64
+    layers: Positive = 2
+    near: Positive = 4096
+    uniform: Positive = 2048
+
+
+class FieldConfig(DecoderConfig):
+    """Makes a triplane model an autoencoder of volumes; see `triplane.py`.
+
+    Attributes:
+        resolution: voxels per edge of the volumes that planes are made from.
+        lift: the features between a volume and its planes; its stride is that of the planes, in
+            voxels.
+    """
+
+    resolution: Positive = 64
+    lift: Stage = Stage(stride=(1, 1, 1), width=64, blocks=1)
+
+
+class Scaling(Strict):
+    """How data of any range become values of about [-1, 1]: data = offset + scale * x.
+
+    Attributes:
+        offset, scale: one per channel.
+    """
+
+    offset: tuple[float, ...]
+    scale: tuple[Annotated[float, Field(gt=0)], ...]
+
+
 class ModelConfig(Strict):
     """A ladder: what it reads, its levels from coarse to fine, and how its output is judged.
 
@@ -144,6 +176,9 @@ class ModelConfig(Strict):
         drop_path: share of samples for which a block is left out in training.
         factorised: convolve space and time one after the other, (2+1)D, and not jointly.
         checkpointing: recompute activations in the backward pass, to save memory.
+        field: of a triplane model that makes its planes of volumes and is judged by the field that
+            they stand for; `channels` are then those of the planes. None: planes are the data.
+        scaling: of data that have no range of their own, such as planes; as measured in training.
     """
 
     domain: Literal["image", "video", "voxel", "triplane"]
@@ -161,10 +196,17 @@ class ModelConfig(Strict):
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     factorised: bool = True
     checkpointing: bool = False
+    field: FieldConfig | None = None
+    scaling: Scaling | None = None
 
     @property
     def axes(self) -> Domain:
         return DOMAINS[self.domain]
+
+    @property
+    def read_channels(self) -> int:
+        """Of what the model reads: volumes, if it has a field, and else what its ladder reads."""
+        return self.field.channels if self.field else self.channels
 
     @model_validator(mode="after")
     def _strides_nest(self) -> ModelConfig:
@@ -193,86 +235,37 @@ class ModelConfig(Strict):
             raise ValueError(f"kernel is {self.kernel}; it must be odd, such as {self.kernel + 1}")
         return self
 
+    @model_validator(mode="after")
+    def _field_fits(self) -> ModelConfig:
+        if self.field is None:
+            return self
+        if self.domain != "triplane" or self.likelihood != "sdf":
+            raise ValueError(
+                f"field is given for domain '{self.domain}' and likelihood '{self.likelihood}'; "
+                f"it needs domain triplane and likelihood sdf"
+            )
+        stride = self.field.lift.stride
+        self.axes.check_stride(stride)
+        if stride[1] != stride[2] or self.field.resolution % stride[1]:
+            raise ValueError(
+                f"field.lift.stride is {list(stride)}; the planes of {self.field.resolution}^3 "
+                f"voxels need the same divisor of {self.field.resolution} along both axes"
+            )
+        if self.channels < self.field.channels:
+            raise ValueError(
+                f"channels is {self.channels}; planes that hold a field of "
+                f"{self.field.channels} channels need at least as many"
+            )
+        return self
 
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def parse(schema: type[Model], values: Mapping[str, Any], source: str) -> Model:
-    """Validate `values` against `schema`.
-
-    Raises:
-        ValueError: one line per wrong entry, with its dotted name and the nearest valid key.
-    """
-    try:
-        return schema.model_validate(values)
-    except ValidationError as error:
-        lines = [_explain(entry) for entry in error.errors()]
-        raise ValueError(f"{source}: " + "; ".join(lines)) from None
-
-
-def load(schema: type[Model], path: str | Path, overrides: Sequence[str] = ()) -> Model:
-    """Read a YAML file, apply `key.sub=value` overrides and validate the result.
-
-    Raises:
-        ValueError: the file is missing or no YAML mapping, an override is malformed, or a key or
-            value is not allowed.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"config {path} does not exist; give the path of a YAML file")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(
-            f"config {path} is not valid YAML: {' '.join(str(error).split())}"
-        ) from None
-    if not isinstance(values, dict):
-        raise ValueError(f"config {path} holds no mapping of keys to values")
-    for override in overrides:
-        _override(values, override)
-    return parse(schema, values, str(path))
-
-
-def dump(config: BaseModel) -> str:
-    """The YAML text of a config, as `load` reads it."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ValueError(f"override '{override}' is not of the form key=value, such as out=runs/a")
-    *parents, last = key.split(".")
-    node: Any = values
-    for name in parents:
-        node = node[_index(node, name, key)] if isinstance(node, list) else _child(node, name, key)
-    if isinstance(node, list):
-        node[_index(node, last, key)] = yaml.safe_load(text)
-    else:
-        node[last] = yaml.safe_load(text)
-
-
-def _child(node: dict[str, Any], name: str, key: str) -> Any:
-    child = node.get(name)
-    if child is None:
-        child = node[name] = {}
-    if not isinstance(child, dict | list):
-        raise ValueError(f"override '{key}': '{name}' is a value, not a group of keys")
-    return child
-
-
-def _index(node: list[Any], name: str, key: str) -> int:
-    if not name.isdigit() or int(name) >= len(node):
-        raise ValueError(f"override '{key}': '{name}' is not an index from 0 to {len(node) - 1}")
-    return int(name)
-
-
-def _explain(error: Any) -> str:
-    name, message = ".".join(str(part) for part in error["loc"]), error["msg"]
-    if error["type"] == UNKNOWN_KEY:
-        return f"unknown key '{name}'{message}"
-    message = message.removeprefix("Value error, ")
-    if not name:
-        return message
-    given = "" if error["type"] == "missing" else f" (given: {error['input']!r})"
-    return f"{name}: {message[0].lower()}{message[1:]}{given}"
+    @model_validator(mode="after")
+    def _scaling_fits(self) -> ModelConfig:
+        if self.scaling is None:
+            return self
+        for name, values in self.scaling:
+            if len(values) != self.channels:
+                raise ValueError(
+                    f"scaling.{name} has {len(values)} entries; the model has "
+                    f"{self.channels} channels"
+                )
+        return self

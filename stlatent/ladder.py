@@ -30,6 +30,7 @@ from .cells import Cell
 from .choose import Choose, Distribution, Draw, Held, Site
 from .config import ModelConfig
 from .domain import Past
+from .fields import expected_channels
 from .latents import Latents
 from .layers import Conv, Down, Up
 from .likelihoods import make_likelihood
@@ -51,6 +52,7 @@ class Pass:
 
     Attributes:
         raw: what the decoder gives to the likelihood `[B, raw_channels, *size]`.
+        entered: the batch that the ladder read `[B, C, *size]`.
         x: the decoded batch `[B, C, *size]`, in [-1, 1] up to over- and undershoot.
         steps: one per cell, coarse to fine.
         previews: per level, the input averaged over space at the level's stride, as predicted
@@ -60,6 +62,7 @@ class Pass:
     """
 
     raw: Tensor
+    entered: Tensor
     x: Tensor
     steps: tuple[Step, ...]
     previews: tuple[Tensor, ...]
@@ -117,11 +120,11 @@ class Ladder(nn.Module):
     def _start(self) -> None:
         """Begin as a linear code; see `transform.py`."""
         stages = (*self.levels, self.config.stem)
+        channels = expected_channels(self.config)
         bases = [
-            transform.basis(self.domain, self.config.channels, stage.stride, stage.width)
-            for stage in stages
+            transform.basis(self.domain, channels, stage.stride, stage.width) for stage in stages
         ]
-        samples = transform.samples(self.domain, self.config.channels)
+        samples = transform.samples(self.domain, channels)
         self.stem.start_as(samples, bases[-1])
         self.head.start_as(bases[-1], samples, self.likelihood.copies)
         self.head.start_rest(self.likelihood.start(), self.likelihood.copies * self.config.channels)
@@ -189,12 +192,12 @@ class Ladder(nn.Module):
 
     def forward(self, x: Tensor, choose: Choose = choosing.mean) -> Pass:
         """Encode and decode `x` `[B, C, *axes]` in [-1, 1], of any size."""
-        past = Past()
+        past, entered = Past(), x
         size, x, grid = self._enter(x, past)
         steps, features = self.descend(choose, grid, past, self.climb(x, past))
         previews = tuple(conv(h, past) for conv, h in zip(self.preview, features, strict=False))
         raw = self.domain.crop(self.paint(features[-1], past), size)
-        return Pass(raw, self.likelihood.mean(raw), tuple(steps), previews)
+        return Pass(raw, entered, self.likelihood.mean(raw), tuple(steps), previews)
 
     def encode(
         self, x: Tensor, choose: Choose = choosing.mean, past: Past | None = None

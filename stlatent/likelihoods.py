@@ -8,6 +8,8 @@ error where the table says so:
     gaussian, laplace       densities of [-1, 1]      occupancy          inside or outside, in nats
     fitted                  the same, best scale      bernoulli          binary values, in nats
     logistic_mixture        8-bit values, in nats
+
+Of planes that stand for a field, the field is judged, at points: `Points`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import ModelConfig
+from .config import DecoderConfig, ModelConfig
+from .fields import FieldDecoder, draw_points
 
 CHARBONNIER_EPSILON = 0.01  # about one grey value of 256, on the scale of [-1, 1]
 LEAST_VARIANCE = 1e-4  # of a fitted scale: 46 dB, beyond which a sample pulls no harder
@@ -247,6 +250,22 @@ class Occupancy(Bernoulli):
         return torch.cat([nats, colours], 1)
 
 
+class Points(Likelihood):
+    """Of planes: the field that they stand for is judged, at points drawn anew every time.
+
+    raw are the planes `[B, P, 3, n, n]`; what they are compared with is a volume.
+    """
+
+    def __init__(self, planes: int, config: DecoderConfig, judge: Likelihood) -> None:
+        super().__init__(planes)
+        self.config, self.judge = config, judge
+        self.decoder = FieldDecoder(planes, config)
+
+    def values(self, raw: Tensor, x: Tensor) -> Tensor:
+        points, values = draw_points(x, self.config.near, self.config.uniform)
+        return self.judge.values(self.decoder(raw, points).transpose(1, 2), values)
+
+
 KINDS = {
     "mse": Mse,
     "l1": L1,
@@ -263,6 +282,9 @@ KINDS = {
 
 def make_likelihood(config: ModelConfig) -> Likelihood:
     """The likelihood that a model asks for."""
+    if config.field:
+        judge = KINDS[config.likelihood](config.field.channels)
+        return Points(config.channels, config.field, judge)
     kind = KINDS[config.likelihood]
     return kind(config.channels, *([config.scale] if issubclass(kind, Scaled) else []))
 

@@ -8,8 +8,8 @@ expected standard deviation. A level codes what the coarser ones left over, a La
     e = D x          q(z).mean = first channels of (e - h)          h ← h + z          x̂ = Dᵀ h
 
 Importance is the variance of a coefficient under a first-order Markov model of neighbouring samples
-with correlation rho^distance, separable over axes and channels (Ahmed, Natarajan & Rao 1974). No
-data are needed, and everything stays trainable.
+with correlation rho^distance, separable over axes (Ahmed, Natarajan & Rao 1974); `Channels` says
+what is expected of those. No data are needed, and everything stays trainable.
 """
 
 from __future__ import annotations
@@ -45,6 +45,32 @@ def variances(n: int, rho: float) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Channels:
+    """What is expected of the channels of the input.
+
+    Attributes:
+        turn: combinations of channels that vary independently, orthonormal `[n, n]`.
+        variance: of each, in units of `SAMPLE_VARIANCE` `[n]`.
+    """
+
+    turn: Tensor
+    variance: Tensor
+
+    def __len__(self) -> int:
+        return len(self.variance)
+
+
+def alike(count: int) -> Channels:
+    """Channels that are much the same, such as colours."""
+    return Channels(cosines(count), variances(count, RHO_CHANNELS))
+
+
+def apart(variance: Tensor) -> Channels:
+    """Channels that have nothing to do with each other, of these variances."""
+    return Channels(torch.eye(len(variance)).double(), variance.double())
+
+
+@dataclass(frozen=True)
 class Basis:
     """The coefficients that the channels of a stage hold, most important first.
 
@@ -52,19 +78,19 @@ class Basis:
         index: frequency per axis, then per channel of the input `[n, axes + 1]`.
         std: expected standard deviation of each coefficient `[n]`.
         blocks: samples per axis that one feature covers.
-        raw: whether these are the samples themselves, channels not yet turned either.
+        turn: of samples themselves, that of their channels, which are not turned yet.
     """
 
     index: Tensor
     std: Tensor
     blocks: tuple[int, ...]
-    raw: bool = False
+    turn: Tensor | None = None
 
 
-def basis(domain: Domain, channels: int, stride: Sequence[int], width: int) -> Basis:
-    """At most `width` coefficients of blocks of `stride` samples with `channels` channels."""
+def basis(domain: Domain, channels: Channels, stride: Sequence[int], width: int) -> Basis:
+    """At most `width` coefficients of blocks of `stride` samples with `channels`."""
     per_axis = [variances(f, RHO[a.kind]) for a, f in zip(domain.axes, stride, strict=True)]
-    per_axis.append(variances(channels, RHO_CHANNELS))
+    per_axis.append(channels.variance)
     expected = torch.ones(1, dtype=torch.float64)
     for variance in per_axis:
         expected = (expected[:, None] * variance).flatten()
@@ -73,12 +99,11 @@ def basis(domain: Domain, channels: int, stride: Sequence[int], width: int) -> B
     return Basis(index, (expected[order] * SAMPLE_VARIANCE).sqrt(), tuple(stride))
 
 
-def samples(domain: Domain, channels: int) -> Basis:
+def samples(domain: Domain, channels: Channels) -> Basis:
     """The input itself, as a stage of stride 1 in which nothing is scaled or turned."""
-    identity = [[0] * len(domain.axes) + [c] for c in range(channels)]
-    return Basis(
-        torch.tensor(identity), torch.ones(channels).double(), (1,) * len(domain.axes), True
-    )
+    identity = [[0] * len(domain.axes) + [c] for c in range(len(channels))]
+    ones = torch.ones(len(channels)).double()
+    return Basis(torch.tensor(identity), ones, (1,) * len(domain.axes), channels.turn)
 
 
 def merge(fine: Basis, coarse: Basis) -> Tensor:
@@ -96,8 +121,8 @@ def merge(fine: Basis, coarse: Basis) -> Tensor:
         shape[1 + axis] = big // small
         product = product * picked.view(shape)
     c, f = coarse.index[:, -1], fine.index[:, -1]
-    colour = cosines(len(f)) if fine.raw else torch.eye(int(max(c.max(), f.max())) + 1).double()
-    product = product * colour[c][:, f].view(len(c), *[1] * n_axes, len(f))
+    turn = torch.eye(int(max(c.max(), f.max())) + 1).double() if fine.turn is None else fine.turn
+    product = product * turn[c][:, f].view(len(c), *[1] * n_axes, len(f))
     return product.flatten(1, n_axes).transpose(0, 1)
 
 

@@ -15,11 +15,11 @@ MAX_LINES = 330
 
 # Imports point down or sideways: a unit may import those of its own row and of the rows above it.
 LAYERS = [
-    {"domain", "gaussian", "config"},
-    {"layers", "choose", "latents", "packing", "transform"},
-    {"blocks", "codebook", "posteriors", "cells", "likelihoods"},
+    {"domain", "gaussian", "strict", "config"},
+    {"layers", "choose", "latents", "packing", "transform", "planes"},
+    {"blocks", "codebook", "posteriors", "cells", "fields", "likelihoods"},
     {"data", "geometry", "losses"},
-    {"ladder", "checkpoint", "stream", "refine"},
+    {"ladder", "triplane", "checkpoint", "stream", "refine"},
     {"codec", "train", "evaluate"},
     {"diffusion", "export"},
     {"cli", "__main__", ""},  # "" is the package's own face, stlatent/__init__.py

@@ -16,6 +16,7 @@ from ..geometry.values import Values
 from ..ladder import Ladder
 from ..latents import Latents
 from ..refine import refine
+from ..triplane import as_volume
 from .coder import whole_codes
 from .inputs import Input, fetch
 from .job import PREVIEW, Job
@@ -96,7 +97,7 @@ def decode_shape(
     device = next(model.parameters()).device
     latents = store.read(item.name, levels)
     on_device = Latents(tuple(z.to(device) for z in latents.levels), latents.size)
-    values = model.decode(on_device, draw=draw)[0]
+    values = as_volume(model, model.decode(on_device, draw=draw))[0]
     return Values.of(model.config).to_field(values, **dict(item.shape))
 
 

@@ -57,6 +57,11 @@ def export(
     _check_free(out, replace)
     reference = None if isinstance(model, Ladder) else model
     ladder = load(model) if reference is not None else model
+    if not isinstance(ladder, Ladder):
+        raise ValueError(
+            "of an autoencoder of volumes, the ladder over planes can be exported: give "
+            "`model.ladder`, and as data batches of `model.lift(volume)`"
+        )
     levels = _levels(ladder, levels, layout)
     batches = batches_of(ladder, data, reference)
     first = next(batches, None)

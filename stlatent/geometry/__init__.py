@@ -2,6 +2,7 @@
 
 from .cache import FieldCache
 from .cube import Placement, voxel_centres, voxel_size
+from .decoded import mesh_from_planes
 from .extract import mesh_from_field, mesh_from_function
 from .field import Field, FieldSettings, Route
 from .metrics import SurfaceDistance, colour_psnr, compare_surfaces, volume_iou
@@ -34,6 +35,7 @@ __all__ = [
     "field_from_surface",
     "mesh_from_field",
     "mesh_from_function",
+    "mesh_from_planes",
     "read_surface",
     "read_volumes",
     "surface_of",

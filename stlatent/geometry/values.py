@@ -1,4 +1,4 @@
-"""What a voxel model reads and gives: fields as tensors."""
+"""What a model of shapes reads and gives: fields as tensors."""
 
 from __future__ import annotations
 
@@ -27,17 +27,19 @@ class Values:
 
     @classmethod
     def of(cls, model: ModelConfig) -> Values:
-        """What a model over domain `voxel` reads.
+        """What a model over domain `voxel`, or one of triplanes with a field, reads.
 
         Raises:
             ValueError: it has another domain or number of channels.
         """
-        if model.domain != "voxel" or model.channels not in (1, 4):
+        volumes = model.domain == "voxel" or model.field is not None
+        if not volumes or model.read_channels not in (1, 4):
             raise ValueError(
                 f"a model of domain '{model.domain}' with {model.channels} channels reads no "
-                "shapes; give domain voxel and 1 channel (distance) or 4 (distance, r, g, b)"
+                "shapes; give domain voxel and 1 channel (distance) or 4 (distance, r, g, b), "
+                "or domain triplane and a field"
             )
-        return cls(model.channels == 4, model.likelihood == "occupancy")
+        return cls(model.read_channels == 4, model.likelihood == "occupancy")
 
     def from_field(self, field: Field) -> Tensor:
         """float32 `[C, X, Y, Z]`."""

@@ -122,7 +122,34 @@ class ShapeDataConfig(Strict):
         return (self.fields.resolution,) * len(domain.axes)
 
 
-DATA = {"image": DataConfig, "video": DataConfig, "voxel": ShapeDataConfig}  # by domain
+class PlaneDataConfig(Strict):
+    """Where planes come from.
+
+    Attributes:
+        root: folder of triplanes `[3, C, n, n]` (`.npy`, `.npz`), searched recursively.
+        side: n, samples per edge of a plane.
+        batch: assets per process and step.
+        workers: processes that read; 0 reads in the training process itself.
+    """
+
+    root: Path
+    side: Positive = 64
+    batch: Positive = 4
+    workers: Count = 2
+    validation: HeldOut = HeldOut()
+
+    def size(self, domain: Domain) -> tuple[int, ...]:
+        """Axes of one sample."""
+        return (3, self.side, self.side)
+
+
+AnyDataConfig = DataConfig | ShapeDataConfig | PlaneDataConfig
+DATA = {  # by domain; a triplane model with a field reads shapes
+    "image": DataConfig,
+    "video": DataConfig,
+    "voxel": ShapeDataConfig,
+    "triplane": PlaneDataConfig,
+}
 
 
 class OptimiserConfig(Strict):
@@ -166,7 +193,7 @@ class RunConfig(Strict):
     """
 
     model: ModelConfig
-    data: DataConfig | ShapeDataConfig
+    data: AnyDataConfig
     loss: LossConfig = LossConfig()
     perceptual: PerceptualConfig | None = None
     adversarial: AdversarialConfig | None = None
@@ -183,15 +210,11 @@ class RunConfig(Strict):
 
     @field_validator("data", mode="wrap")
     @classmethod
-    def _of_the_domain(
-        cls, value: Any, _: Any, info: ValidationInfo
-    ) -> DataConfig | ShapeDataConfig:
+    def _of_the_domain(cls, value: Any, _: Any, info: ValidationInfo) -> AnyDataConfig:
         if "model" not in info.data:
             raise ValueError("cannot be read before `model` is right")
-        domain = info.data["model"].domain
-        if domain not in DATA:
-            raise ValueError(f"no data of domain '{domain}' can be read; use train.fit")
-        kind = DATA[domain]
+        domain, field = info.data["model"].domain, info.data["model"].field
+        kind = ShapeDataConfig if field else DATA[domain]
         given = value if isinstance(value, Mapping) else value.model_dump(exclude_defaults=True)
         others = set().union(*(other.model_fields for other in DATA.values()))
         if foreign := sorted((set(given) & others) - set(kind.model_fields)):
@@ -199,4 +222,10 @@ class RunConfig(Strict):
                 f"data.{foreign[0]} does not go with a model of domain '{domain}', "
                 f"whose data have {', '.join(kind.model_fields)}"
             )
-        return kind.model_validate(value)
+        data = kind.model_validate(value)
+        if field and field.resolution != data.fields.resolution:
+            raise ValueError(
+                f"data.fields.resolution is {data.fields.resolution}; this model makes planes of "
+                f"fields of {field.resolution}, its field.resolution"
+            )
+        return data

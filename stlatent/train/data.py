@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..ladder import Ladder
+from ..checkpoint import Model
 
 Figures = dict[str, list[float]]
 
@@ -47,6 +47,6 @@ class TrainingData(ABC):
         """What the model reads `[B, C, *axes]`, finite and in [-1, 1]."""
 
     @abstractmethod
-    def measure(self, model: Ladder, step: int) -> Figures | None:
+    def measure(self, model: Model, step: int) -> Figures | None:
         """Figures of the held-out samples, each a list with one value per prefix or level, coarse
         to fine; leaves a picture in the run's folder. None where nothing is held out."""

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..ladder import Ladder
+from ..checkpoint import Model
 from ..losses.elbo import LossConfig, Objective
 from ..losses.regularisers import SpectralPenalty
 from .config import OptimiserConfig
@@ -33,14 +33,14 @@ class Fitted:
         seconds: of training.
     """
 
-    model: Ladder
+    model: Model
     losses: list[float]
     skipped: int
     seconds: float
 
 
 def fit(
-    ladder: Ladder,
+    ladder: Model,
     batches: Iterable[Tensor],
     loss: LossConfig,
     optimiser: OptimiserConfig,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from .clips import Clips
-from .config import DataConfig, RunConfig, ShapeDataConfig
+from .config import DataConfig, PlaneDataConfig, RunConfig, ShapeDataConfig
 from .data import TrainingData
+from .planes import Planes
 from .shapes import Shapes
 
-KINDS: dict[type, type[TrainingData]] = {DataConfig: Clips, ShapeDataConfig: Shapes}
+KINDS: dict[type, type[TrainingData]] = {
+    DataConfig: Clips,
+    ShapeDataConfig: Shapes,
+    PlaneDataConfig: Planes,
+}
 
 
 def open_data(config: RunConfig) -> TrainingData:

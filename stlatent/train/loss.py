@@ -8,8 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..checkpoint import Model
 from ..choose import Draw, Prefix
-from ..ladder import Ladder, Pass
+from ..ladder import Pass
 from ..losses.elbo import LossConfig, Objective, draw_prefixes, objective
 
 Extra = Callable[[Pass], Tensor | float]
@@ -17,7 +18,7 @@ Extra = Callable[[Pass], Tensor | float]
 
 def batch_loss(
     model: nn.Module,
-    ladder: Ladder,
+    ladder: Model,
     x: Tensor,
     config: LossConfig,
     step: int,
@@ -29,7 +30,7 @@ def batch_loss(
 
     Args:
         model: what is called: `ladder` itself, or its wrapper where several processes train.
-        x: `[B, C, *axes]` in [-1, 1].
+        x: `[B, C, *axes]` in [-1, 1], what the model reads.
         step, progress: where the training stands, in steps and from 0 to 1.
         generator: of the noise.
         extra: further penalties of a pass, scalar.
@@ -39,7 +40,7 @@ def batch_loss(
     keep = draw_prefixes(len(x), len(ladder.levels), share, generator, x.device)
     out = model(x, Prefix(keep, Draw(generator=generator)))
     previews = [
-        (preview.float() - ladder.preview_target(x, level)).abs().mean()
+        (preview.float() - ladder.preview_target(out.entered, level)).abs().mean()
         for level, preview in enumerate(out.previews)
     ]
     result = objective(

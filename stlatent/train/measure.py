@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..checkpoint import Model
 from ..gaussian import BITS_PER_NAT
-from ..ladder import Ladder
 
 
 @torch.no_grad()
-def measured(model: Ladder, x: Tensor) -> tuple[list[Tensor], list[float]]:
+def measured(model: Model, x: Tensor) -> tuple[list[Tensor], list[float]]:
     """A sample `[1, C, *axes]` decoded from each prefix of levels, on its own device, and the bits
     per input value of each level."""
     entered = x.to(next(model.parameters()).device)

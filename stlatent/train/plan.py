@@ -5,15 +5,16 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..ladder import Ladder
+from ..checkpoint import Model, build
 from .config import RunConfig
 
 
 def describe(config: RunConfig) -> str:
     """Parameter count, latent sizes and memory of one step, in words."""
-    model = Ladder(config.model)
+    model = build(config.model)
     size = config.data.size(model.domain)
-    values = config.model.channels * torch.Size(size).numel()
+    channels = config.model.read_channels
+    values = channels * torch.Size(size).numel()
     lines = [f"# parameters: {parameters(model) / 1e6:.2f} M", f"# one sample: {list(size)}"]
     total = 0
     for level, shape in enumerate(model.latent_shape(size)):
@@ -23,7 +24,7 @@ def describe(config: RunConfig) -> str:
             f"# level {level}: {list(shape)}, {numbers} numbers, 1/{values / numbers:.0f} of input"
         )
     lines.append(f"# all levels: {total} numbers, 1/{values / total:.1f} of the input values")
-    weights, activations = step_memory(model, (config.data.batch, config.model.channels, *size))
+    weights, activations = step_memory(model, (config.data.batch, channels, *size))
     lines.append(
         f"# memory of one step in float32: {weights / 2**20:.0f} MiB for weights, gradients, "
         f"moments and average, {activations / 2**20:.0f} MiB for activations"
@@ -35,7 +36,7 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def step_memory(model: Ladder, shape: tuple[int, ...]) -> tuple[int, int]:
+def step_memory(model: Model, shape: tuple[int, ...]) -> tuple[int, int]:
     """Bytes of a training step: (weights and all that is kept per weight, kept activations).
 
     Counted by running one forward pass and adding up the storages autograd keeps for it.

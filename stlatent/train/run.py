@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import checkpoint
 from ..config import dump, load
-from ..ladder import Ladder, Pass
+from ..ladder import Pass
 from ..losses.elbo import Objective
 from . import state
 from .config import RunConfig
@@ -25,6 +25,7 @@ from .log import Log
 from .loss import batch_loss
 from .optimiser import AveragedWeights, StepGuard, learning_rate
 from .plan import describe
+from .planes import scaled
 
 STATE = "state.safetensors"
 
@@ -44,6 +45,7 @@ def run(path: str | Path, overrides: Sequence[str] = (), dry_run: bool = False) 
     if dry_run:
         print(dump(config) + describe(config))
         return None
+    config = scaled(config)
     with PartialState().main_process_first():
         claim(config)
     train(Trainer(config))
@@ -92,7 +94,11 @@ class Trainer:
             project_dir=config.out,
         )
         torch.manual_seed(config.seed)
-        model = checkpoint.load(config.start).train() if config.start else Ladder(config.model)
+        model = (
+            checkpoint.load(config.start).train()
+            if config.start
+            else checkpoint.build(config.model)
+        )
         model.requires_grad_(True)
         if model.config != config.model:
             raise ValueError(f"the model in start={config.start} has another config than `model`")
@@ -105,7 +111,7 @@ class Trainer:
             weight_decay=config.optimiser.weight_decay,
         )
         self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
-        self.ladder: Ladder = self.accelerator.unwrap_model(self.model)
+        self.ladder: checkpoint.Model = self.accelerator.unwrap_model(self.model)
         self.extras = Extras(
             self.ladder, config.perceptual, config.adversarial, config.loss.spectral
         ).to(self.accelerator.device)

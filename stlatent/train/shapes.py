@@ -1,4 +1,4 @@
-"""Training on shapes, by domain `voxel`."""
+"""Training on shapes, by domain `voxel` or through triplanes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checkpoint import Model
 from ..data.shapes import (
     ShapeBatch,
     ShapeDataset,
@@ -17,7 +18,7 @@ from ..data.shapes import (
 )
 from ..geometry import Field, FieldCache, contact_sheet, mesh_from_field, turntable, volume_iou
 from ..geometry.values import Values
-from ..ladder import Ladder
+from ..triplane import as_volume
 from .config import RunConfig, ShapeDataConfig
 from .data import Figures, TrainingData
 from .measure import measured, write_picture
@@ -71,7 +72,7 @@ class Shapes(TrainingData):
     def enter(self, batch: ShapeBatch, device: torch.device) -> Tensor:
         return batch.values.to(device)
 
-    def measure(self, model: Ladder, step: int) -> Figures | None:
+    def measure(self, model: Model, step: int) -> Figures | None:
         """Volume IoU per prefix and bits per level, means over the shapes."""
         if not self.held_out:
             return None
@@ -79,7 +80,7 @@ class Shapes(TrainingData):
         band_voxels = self.config.data.fields.band_voxels
         for original in self.held_out.values():
             decoded, own_bits = measured(model, original)
-            samples = (original, *decoded)
+            samples = (original, *(as_volume(model, x) for x in decoded))
             field, *fields = (self.values.to_field(x[0], band_voxels) for x in samples)
             quality.append([volume_iou(field.distance, other.distance) for other in fields])
             bits.append(own_bits)

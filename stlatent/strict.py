@@ -1,0 +1,120 @@
+"""Strict configuration: YAML files and `key.sub=value` overrides into frozen pydantic models."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+UNKNOWN_KEY = "unknown_key"
+
+
+class Strict(BaseModel):
+    """A frozen model in which an unknown key is an error that names the nearest valid one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, values: Any) -> Any:
+        unknown = set(values) - set(cls.model_fields) if isinstance(values, Mapping) else set()
+        if unknown:
+            raise ValidationError.from_exception_data(
+                cls.__name__, [cls._unknown(str(key)) for key in sorted(unknown, key=str)]
+            )
+        return values
+
+    @classmethod
+    def _unknown(cls, key: str) -> InitErrorDetails:
+        near = difflib.get_close_matches(key, cls.model_fields, 1, 0.0)
+        hint = f", the nearest valid key is '{near[0]}'" if near else ""
+        return {"type": PydanticCustomError(UNKNOWN_KEY, hint), "loc": (key,), "input": None}
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(schema: type[Model], values: Mapping[str, Any], source: str) -> Model:
+    """Validate `values` against `schema`.
+
+    Raises:
+        ValueError: one line per wrong entry, with its dotted name and the nearest valid key.
+    """
+    try:
+        return schema.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(entry) for entry in error.errors()]
+        raise ValueError(f"{source}: " + "; ".join(lines)) from None
+
+
+def load(schema: type[Model], path: str | Path, overrides: Sequence[str] = ()) -> Model:
+    """Read a YAML file, apply `key.sub=value` overrides and validate the result.
+
+    Raises:
+        ValueError: the file is missing or no YAML mapping, an override is malformed, or a key or
+            value is not allowed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"config {path} does not exist; give the path of a YAML file")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(
+            f"config {path} is not valid YAML: {' '.join(str(error).split())}"
+        ) from None
+    if not isinstance(values, dict):
+        raise ValueError(f"config {path} holds no mapping of keys to values")
+    for override in overrides:
+        _override(values, override)
+    return parse(schema, values, str(path))
+
+
+def dump(config: BaseModel) -> str:
+    """The YAML text of a config, as `load` reads it."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ValueError(f"override '{override}' is not of the form key=value, such as out=runs/a")
+    *parents, last = key.split(".")
+    node: Any = values
+    for name in parents:
+        node = node[_index(node, name, key)] if isinstance(node, list) else _child(node, name, key)
+    if isinstance(node, list):
+        node[_index(node, last, key)] = yaml.safe_load(text)
+    else:
+        node[last] = yaml.safe_load(text)
+
+
+def _child(node: dict[str, Any], name: str, key: str) -> Any:
+    child = node.get(name)
+    if child is None:
+        child = node[name] = {}
+    if not isinstance(child, dict | list):
+        raise ValueError(f"override '{key}': '{name}' is a value, not a group of keys")
+    return child
+
+
+def _index(node: list[Any], name: str, key: str) -> int:
+    if not name.isdigit() or int(name) >= len(node):
+        raise ValueError(f"override '{key}': '{name}' is not an index from 0 to {len(node) - 1}")
+    return int(name)
+
+
+def _explain(error: Any) -> str:
+    name, message = ".".join(str(part) for part in error["loc"]), error["msg"]
+    if error["type"] == UNKNOWN_KEY:
+        return f"unknown key '{name}'{message}"
+    message = message.removeprefix("Value error, ")
+    if not name:
+        return message
+    given = "" if error["type"] == "missing" else f" (given: {error['input']!r})"
+    return f"{name}: {message[0].lower()}{message[1:]}{given}"

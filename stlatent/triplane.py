@@ -1,0 +1,88 @@
+"""The triplane autoencoder: volumes in, latents of a ladder over planes, fields at any point out.
+
+    volume [B, C, N, N, N] ── lift ──► planes ── ladder ──► planes [B, P, 3, n, n] ─┐
+                                                             points [B, n, 3] ──────┴─► field
+
+The ladder is one over domain `triplane` like any other, but for its likelihood, which is not over
+planes but over points (`likelihoods.Points`): so both ends are trained with it, by the same loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from . import choose as choosing
+from .choose import Choose
+from .config import Level, ModelConfig
+from .domain import Domain
+from .fields import Lift, on_grid
+from .ladder import Ladder, Pass
+from .latents import Latents
+
+
+class TriplaneAutoencoder(nn.Module):
+    """`config` is that of a ladder over planes, with `field`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.lift = Lift(config)
+        self.ladder = Ladder(config)
+
+    @property
+    def domain(self) -> Domain:
+        return self.ladder.domain
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        return self.ladder.levels
+
+    @property
+    def likelihood(self) -> nn.Module:
+        """Of a volume, given planes: see `likelihoods.Points`."""
+        return self.ladder.likelihood
+
+    def forward(self, volume: Tensor, choose: Choose = choosing.mean) -> Pass:
+        """Encode and decode a volume `[B, C, N, N, N]`: a pass of the ladder over its planes."""
+        return self.ladder(self.lift(volume), choose)
+
+    def encode(self, volume: Tensor, choose: Choose = choosing.mean) -> Latents:
+        """Latents of a volume `[B, C, N, N, N]`: a distance in [-1, 1] in units of its truncation,
+        negative inside, and colours in [-1, 1], 0 where unknown.
+
+        Raises:
+            ValueError: the volume has not the channels or the resolution of this model.
+        """
+        return self.ladder.encode(self.lift(volume), choose)
+
+    def decode(
+        self, latents: Latents, levels: int | None = None, draw: Choose = choosing.mean
+    ) -> Tensor:
+        """Planes `[B, P, 3, n, n]` from the first `levels` levels, see `Ladder.decode`."""
+        return self.ladder.decode(latents, levels, draw)
+
+    def field(self, planes: Tensor, points: Tensor) -> Tensor:
+        """Distance, and colours if the model has any, `[B, n, C]`, at points `[B, n, 3]` in the
+        cube [-1, 1]^3. Without gradients, memory is bounded for any number of points."""
+        return self.likelihood.decoder(planes, points)
+
+    def volume(self, planes: Tensor, resolution: int | None = None) -> Tensor:
+        """The field of planes on a grid `[B, C, N, N, N]`, by default that of the volumes read."""
+        n = resolution or self.config.field.resolution
+        return on_grid(self.likelihood.decoder, planes, n)
+
+    def latent_shape(self, size: Sequence[int]) -> list[tuple[int, ...]]:
+        """Per level, the shape `(channels, *grid)` of the latents of a volume of `size`."""
+        n = size[0] // self.config.field.lift.stride[1]
+        return self.ladder.latent_shape((3, n, n))
+
+    def preview_target(self, planes: Tensor, level: int) -> Tensor:
+        """See `Ladder.preview_target`; a target does not follow who aims at it."""
+        return self.ladder.preview_target(planes.detach(), level)
+
+
+def as_volume(model: Ladder | TriplaneAutoencoder, decoded: Tensor) -> Tensor:
+    """What a model of shapes has decoded, as a volume `[B, C, N, N, N]`."""
+    return model.volume(decoded) if isinstance(model, TriplaneAutoencoder) else decoded
