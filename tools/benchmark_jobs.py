@@ -3,6 +3,7 @@
     python tools/benchmark_jobs.py memory             peak memory, 10,000 frames beside 200
     python tools/benchmark_jobs.py kills --count 60   kill -9 at random moments, then go on
     python tools/benchmark_jobs.py damage             300 damaged files among good ones
+    python tools/benchmark_jobs.py workers            one worker, two shards, two actors of Ray
 
 Clips are `--clips`, cut down; the model is `--model`, or with `--config` one with random weights.
 How well decoding and the network overlap, `tools/benchmark_speed.py --folder` measures; what tiles
@@ -45,12 +46,14 @@ WORKER = """
 import sys, torch
 from stlatent import load
 from stlatent.codec import EncodeOptions, encode_folder
+from stlatent.codec.ray_pool import RayPool
 torch.set_num_threads(1)
-model, root, out, options, limit = sys.argv[1:]
-model = load(model)
+model, root, out, options, limit, index, count, actors = sys.argv[1:]
+model, pool = load(model), RayPool(int(actors)) if int(actors) else None
 print("go", flush=True)
 options = EncodeOptions.model_validate_json(options)
-result = encode_folder(model, root, out, "benchmark", options, limit_seconds=float(limit))
+result = encode_folder(model, root, out, "benchmark", options, shard=(int(index), int(count)),
+                       pool=pool, limit_seconds=float(limit))
 print(len(result.failed), flush=True)
 """
 Figures = dict[str, Any]
@@ -58,15 +61,27 @@ Figures = dict[str, Any]
 
 def start(model: Path, root: Path, out: Path, limit: float = 60.0) -> subprocess.Popen:
     """A process that encodes, which has just begun to."""
-    given = [str(model), str(root), str(out), OPTIONS.model_dump_json(), str(limit)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", WORKER, *given],
+    process = launch(model, root, out, limit)
+    process.stdout.readline()
+    return process
+
+
+def launch(
+    model: Path,
+    root: Path,
+    out: Path,
+    limit: float = 60.0,
+    shard: tuple[int, int] = (0, 1),
+    actors: int = 0,
+) -> subprocess.Popen:
+    """A process that will encode as soon as it has said so in a line."""
+    given = [model, root, out, OPTIONS.model_dump_json(), limit, *shard, actors]
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, *map(str, given)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    process.stdout.readline()
-    return process
 
 
 def finish(process: subprocess.Popen) -> int:
@@ -142,6 +157,23 @@ def content(folder: Path) -> dict[str, bytes]:
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
         for path in sorted(folder.rglob("*"))
     }
+
+
+def workers(work: Path, model: Path, options: argparse.Namespace) -> Figures:
+    """Seconds of one worker, of two that share the work, and of two actors of Ray; each with one
+    thread, counted from when the first is ready; actors start only then."""
+    root, seconds = small_clips(work / "in", options, options.copies), {}
+    crews = {"one": [{}], "two shards": [{"shard": (i, 2)} for i in range(2)]}
+    for name, crew in (crews | {"two actors of Ray": [{"actors": 2}]}).items():
+        at_work = [launch(model, root, work / name, **one) for one in crew]
+        at_work[0].stdout.readline()
+        ready = time.perf_counter()
+        for process in at_work[1:]:
+            process.stdout.readline()
+        for process in at_work:
+            finish(process)
+        seconds[name] = time.perf_counter() - ready
+    return {"seconds": seconds, "ratios": {n: s / seconds["one"] for n, s in seconds.items()}}
 
 
 def small_clips(folder: Path, options: argparse.Namespace, copies: int) -> Path:
@@ -221,7 +253,7 @@ DAMAGE: dict[str, Callable[[bytes, np.random.Generator], tuple[str, bytes]]] = {
 }
 
 
-FIGURES = {"memory": memory, "kills": kills, "damage": damage}
+FIGURES = {"memory": memory, "kills": kills, "damage": damage, "workers": workers}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -234,6 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--size", type=int, default=96, help="at most so many pixels a side are used (96)")
     add("--frames", type=int, default=10000, help="for memory (10000)")
     add("--count", type=int, default=300, help="of kills, or of damaged files (300)")
+    add("--copies", type=int, default=12, help="of each clip, for workers (12)")
     add("--seed", type=int, default=0, help="of moments and damages (0)")
     add("--out", type=Path, help="JSON file for the figures")
     options = parser.parse_args(arguments)
