@@ -11,6 +11,7 @@ from .ladder import Ladder
 from .latents import Latents
 
 if TYPE_CHECKING:
+    from .diffusion import LadderDenoiser, LadderPipeline
     from .export import AutoencoderLadder
 
 __version__ = "0.1.0"
@@ -25,6 +26,8 @@ __all__ = [
     "Domain",
     "Draw",
     "Ladder",
+    "LadderDenoiser",
+    "LadderPipeline",
     "Latents",
     "Level",
     "ModelConfig",
@@ -42,6 +45,10 @@ def __getattr__(name: str) -> Any:
         from .export import AutoencoderLadder
 
         return AutoencoderLadder
+    if name in ("LadderDenoiser", "LadderPipeline"):
+        from . import diffusion
+
+        return getattr(diffusion, name)
     if name == "ModelMixin":  # pipelines look for it beside the class of a component they load
         from diffusers import ModelMixin
 

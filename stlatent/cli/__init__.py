@@ -12,6 +12,7 @@ from .. import __version__
 from ..codec import LatentStore, decode_store
 from ..codec.sample import centre_clips, draw_samples, held_levels
 from ..codec.video_writer import check_outputs, frame_writer, suffix
+from ..config import read
 from ..data import centre_clip, to_uint8
 from . import options as shared
 from .jobs import add_encode, add_jobs, add_verify, encode, jobs, verify
@@ -95,7 +96,10 @@ def _train(verb: Verb) -> None:
 
 
 def train(options: Options) -> int:
-    from ..train import run  # takes a second to import
+    if "diffusion" in read(options.config):
+        from ..diffusion.train import run  # brings diffusers
+    else:
+        from ..train import run  # takes a second to import
 
     run(options.config, options.overrides, options.dry_run)
     return 0

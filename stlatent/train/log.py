@@ -50,15 +50,15 @@ class Log:
         self.bar.update(step - self.bar.n)
         if step % self.config.log_every:
             return
-        bits = "/".join(f"{b:.3f}" for b in metrics["rate_bits"])
+        levels = (f"{name} {_short(v)}" for name, v in metrics.items() if isinstance(v, list))
         spent = time.monotonic() - self.began
-        self.bar.set_postfix_str(f"loss {metrics['loss']:.4f} bits/value {bits}", refresh=False)
+        self.bar.set_postfix_str(" ".join([f"loss {metrics['loss']:.4f}", *levels]), refresh=False)
         self._write({"step": step, **metrics, "seconds": round(spent, 1)})
 
     def validation(self, step: int, figures: Mapping[str, object]) -> None:
-        """Log a measurement on the held-out clips."""
-        line = " ".join(f"{p:.2f}" for p in figures["psnr_db"])
-        self.bar.write(f"step {step}: PSNR per prefix {line} dB, {figures['bits_per_value']} bits")
+        """Log a measurement on held-out data, per prefix or level where it is a list."""
+        line = ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
+        self.bar.write(f"step {step}: {line}")
         self._write({"step": step, **{f"validation_{k}": v for k, v in figures.items()}})
 
     def skip_files(self, failed: Mapping[str, str]) -> None:
@@ -94,6 +94,12 @@ class Log:
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(kept))
         os.replace(temporary, self.path)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, list):
+        return "/".join(_short(v) for v in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _scalars(entry: Mapping[str, object]):
