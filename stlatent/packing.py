@@ -4,10 +4,10 @@
     level 1   [B, C1, 2 n]      ── fold ─► [B, 2 C1, n]  ────┼─ side by side ─► [B, C, n]
     level 2   [B, C2, 4 n]      ── fold ─► [B, 4 C2, n]  ────┘
 
-The grid is that of the coarsest level, so a pipeline's own formula for the number of latents holds, frames
-included: 1 + k f frames are 1 + k latents. Folding moves numbers and changes none. At the first
-step of a causal axis a finer level has a single latent where later steps have several: it is
-repeated, and unfolding keeps the last copy.
+The grid is that of the coarsest level, so a pipeline's own formula for the number of latents
+holds, frames included: 1 + k f frames are 1 + k latents. Folding moves numbers and changes none.
+At the first step of a causal axis a finer level has a single latent where later steps have several:
+it is repeated, and unfolding keeps the last copy.
 
 Normalised per channel of a level: (z - mean) / std, so that levels of unlike scale, which a
 pipeline can only treat alike, all have mean 0 and deviation 1.

@@ -20,9 +20,18 @@ import torch
 from domains import ladder
 from PIL import Image
 from test_codec import EXACT, SIZES, moving_pattern, pixels, whole, write_video
+from torch.utils.data import DataLoader
 
 from stlatent import Ladder
-from stlatent.codec import LatentStore, decode_store, encode_folder, job_status, reader
+from stlatent.codec import (
+    LatentDataset,
+    LatentStore,
+    collate,
+    decode_store,
+    encode_folder,
+    job_status,
+    reader,
+)
 from stlatent.codec.coder import ClipDecoder, ClipEncoder
 from stlatent.codec.tiles import Tiling
 from stlatent.data import VideoReader, to_float, to_uint8
@@ -373,6 +382,9 @@ def test_buckets_hold_what_folders_do(model, videos, undisturbed, bucket, tmp_pa
     store, local = LatentStore(f"{bucket}/out"), LatentStore(undisturbed)
     for a, b in zip(store.read("two.mp4").levels, local.read("two.mp4").levels, strict=True):
         assert torch.equal(a, b)
+    forked = DataLoader(LatentDataset(f"{bucket}/out"), num_workers=1, collate_fn=collate)
+    for a, b in zip(forked, LatentDataset(undisturbed), strict=True):
+        assert all(torch.equal(y[0], z) for y, z in zip(a.latents, b.latents, strict=True))
     assert job_status(f"{bucket}/out").complete
     with pytest.raises(ValueError, match="--replace works on this machine"):
         encode_folder(model, videos, f"{bucket}/out", "tiny", replace=True)

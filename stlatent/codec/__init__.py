@@ -1,13 +1,17 @@
 """Whole data sets to multi-level latents on disk, and back to videos and pictures."""
 
+from .dataset import LatentDataset
 from .decode import decode_store
 from .encode import EncodeResult, encode_folder
 from .job import EncodeOptions
+from .labels import VectorFile, folder_classes
 from .manifest import Failure, Header, Item, Manifest, Statistics, StoredLevel
+from .shuffle import LatentStream
 from .status import JobStatus, job_status
 from .store import LatentStore
 from .summary import LevelSummary
 from .verify import verify_store
+from .windows import LatentWindow, collate
 
 __all__ = [
     "EncodeOptions",
@@ -16,13 +20,19 @@ __all__ = [
     "Header",
     "Item",
     "JobStatus",
+    "LatentDataset",
     "LatentStore",
+    "LatentStream",
+    "LatentWindow",
     "LevelSummary",
     "Manifest",
     "Statistics",
     "StoredLevel",
+    "VectorFile",
+    "collate",
     "decode_store",
     "encode_folder",
+    "folder_classes",
     "job_status",
     "verify_store",
 ]

@@ -41,8 +41,16 @@ class Place:
 
     def __init__(self, url: str | Path, scratch: str = SCRATCH) -> None:
         self.url, self.scratch = str(url).rstrip("/") or "/", scratch
-        self.fs, self.root = file_system(self.url)
-        self.local = Path(self.root) if isinstance(self.fs, LocalFileSystem) else None
+        self._fs, self.root = file_system(self.url)
+        self._process = os.getpid()
+        self.local = Path(self.root) if isinstance(self._fs, LocalFileSystem) else None
+
+    @property
+    def fs(self) -> fsspec.AbstractFileSystem:
+        """The file system; connections are not shared with a process that forks off."""
+        if self._process != os.getpid():
+            self._fs, self._process = file_system(self.url)[0], os.getpid()
+        return self._fs
 
     def __truediv__(self, name: str) -> str:
         return f"{self.url}/{name}"

@@ -113,9 +113,13 @@ class LatentReader:
         for start in range(0, length, steps):
             ends = (start, min(start + steps, length))
             yield [
-                self.read_level(name, k, *(_under(end, strides[0] // strides[k]) for end in ends))
+                self.read_level(name, k, *(under(end, strides[0] // strides[k]) for end in ends))
                 for k in kept
             ]
+
+    def unit(self, name: str) -> int:
+        """The unit in whose files an item lies."""
+        return self._unit_of[name]
 
     def check_levels(self, levels: int | None) -> int:
         """`levels`, or how many there are if None; ValueError if there are not so many."""
@@ -167,6 +171,6 @@ class LatentStore(LatentReader):
         super().__init__(place, self.manifest, enumerate(records))
 
 
-def _under(steps: int, factor: int) -> int:
+def under(steps: int, factor: int) -> int:
     """How many finer steps the first `steps` coarse ones cover, `factor` each but for the first."""
     return 1 + (steps - 1) * factor if steps else 0

@@ -1,0 +1,104 @@
+"""A stretch of time of latents on several levels, and what came before it, as a value.
+
+    level 0    past ░░░░░░░░░░░░░░░░░ | window ██
+    level 1              past ░░░░░░░ | window ████          each level remembers as many steps
+    level 2                  past ░░░ | window ████████      of its own as it is told to
+
+A window is a run of steps of level 0 and what lies under them in the finer levels: `f` steps each.
+At the beginning of a video the first step of every level covers one frame, so that a finer level
+has a single step there: it is repeated, as packing does, and all windows have equal shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Label = int | Tensor
+
+
+class LatentWindow(NamedTuple):
+    """One window, or a batch of them with `B` in front of every shape.
+
+    Attributes:
+        latents: per level `[C_l, n f_l, *space]`, or packed `[C, n, *space]`; domains without time
+            have no n. float32.
+        mask: per level `[n f_l]`: False where a step is a repetition of the first one. Empty for
+            domains without time.
+        past: per level `[C_l, p_l, *space]`, the steps before the window; zeros, which are the mean
+            of whitened latents, where the video had not begun. Empty if none was asked for.
+        past_mask: per level `[p_l]`: False where the video had not begun.
+        start: step of level 0 at which the window begins; a list of them in a batch.
+        name: of the item; a list of them in a batch.
+        label: a class or a vector; int64 `[B]` or `[B, D]` in a batch. None if there are none.
+    """
+
+    latents: Tensor | tuple[Tensor, ...]
+    mask: tuple[Tensor, ...]
+    past: tuple[Tensor, ...]
+    past_mask: tuple[Tensor, ...]
+    start: int | list[int]
+    name: str | list[str]
+    label: Label | None
+
+
+def collate(windows: Sequence[LatentWindow]) -> LatentWindow:
+    """Windows of equal shape as a batch, for `DataLoader(dataset, collate_fn=collate)`.
+
+    Raises:
+        ValueError: their shapes differ.
+    """
+    packed = isinstance(windows[0].latents, Tensor)
+    shapes = {tuple(z.shape for z in ([w.latents] if packed else w.latents)) for w in windows}
+    if len(shapes) > 1:
+        some = " and ".join(str([list(z) for z in shape]) for shape in sorted(shapes)[:2])
+        raise ValueError(
+            f"windows of shapes {some} make no batch; choose items of one size by `names`, or let "
+            f"LatentStream put equal ones together"
+        )
+    latents, mask, past, past_mask, start, name, labels = zip(*windows)
+    if labels[0] is None:
+        label = None
+    else:
+        label = torch.stack([torch.as_tensor(one) for one in labels])
+    return LatentWindow(
+        latents=torch.stack(latents) if packed else _stacked(latents),
+        mask=_stacked(mask),
+        past=_stacked(past),
+        past_mask=_stacked(past_mask),
+        start=list(start),
+        name=list(name),
+        label=label,
+    )
+
+
+def split(
+    z: Tensor, dim: int, window: tuple[int, int], past: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Cuts what was read of one level into window, mask, past and mask of the past.
+
+    Args:
+        z: the steps that there are, along `dim`.
+        window: how many of them are the window's, the last ones, and how many it is to have.
+        past: how many steps the past is to have.
+    """
+    known, whole = window
+    before, now = z.split([z.shape[dim] - known, known], dim)
+    now = torch.cat([now.narrow(dim, 0, 1)] * (whole - known) + [now], dim)
+    missing = past - before.shape[dim]
+    # no copy of a later step: it would give the window away
+    nothing = z.new_zeros(*z.shape[:dim], missing, *z.shape[dim + 1 :])
+    before = torch.cat([nothing, before], dim)
+    return now, _last(known, whole), before, _last(past - missing, past)
+
+
+def _stacked(levels: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:
+    return tuple(torch.stack(level) for level in zip(*levels))
+
+
+def _last(count: int, total: int) -> Tensor:
+    """`[total]`, True for the last `count`."""
+    return torch.arange(total) >= total - count
