@@ -28,6 +28,7 @@ LOSS = {
     "rate": {"weight": 1.0, "warmup_steps": 1000},
     "prefix": {"share": 0.3, "preview": 0.1},
 }
+MIRROR = 1  # of [C, x, y, z]: left and right
 SHIFT = 2  # voxels, of the copies that are trained on
 INFINITE = 2.0 * SIDE  # distance from a shape that is empty
 
@@ -70,9 +71,6 @@ def varied(shapes: Tensor, generator: torch.Generator) -> Tensor:
                 x = x.roll(by, dim)
         out.append(x)
     return torch.stack(out)
-
-
-MIRROR = 1  # of [C, x, y, z]: left and right
 
 
 @dataclass(frozen=True)
@@ -142,3 +140,9 @@ class Surfaces:
         there, back = self.share @ other.distance.T, self.distance @ other.share.T
         empty = (self.share.sum(1) == 0)[:, None] | (other.share.sum(1) == 0)
         return torch.where(empty, INFINITE, 0.5 * (there + back))
+
+
+def iou(a: Tensor, b: Tensor) -> float:
+    """Voxels inside both over voxels inside either, mean over shapes."""
+    a, b = (a > 0).flatten(1), (b > 0).flatten(1)
+    return float(((a & b).sum(1) / (a | b).sum(1).clamp(min=1)).mean())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stlatent import checkpoint
+from stlatent import Ladder, Latents, checkpoint
 from stlatent.data import to_float, to_uint8
 from stlatent.data.synthetic import moving_shapes
 
@@ -46,6 +46,9 @@ class Clips:
     def classes(self) -> Tensor:
         """0 to 3: motion and texture at once."""
         return 2 * self.motion + self.texture
+
+    def __getitem__(self, which: slice) -> Clips:
+        return Clips(self.frames[which], self.motion[which], self.texture[which])
 
     def floats(self) -> Tensor:
         """`[N, 3, 17, 32, 32]` in [-1, 1]."""
@@ -129,12 +132,40 @@ def classifier(data: Clips, minutes: float, file: Path) -> Classifier:
     return model.eval()
 
 
-@torch.no_grad()
-def named(model: Classifier, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Features `[N, 64]`, motions and textures `[N]` as the classifier sees them."""
-    rows = [(model.features(part), *model(part)) for part in x.clamp(-1, 1).split(100)]
-    features, motion, texture = (torch.cat(column) for column in zip(*rows, strict=True))
-    return features, motion.argmax(1), texture.argmax(1)
+class Judge:
+    """Compares clips with real ones, and names what they show.
+
+    Args:
+        reference: real clips, which the classifier never saw.
+    """
+
+    def __init__(self, network: Classifier, reference: Clips) -> None:
+        self.network = network
+        self.reference = self._seen(reference.floats())[0]
+
+    def __call__(self, x: Tensor, classes: Tensor | None) -> dict[str, float]:
+        """Fréchet distance; and the share of clips `[N, 3, T, H, W]` that show the motion and the
+        texture of their class `[N]`, see `Clips.classes`."""
+        features, motion, texture = self._seen(x)
+        row = {"frechet": frechet_distance(features, self.reference)}
+        if classes is not None:
+            row["motion_accuracy"] = float((motion == classes // 2).float().mean())
+            row["texture_accuracy"] = float((texture == classes % 2).float().mean())
+        return row
+
+    @torch.no_grad()
+    def _seen(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features `[N, 64]`, motions and textures `[N]`."""
+        network = self.network
+        rows = [(network.features(part), *network(part)) for part in x.clamp(-1, 1).split(100)]
+        features, motion, texture = (torch.cat(column) for column in zip(*rows, strict=True))
+        return features, motion.argmax(1), texture.argmax(1)
+
+
+def decoded(ladder: Ladder, levels: Sequence[Tensor], kept: int) -> Tensor:
+    """Clips from the first levels of their latents."""
+    parts = zip(*(z.split(50) for z in levels), strict=True)
+    return torch.cat([ladder.decode(Latents(part, SIZE), kept) for part in parts])
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:

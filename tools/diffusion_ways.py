@@ -45,7 +45,7 @@ class Encoded:
 
 def ladder_of(
     config: dict[str, Any],
-    loss: dict[str, Any],
+    weights: dict[str, Any],
     batches: Iterable[Tensor],
     minutes: float,
     out: Path,
@@ -59,14 +59,14 @@ def ladder_of(
         def watch(step: int, result: Any) -> None:
             if step % 50 == 0:
                 bits = " ".join(f"{float(b.detach()):.3f}" for b in result.rate_bits)
-                spent = (time.monotonic() - began) / 60
-                print(f"ladder: {spent:.1f} min, step {step}, loss "
-                      f"{float(result.total.detach()):.4f}, bits per value {bits}", flush=True)  # fmt: skip
+                spent, loss = (time.monotonic() - began) / 60, float(result.total.detach())
+                print(f"ladder: {spent:.1f} min, step {step}, loss {loss:.4f}, "
+                      f"bits per value {bits}", flush=True)  # fmt: skip
 
         done = fit(
             Ladder(parse(ModelConfig, config, "ladder")),
             batches,
-            parse(LossConfig, loss, "loss"),
+            parse(LossConfig, weights, "loss"),
             optimiser,
             seconds=60 * minutes,
             watch=watch,
@@ -130,11 +130,21 @@ def diffused(
 
 @dataclass(frozen=True)
 class Drawn:
-    """Samples and what they cost, in seconds per sample."""
+    """Samples, and what they cost: evaluations of a network, and seconds for all of them."""
 
     x: Tensor
+    evaluations: int
     network_seconds: float
     decode_seconds: float
+
+    @property
+    def row(self) -> dict[str, float]:
+        """Costs per sample."""
+        return {
+            "evaluations": self.evaluations,
+            "network_ms": 1000 * self.network_seconds / len(self.x),
+            "decode_ms": 1000 * self.decode_seconds / len(self.x),
+        }
 
 
 @torch.no_grad()
@@ -171,7 +181,9 @@ def drawn(
         size = pipeline.denoiser.config.size
         parts.append(vae.decode(packed, generator=generator, size=size).sample.cpu())
         decode += _seconds_since(began, device)
-    return Drawn(torch.cat(parts), network / count, decode / count)
+    twice = 2 if condition is not None and options.guidance != 1 else 1
+    evaluations = twice * steps * len(pipeline.denoiser.stages)
+    return Drawn(torch.cat(parts), evaluations, network, decode)
 
 
 @torch.no_grad()
@@ -187,7 +199,7 @@ def ladder_alone(
     began, parts = time.perf_counter(), []
     for rows in torch.arange(count).split(options.at_a_time):
         parts.append(ladder.sample(size, len(rows), held(rows), options.temperature, generator))
-    return Drawn(torch.cat(parts), 0.0, (time.perf_counter() - began) / count)
+    return Drawn(torch.cat(parts), 0, 0.0, time.perf_counter() - began)
 
 
 def _seconds_since(began: float, device: torch.device) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import uuid
 from collections.abc import Callable, Sequence
@@ -126,6 +127,7 @@ class LadderPipeline(DiffusionPipeline):
         self._guidance_scale, self._interrupt = guidance_scale, False
         self._num_timesteps = sum(steps)
         levels: list[Tensor] = []
+        number = itertools.count()
         with self.progress_bar(total=sum(steps)) as bar:
 
             def stepped(timestep: Tensor, z: Tensor) -> Tensor:
@@ -133,7 +135,7 @@ class LadderPipeline(DiffusionPipeline):
                 if callback_on_step_end is None:
                     return z
                 asked = {name: {"latents": z}[name] for name in callback_on_step_end_tensor_inputs}
-                made = callback_on_step_end(self, bar.n - 1, timestep, asked)
+                made = callback_on_step_end(self, next(number), timestep, asked)
                 return (made or {}).pop("latents", z)
 
             for stage, count_of_steps in enumerate(steps):
