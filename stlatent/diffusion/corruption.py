@@ -5,7 +5,8 @@
                                        (Ho et al. 2020; Salimans & Ho 2022)
 
 Times of `flow` are drawn from a logit-normal density (Esser et al. 2024, section 3.1); those of
-`ddpm` evenly. The betas of `ddpm` are scaled so that the last step is noise alone (Lin et al. 2023).
+`ddpm` evenly. The betas of `ddpm` are scaled so that the last step is noise alone (Lin et al.
+2023).
 """
 
 from __future__ import annotations

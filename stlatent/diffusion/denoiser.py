@@ -6,9 +6,9 @@
 
 Each stage makes its levels folded on the grid of the coarsest of them (packing.py), as
 `LatentDataset` gives them: with whole groups at every step of time, the first one included. The
-levels of the stages before it are given: repeated up to its grid, with some noise, and beside them how much
-(Ho et al. 2021, Cascaded Diffusion Models, section 3: what a stage is given in use was never
-trained on, and noise hides by how much it is off).
+levels of the stages before it are given: repeated up to its grid, with some noise, and beside them
+how much (Ho et al. 2021, Cascaded Diffusion Models, section 3: what a stage is given in use was
+never trained on, and noise hides by how much it is off).
 """
 
 from __future__ import annotations

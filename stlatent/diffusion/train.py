@@ -63,7 +63,8 @@ def train(config: DiffusionRun, data: LatentData) -> LadderPipeline:
     try:
         while not trainer.finished:
             parts = [next(batches) for _ in range(config.optimiser.accumulate)]
-            trainer.log.step(trainer.done, trainer.step(parts))
+            metrics = trainer.step(parts)
+            trainer.log.step(trainer.done, metrics)
             if trainer.finished or trainer.done % config.save_every == 0:
                 trainer.validate()
                 trainer.save()
