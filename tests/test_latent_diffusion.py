@@ -3,14 +3,21 @@
 import itertools
 import json
 import math
+import runpy
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, FluxTransformer2DModel
 from domains import batch, ladder
 
-from stlatent import LadderPipeline
+from stlatent import LadderPipeline, checkpoint
+from stlatent.cli import main
+from stlatent.codec import encode_folder
+from stlatent.codec.video_writer import frame_writer
 from stlatent.config import parse
+from stlatent.data import to_uint8
 from stlatent.diffusion import (
     DiffusionRun,
     LatentData,
@@ -218,6 +225,63 @@ def test_wrong_calls_say_what_is_allowed(arguments, words, tmp_path):
     )
     with pytest.raises(ValueError, match=words):
         pipeline(**arguments)
+
+
+# data sets of latents on disk -------------------------------------------------------------------
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "diffusion"
+TOOL = Path(__file__).parents[1] / "tools" / "train_latent_diffusion.py"
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """Six videos of two classes, encoded by a small ladder that lies beside them."""
+    folder = tmp_path_factory.mktemp("clips")
+    model = ladder("video")
+    checkpoint.save(model, folder / "model.safetensors")
+    for k, frames in enumerate((17, 17, 25, 17, 25, 17)):
+        path = folder / "videos" / "ab"[k % 2] / f"{k}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with frame_writer(path, "mp4", False, (frames, 32, 32), 10) as writer:
+            writer.write(to_uint8(batch("video", (frames, 32, 32), 1)[0]))
+    encode_folder(model, folder / "videos", folder / "latents", str(folder / "model.safetensors"))
+    return folder
+
+
+def test_the_command_trains_on_a_data_set_and_leaves_a_pipeline(clips, tmp_path):
+    arguments = ["train", str(CONFIGS / "tiny.yaml"), f"data.root={clips / 'latents'}"]
+    arguments += ["data.frames=9", "steps=2", "save_every=2", "tracker=null", "data.held_out=0.2"]
+    arguments += ["diffusion.condition.classes=2", f"out={tmp_path / 'run'}"]
+    assert main([*arguments, "--dry-run"]) == 0 and not (tmp_path / "run").exists()
+    assert main(arguments) == 0
+    pipeline = LadderPipeline.from_pretrained(tmp_path / "run" / "pipeline")
+    assert draw(pipeline, 1).shape == (1, 3, 9, 32, 32)
+    assert draw(pipeline, 1, size=(17, 40, 32)).shape == (1, 3, 17, 40, 32)
+    assert main([*arguments, "data.batch=2"]) == 2  # another run lies there
+
+
+@pytest.mark.parametrize("name", ["packed", "coarse", "cascade"])
+def test_shipped_configs_fit_three_levels(name, clips, capsys):
+    options = [f"data.root={clips / 'latents'}", "data.frames=17", "--dry-run"]
+    assert main(["train", str(CONFIGS / f"{name}.yaml"), *options]) == 0
+    assert "M parameters" in capsys.readouterr().out
+
+
+def test_items_of_unlike_length_are_named(clips, tmp_path, capsys):
+    options = [f"data.root={clips / 'latents'}", f"out={tmp_path}"]
+    assert main(["train", str(CONFIGS / "tiny.yaml"), *options]) == 2
+    assert "set data.frames where lengths differ" in capsys.readouterr().err
+
+
+def test_the_plain_script_trains_and_goes_on(clips, tmp_path, monkeypatch):
+    options = {"levels": 0, "length": 2, "width": 48, "depth": 1, "workers": 0, "batch": 2}
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    arguments += [str(clips / "latents"), "--classes", f"--out={tmp_path}"]
+    for steps in (2, 4):
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *arguments, f"--steps={steps}"])
+        runpy.run_path(str(TOOL), run_name="__main__")
+    network = FluxTransformer2DModel.from_pretrained(tmp_path / "transformer")
+    assert network.config.in_channels == 4 and network.config.joint_attention_dim == 3
 
 
 # runs -------------------------------------------------------------------------------------------

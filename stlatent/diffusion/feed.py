@@ -81,6 +81,7 @@ def open_data(config: DiffusionRun) -> LatentData:
         LatentDataset(data.root, kept, steps, labels=labels, names=names) if names else _Nothing()
         for names in (train, held_out)
     ]
+    _check_sizes(both[0])
     figures = [manifest.statistics[k] for k in kept]
     mean, std = ([v for s in figures for v in getattr(s, name)] for name in ("mean", "std"))
     ladder = load(config.model or manifest.model)
@@ -117,6 +118,16 @@ def loader(data: Dataset, batches: Iterator[list[int]], workers: int) -> DataLoa
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
     )
+
+
+def _check_sizes(data: LatentDataset) -> None:
+    sizes = {data.shape(name): name for name in data.names}
+    if len(sizes) > 1:
+        (a, first), (b, second) = list(sizes.items())[:2]
+        raise ValueError(
+            f"items make no batches, since {first} is {list(a)} at level 0 and {second} {list(b)}: "
+            f"set data.frames where lengths differ, and encode frames of one size"
+        )
 
 
 def _split(names: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
