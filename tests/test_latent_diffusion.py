@@ -217,6 +217,7 @@ def test_another_scheduler_of_the_same_prediction_samples_too(tmp_path):
         ({"num_inference_steps": 0}, "from 1 on"),
         ({"output_type": "pil"}, "'pt' or 'latent'|pt or latent"),
         ({"size": (3, 3)}, "3 axes|reshape"),
+        ({"windows": 2}, "trained without a past"),
     ],
 )
 def test_wrong_calls_say_what_is_allowed(arguments, words, tmp_path):
@@ -225,6 +226,33 @@ def test_wrong_calls_say_what_is_allowed(arguments, words, tmp_path):
     )
     with pytest.raises(ValueError, match=words):
         pipeline(**arguments)
+
+
+# long videos ------------------------------------------------------------------------------------
+
+
+def test_a_video_goes_on_from_what_came_before(clips, tmp_path):
+    arguments = ["train", str(CONFIGS / "tiny.yaml"), f"data.root={clips / 'latents'}"]
+    arguments += ["data.frames=9", "steps=2", "save_every=2", "tracker=null", f"out={tmp_path}"]
+    stages = (
+        "[{levels: 1, width: 16, depth: 1, head: 8}, {levels: 2, width: 16, depth: 1, head: 8}]"
+    )
+    assert main([*arguments, f"diffusion.stages={stages}", "diffusion.past=[3, 2, 4]"]) == 0
+    pipeline = LadderPipeline.from_pretrained(tmp_path / "pipeline")
+    with torch.no_grad():  # untrained gates are closed
+        for parameter in pipeline.denoiser.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    long, short = (draw(pipeline, windows=n) for n in (3, 1))
+    assert long.shape[2] == 1 + 8 + 2 * 16
+    assert torch.allclose(long[:, :, :9], short, atol=1e-4 * float(long.abs().max()))
+    levels = draw(pipeline, windows=2, output_type="latent")
+    past = pipeline.denoiser.remembered(levels, (9, 32, 32), 1)
+    assert all(known.all() for known in past.known)
+    assert all(torch.equal(p, z[:, :, -p.shape[2] :]) for p, z in zip(past.levels, levels))
+    empty = pipeline.denoiser.remembered([], (9, 32, 32), 1)
+    z, t = torch.randn(1, *pipeline.denoiser.latent_shape(0, (9, 32, 32))), torch.tensor([500.0])
+    with_past, without = (pipeline.denoiser(z, t, past=p) for p in (past, empty))
+    assert not torch.allclose(with_past, without)
 
 
 # data sets of latents on disk -------------------------------------------------------------------

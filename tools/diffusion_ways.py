@@ -177,7 +177,7 @@ def drawn(
         ).samples
         network += _seconds_since(began, device)
         began = time.perf_counter()
-        packed = vae.packing.fold(levels, started=True)
+        packed = vae.packing.fold(levels)
         size = pipeline.denoiser.config.size
         parts.append(vae.decode(packed, generator=generator, size=size).sample.cpu())
         decode += _seconds_since(began, device)

@@ -67,17 +67,28 @@ class TokenBackbone(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, z: Tensor, timestep: Tensor, vector: Tensor) -> Tensor:
+    def forward(
+        self,
+        z: Tensor,
+        timestep: Tensor,
+        vector: Tensor,
+        memory: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """`memory`: further tokens `[B, N, width]` to look at, and their coordinates `[N, axes]`;
+        positions of the grid are counted from 1."""
         grid = z.shape[2:]
         ranges = [torch.arange(1, n + 1, device=z.device) for n in grid]
         places = torch.cartesian_prod(*ranges).view(-1, len(grid)).to(z.dtype)
+        context, origin = vector[:, None], places.new_zeros(1, len(grid))
+        if memory is not None:
+            context, origin = torch.cat([context, memory[0]], 1), torch.cat([origin, memory[1]])
         out = self.network(
             hidden_states=z.flatten(2).transpose(1, 2),
-            encoder_hidden_states=vector[:, None],
+            encoder_hidden_states=context,
             pooled_projections=vector,
             timestep=timestep / TIMESTEPS,
             img_ids=places,
-            txt_ids=places.new_zeros(1, len(grid)),
+            txt_ids=origin,
             return_dict=False,
         )[0]
         return out.transpose(1, 2).unflatten(2, grid)

@@ -90,15 +90,27 @@ class DiffusionConfig(Strict):
     Attributes:
         stages: coarse to fine. One stage of all levels diffuses them packed; one of the first
             level or levels leaves the others to the ladder's own prior; several are a cascade.
+        past: of each of these levels, how many of its own steps before a sample are shown to the
+            denoisers, so that a video can go on for as long as one likes. Coarse levels are small:
+            they can remember long. Samples are windows of `data.frames` frames then.
     """
 
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
     noise: NoiseConfig = NoiseConfig()
     condition: ConditionConfig = ConditionConfig()
+    past: tuple[Count, ...] = ()
 
     @property
     def levels(self) -> int:
         return sum(stage.levels for stage in self.stages)
+
+    @model_validator(mode="after")
+    def _past_of_every_level(self) -> DiffusionConfig:
+        if self.past and len(self.past) != self.levels:
+            raise ValueError(
+                f"past is {list(self.past)}; give one number for each of {self.levels} levels"
+            )
+        return self
 
 
 class LatentDataConfig(Strict):

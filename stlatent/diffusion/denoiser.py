@@ -24,10 +24,12 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from ..config import parse
-from ..domain import DOMAINS, Past
+from ..domain import DOMAINS
+from ..domain import Past as StreamPast
 from ..packing import Packing
 from .backbones import make_backbone
 from .config import ConditionConfig, StageConfig
+from .memory import Memory, Past
 
 
 class LadderDenoiser(ModelMixin, ConfigMixin):
@@ -39,6 +41,7 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
         size: of the input's axes in training, such as (17, 256, 256); others may do as well.
         stages: as in `StageConfig`, coarse to fine.
         condition: as in `ConditionConfig`.
+        past: as in `DiffusionConfig`.
 
     Raises:
         ValueError: these do not fit each other.
@@ -53,6 +56,7 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
         size: Sequence[int],
         stages: Sequence[Mapping[str, Any]],
         condition: Mapping[str, Any],
+        past: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.domain, self.strides, self.channels = DOMAINS[domain], strides, channels
@@ -66,17 +70,30 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
             )
         self.levels = [range(*ends_of) for ends_of in itertools.pairwise(ends)]
         self.packings = [self._packing(levels) for levels in self.levels]
+        if past and self.domain.causal is None:
+            raise ValueError(f"past is {list(past)}, but domain '{domain}' has no time")
         self.backbones, self.conditions = nn.ModuleList(), nn.ModuleList()
+        self.memories = nn.ModuleList()
         for k, stage in enumerate(self.stages):
             given = sum(channels[: ends[k]]) + 1 if k else 0
             width, grid = self.packings[k].channels, self.latent_shape(k, size)[1:]
             self.backbones.append(make_backbone(stage, width + given, width, grid))
             self.conditions.append(Condition(self.condition, self.backbones[k].condition_width))
+            if past:
+                self.memories.append(self._memory(k, stage.width))
 
     def _packing(self, levels: range) -> Packing:
         channels = [self.channels[k] for k in levels]
         figures = [0.0] * sum(channels), [1.0] * sum(channels)
         return Packing(self.domain, [self.strides[k] for k in levels], channels, *figures)
+
+    def _memory(self, stage: int, width: int) -> Memory:
+        """Of the levels down to those that a stage makes."""
+        stop, stride = self.levels[stage].stop, self.packings[stage].stride
+        scales = [
+            [a / b for a, b in zip(self.strides[k], stride, strict=True)] for k in range(stop)
+        ]
+        return Memory(self.channels[:stop], scales, self.domain.causal, width)
 
     # the levels ---------------------------------------------------------------------------------
 
@@ -116,9 +133,41 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
             noise = torch.randn(levels[k].shape, generator=generator, device=levels[k].device)
             z = (1 - share.square()).sqrt() * levels[k] + share * noise
             copies = z.repeat(1, math.prod(factors), *[1] * len(stride))
-            parts.append(self.domain.unfold(copies, factors, Past(())))
+            parts.append(self.domain.unfold(copies, factors, StreamPast(())))
         parts.append(share.expand(-1, -1, *parts[0].shape[2:]))
         return torch.cat(parts, 1)
+
+    # time ---------------------------------------------------------------------------------------
+
+    def trimmed(self, levels: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Levels as a ladder has them, whose first step covers one frame: without repetitions."""
+        causal = self.domain.causal
+        if causal is None:
+            return tuple(levels)
+        surplus = [self.strides[0][causal] // stride[causal] - 1 for stride in self.strides]
+        dim = 2 + causal
+        return tuple(z.narrow(dim, n, z.shape[dim] - n) for z, n in zip(levels, surplus))
+
+    def remembered(self, levels: Sequence[Tensor], size: Sequence[int], batch: int) -> Past | None:
+        """The last steps of what was made so far, see `trimmed`; None without a past.
+
+        Args:
+            levels: none at the beginning.
+        """
+        if not self.config.past:
+            return None
+        found, known, dim = [], [], 2 + self.domain.causal
+        for k, steps in enumerate(self.config.past):
+            shape = [batch, self.channels[k], *self.domain.shape(size, self.strides[k])]
+            shape[dim] = steps
+            whole = torch.zeros(shape, dtype=self.dtype, device=self.device)
+            there = min(steps, levels[k].shape[dim]) if levels else 0
+            if there:
+                newest = levels[k].narrow(dim, levels[k].shape[dim] - there, there)
+                whole.narrow(dim, steps - there, there).copy_(newest)
+            found.append(whole)
+            known.append((torch.arange(steps) >= steps - there).expand(batch, -1).to(self.device))
+        return Past(found, known)
 
     # the networks -------------------------------------------------------------------------------
 
@@ -130,6 +179,7 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
         given: Tensor | None = None,
         condition: Tensor | None = None,
         drop: Tensor | None = None,
+        past: Past | None = None,
     ) -> Tensor:
         """What the scheduler expects of a denoiser, `[B, C, *grid]` as `sample`.
 
@@ -138,10 +188,13 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
             given: see there.
             condition: classes `[B]` or embeddings `[B, D]`; None for no condition.
             drop: which of them are left out `[B]`.
+            past: what came before, where the model has been trained with it.
         """
         vector = self.conditions[stage](condition, drop, len(sample))
         whole = sample if given is None else torch.cat([sample, given], 1)
-        return self.backbones[stage](whole, timestep, vector)
+        if past is None:
+            return self.backbones[stage](whole, timestep, vector)
+        return self.backbones[stage](whole, timestep, vector, self.memories[stage](past))
 
     def check_condition(self, condition: Tensor, batch: int) -> None:
         """Raise ValueError unless the model can be asked for `condition`."""

@@ -77,8 +77,11 @@ def open_data(config: DiffusionRun) -> LatentData:
         steps = 1 + -(-(data.frames - 1) // stride)
         size[causal] = data.frames
     kept = range(levels)
+    past = config.diffusion.past
     both = [
-        LatentDataset(data.root, kept, steps, labels=labels, names=names) if names else _Nothing()
+        LatentDataset(data.root, kept, steps, past=past, labels=labels, names=names)
+        if names
+        else _Nothing()
         for names in (train, held_out)
     ]
     _check_sizes(both[0])

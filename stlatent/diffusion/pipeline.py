@@ -23,6 +23,7 @@ from ..export.folder import put
 from ..export.posterior import Generators
 from .corruption import Scheduler, set_steps
 from .denoiser import LadderDenoiser
+from .memory import Past
 
 Steps = int | Sequence[int]
 PICTURES = ("image", "video")
@@ -89,6 +90,7 @@ class LadderPipeline(DiffusionPipeline):
         condition: int | Sequence[int] | Tensor | None = None,
         batch_size: int = 1,
         size: Sequence[int] | None = None,
+        windows: int = 1,
         num_inference_steps: Steps = 25,
         guidance_scale: float = 1.0,
         augmentation: float = 0.1,
@@ -105,6 +107,8 @@ class LadderPipeline(DiffusionPipeline):
                 is meant for all. None for no condition.
             batch_size: how many samples, where the condition does not say.
             size: of their axes, such as (17, 256, 256); by default as in training.
+            windows: how many stretches of that length a video is to have, one after the other, each
+                given what came before it: level by level, the coarse ones from further back.
             num_inference_steps: evaluations of the denoiser per stage; one number, or one each.
             guidance_scale: how far to go beyond what the condition changes (Ho & Salimans 2022);
                 1 is the model itself, anything else evaluates it twice per step.
@@ -112,9 +116,9 @@ class LadderPipeline(DiffusionPipeline):
             generator: one, or one per sample.
             output_type: `pil`, a picture or a list of frames per sample, the default for image and
                 video; `pt`, `[B, C, *axes]` in [-1, 1], the default for others; `latent`, whitened
-                latents per level.
+                latents per level, as the ladder has them.
             callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after
-                every step, counted over all stages; may return other latents under the same name.
+                every step, counted over all of them; may return other latents under the same name.
 
         Raises:
             ValueError: a wrong condition, size, number of steps or output type.
@@ -124,11 +128,17 @@ class LadderPipeline(DiffusionPipeline):
         steps = self._steps(num_inference_steps)
         kind = self._output_type(output_type)
         self.denoiser.domain.check(size)
+        if windows < 1 or (windows > 1 and not self.denoiser.config.past):
+            raise ValueError(
+                f"windows is {windows}; this model makes 1, since it was trained without a past"
+                if windows > 1
+                else f"windows is {windows}; give 1 or more"
+            )
         self._guidance_scale, self._interrupt = guidance_scale, False
-        self._num_timesteps = sum(steps)
-        levels: list[Tensor] = []
+        self._num_timesteps = windows * sum(steps)
+        made: list[Tensor] = []
         number = itertools.count()
-        with self.progress_bar(total=sum(steps)) as bar:
+        with self.progress_bar(total=self._num_timesteps) as bar:
 
             def stepped(timestep: Tensor, z: Tensor) -> Tensor:
                 bar.update()
@@ -138,14 +148,16 @@ class LadderPipeline(DiffusionPipeline):
                 made = callback_on_step_end(self, next(number), timestep, asked)
                 return (made or {}).pop("latents", z)
 
-            for stage, count_of_steps in enumerate(steps):
-                amount = torch.full((count,), augmentation, device=self._execution_device)
-                shape = (count, *self.denoiser.latent_shape(stage, size))
-                z = self._noise(shape, generator)
-                given = self._given(stage, levels, amount, generator)
-                z = self._denoise(z, stage, count_of_steps, given, condition, generator, stepped)
-                levels += self.denoiser.unfold(stage, z)
-        samples = self._finish(levels, size, kind, generator)
+            for _ in range(windows):
+                past = self.denoiser.remembered(made, size, count)
+                window: list[Tensor] = []
+                for stage, number_of_steps in enumerate(steps):
+                    z = self._noise((count, *self.denoiser.latent_shape(stage, size)), generator)
+                    known = self._given(stage, window, augmentation, generator), condition, past
+                    z = self._denoise(z, stage, number_of_steps, known, generator, stepped)
+                    window += self.denoiser.unfold(stage, z)
+                made = self._joined(made, window)
+        samples = self._finish(made, size if windows == 1 else None, kind, generator)
         self.maybe_free_model_hooks()
         return LadderPipelineOutput(samples=samples) if return_dict else (samples,)
 
@@ -154,53 +166,61 @@ class LadderPipeline(DiffusionPipeline):
         z: Tensor,
         stage: int,
         steps: int,
-        given: Tensor | None,
-        condition: Tensor | None,
+        known: tuple[Tensor | None, Tensor | None, Past | None],
         generator: Generators,
         stepped: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
-        """Noise -> the folded latents of one stage."""
-        scale = self.guidance_scale
-        timesteps = set_steps(self.scheduler, steps, z.device)
-        z = (
-            z * self.scheduler.init_noise_sigma
-            if hasattr(self.scheduler, "init_noise_sigma")
-            else z
-        )
+        """Noise -> the folded latents of one stage; `known`: coarser levels, condition, past."""
+        given, condition, past = known
+        scale, scheduler = self.guidance_scale, self.scheduler
+        timesteps = set_steps(scheduler, steps, z.device)
+        z = z * getattr(scheduler, "init_noise_sigma", 1.0)
         for timestep in timesteps:
             if self.interrupt:
                 break
-            x = z
-            if hasattr(self.scheduler, "scale_model_input"):
-                x = self.scheduler.scale_model_input(z, timestep)
-            times = timestep.expand(len(x))
-            said = self.denoiser(x, times, stage, given, condition)
+            scaled = getattr(scheduler, "scale_model_input", lambda z, timestep: z)
+            x, times = scaled(z, timestep), timestep.expand(len(z))
+            said = self.denoiser(x, times, stage, given, condition, past=past)
             if condition is not None and scale != 1:
-                free = self.denoiser(x, times, stage, given)
+                free = self.denoiser(x, times, stage, given, past=past)
                 said = free + scale * (said - free)
-            z = self.scheduler.step(said, timestep, z, generator=generator, return_dict=False)[0]
+            z = scheduler.step(said, timestep, z, generator=generator, return_dict=False)[0]
             z = stepped(timestep, z)
         return z
 
+    def _joined(self, made: Sequence[Tensor], window: Sequence[Tensor]) -> list[Tensor]:
+        """What was made so far, and the window that comes after it."""
+        if not made:
+            return list(self.denoiser.trimmed(window))
+        dim = 2 + self.denoiser.domain.causal
+        return [torch.cat(pair, dim) for pair in zip(made, window, strict=True)]
+
     def _finish(
-        self, levels: Sequence[Tensor], size: tuple[int, ...], kind: str, generator: Generators
+        self,
+        levels: Sequence[Tensor],
+        size: tuple[int, ...] | None,
+        kind: str,
+        generator: Generators,
     ) -> Any:
         if kind == "latent":
             return tuple(levels)
-        packed = self.vae.packing.fold(levels, started=True)
+        packed = self.vae.packing.fold(levels)
         x = self.vae.decode(packed, generator=generator, size=size, return_dict=False)[0]
         return x if kind == "pt" else pictures(x)
 
     def _given(
-        self, stage: int, levels: Sequence[Tensor], amount: Tensor, generator: Generators
+        self, stage: int, levels: Sequence[Tensor], augmentation: float, generator: Generators
     ) -> Tensor | None:
         """One sample at a time where each has a generator of its own."""
-        if not isinstance(generator, Sequence):
-            return self.denoiser.given(stage, levels, amount, _on(generator, amount.device))
         if not stage:
             return None
+        device = self._execution_device
+        if not isinstance(generator, Sequence):
+            amount = torch.full((len(levels[0]),), augmentation, device=device)
+            return self.denoiser.given(stage, levels, amount, _on(generator, device))
+        amount = torch.full((1,), augmentation, device=device)
         each = (
-            self.denoiser.given(stage, one, amount[:1], _on(g, amount.device))
+            self.denoiser.given(stage, one, amount, _on(g, device))
             for *one, g in zip(*(z.split(1) for z in levels), generator, strict=True)
         )
         return torch.cat(list(each))

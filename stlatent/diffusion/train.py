@@ -24,6 +24,7 @@ from .config import DiffusionRun, NoiseConfig
 from .corruption import Scheduler, corrupt, make_scheduler
 from .denoiser import LadderDenoiser
 from .feed import LatentData, loader, open_data, order
+from .memory import Past
 from .pipeline import LadderPipeline
 
 PIPELINE = "pipeline"
@@ -85,6 +86,7 @@ class StageLosses(nn.Module):
         self,
         levels: Sequence[Tensor],
         condition: Tensor | None,
+        past: Past | None,
         generator: torch.Generator,
         dropout: float = 0.0,
     ) -> Tensor:
@@ -102,7 +104,7 @@ class StageLosses(nn.Module):
             x = self.denoiser.fold(stage, levels)
             noisy, timestep, target = corrupt(self.scheduler, x, self.noise.logit_std, generator)
             drop = None if condition is None else chance[1] < dropout
-            said = self.denoiser(noisy, timestep, stage, given, condition, drop)
+            said = self.denoiser(noisy, timestep, stage, given, condition, drop, past)
             losses.append(F.mse_loss(said.float(), target))
         return torch.stack(losses)
 
@@ -156,10 +158,10 @@ class DiffusionTrainer:
         self.optimiser.zero_grad()
         for number, batch in enumerate(batches):
             generator = self._generator(number)
-            levels, condition = self._enter(batch)
+            inputs = self._enter(batch)
             with self.accelerator.autocast():
                 dropout = self.config.diffusion.condition.dropout
-                losses = self.losses(levels, condition, generator, dropout)
+                losses = self.losses(*inputs, generator, dropout)
             self.accelerator.backward(losses.mean() / len(batches))
             found.append(losses.detach())
         norm = float(self.accelerator.clip_grad_norm_(self.losses.parameters(), config.clip))
@@ -189,8 +191,8 @@ class DiffusionTrainer:
         total = torch.zeros(len(self.denoiser.stages))
         parts = [list(part) for part in torch.arange(count).split(batch)]
         for part in loader(held_out, iter([[int(i) for i in p] for p in parts]), 0):
-            levels, condition = self._enter(part)
-            total += losses(levels, condition, generator).cpu() * len(levels[0]) / count
+            inputs = self._enter(part)
+            total += losses(*inputs, generator).cpu() * len(part.name) / count
         self.log.validation(self.done, {"stage_loss": total.tolist()})
 
     def pipeline(self) -> LadderPipeline:
@@ -232,12 +234,15 @@ class DiffusionTrainer:
         seed = hash((self.config.seed, self.done, number, self.accelerator.process_index))
         return torch.Generator(self.accelerator.device).manual_seed(seed % 2**62)
 
-    def _enter(self, batch: LatentWindow) -> tuple[list[Tensor], Tensor | None]:
-        device = self.accelerator.device
-        condition = self.config.diffusion.condition
-        asked = condition.classes or condition.embedding
-        label = batch.label.to(device) if asked else None
-        return [z.to(device, torch.float32) for z in batch.latents], label
+    def _enter(self, batch: LatentWindow) -> tuple[list[Tensor], Tensor | None, Past | None]:
+        """Levels, condition and past of a batch, on the device."""
+        device, diffusion = self.accelerator.device, self.config.diffusion
+        asked = diffusion.condition.classes or diffusion.condition.embedding
+        label, past = batch.label.to(device) if asked else None, None
+        if diffusion.past:
+            levels = [z.to(device, torch.float32) for z in batch.past]
+            past = Past(levels, [known.to(device) for known in batch.past_mask])
+        return [z.to(device, torch.float32) for z in batch.latents], label, past
 
     def _progress(self) -> float:
         """Part of the run that is done, 0 to 1, by steps or by minutes, whichever is further."""
@@ -260,6 +265,7 @@ def make_denoiser(config: DiffusionRun, data: LatentData) -> LadderDenoiser:
         size=list(data.size),
         stages=[stage.model_dump() for stage in diffusion.stages],
         condition=diffusion.condition.model_dump(),
+        past=list(diffusion.past),
     )
 
 
