@@ -17,7 +17,7 @@ from stlatent.cli import main
 from stlatent.codec import encode_folder
 from stlatent.codec.video_writer import frame_writer
 from stlatent.config import parse
-from stlatent.data import to_uint8
+from stlatent.data import centre_clip, to_uint8
 from stlatent.diffusion import (
     DiffusionRun,
     LatentData,
@@ -310,6 +310,23 @@ def test_the_plain_script_trains_and_goes_on(clips, tmp_path, monkeypatch):
         runpy.run_path(str(TOOL), run_name="__main__")
     network = FluxTransformer2DModel.from_pretrained(tmp_path / "transformer")
     assert network.config.in_channels == 4 and network.config.joint_attention_dim == 3
+
+
+def test_videos_from_the_command_line(clips, tmp_path, monkeypatch):
+    arguments = ["train", str(CONFIGS / "tiny.yaml"), f"data.root={clips / 'latents'}"]
+    arguments += ["data.frames=9", "steps=1", "tracker=null", f"out={tmp_path / 'run'}"]
+    assert main([*arguments, "diffusion.past=[2]", "diffusion.condition.classes=2"]) == 0
+    command = ["x", str(tmp_path / "run" / "pipeline"), f"--out={tmp_path / 'videos'}", "--count=2"]
+    more = ["--windows=2", "--classes", "0", "1", "--steps=2", "--draw=0.5"]
+    script = str(TOOL.with_name("generate_videos.py"))
+    monkeypatch.setattr(sys, "argv", [*command, *more])
+    runpy.run_path(script, run_name="__main__")
+    files = sorted(path.name for path in (tmp_path / "videos").iterdir())
+    assert files == ["0000.mp4", "0001.mp4", "preview.png"]
+    clip, _ = centre_clip(tmp_path / "videos" / "0001.mp4", (99, 32, 32))
+    assert clip.shape[2] == 9 + 16
+    with pytest.raises(SystemExit):  # nothing is overwritten unasked
+        runpy.run_path(script, run_name="__main__")
 
 
 # runs -------------------------------------------------------------------------------------------
