@@ -29,7 +29,7 @@ LADDER = {
     "likelihood": "fitted",
 }
 LOSS = {
-    "rate": {"weight": 0.3, "warmup_steps": 500},
+    "rate": {"weight": 1.0, "warmup_steps": 1000},
     "prefix": {"share": 0.3, "preview": 0.3},
 }
 

@@ -135,7 +135,7 @@ class DiffusionTrainer:
         self._resume()
         self.began = time.monotonic() - self.seconds
         self.progress = self._progress()
-        self.log = Log(config, self.accelerator, self.done, [])
+        self.log = Log(config, self.accelerator, self.done, {})
 
     @property
     def finished(self) -> bool:

@@ -50,15 +50,16 @@ class Log:
         self.bar.update(step - self.bar.n)
         if step % self.config.log_every:
             return
-        levels = (f"{name} {_short(v)}" for name, v in metrics.items() if isinstance(v, list))
+        lists = ((name, own) for name, own in metrics.items() if isinstance(own, list))
+        levels = [f"{name} {'/'.join(f'{v:.3f}' for v in own)}" for name, own in lists]
         spent = time.monotonic() - self.began
         self.bar.set_postfix_str(" ".join([f"loss {metrics['loss']:.4f}", *levels]), refresh=False)
         self._write({"step": step, **metrics, "seconds": round(spent, 1)})
 
-    def validation(self, step: int, figures: Mapping[str, object]) -> None:
-        """Log a measurement on held-out data, per prefix or level where it is a list."""
-        line = ", ".join(f"{name} {_short(value)}" for name, value in figures.items())
-        self.bar.write(f"step {step}: {line}")
+    def validation(self, step: int, figures: Mapping[str, Sequence[float]]) -> None:
+        """Log a measurement on the held-out samples."""
+        shown = [f"{name} {' '.join(f'{v:g}' for v in own)}" for name, own in figures.items()]
+        self.bar.write(f"step {step}: {', '.join(shown)}")
         self._write({"step": step, **{f"validation_{k}": v for k, v in figures.items()}})
 
     def skip_files(self, failed: Mapping[str, str]) -> None:
@@ -94,12 +95,6 @@ class Log:
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text("".join(kept))
         os.replace(temporary, self.path)
-
-
-def _short(value: object) -> str:
-    if isinstance(value, list):
-        return "/".join(_short(v) for v in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _scalars(entry: Mapping[str, object]):
