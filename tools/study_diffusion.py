@@ -40,6 +40,7 @@ from torch import Tensor
 from stlatent import Ladder
 from stlatent.checkpoint import replace_text
 from stlatent.data import to_uint8
+from stlatent.diffusion import latent_spectra
 from stlatent.evaluate.metrics import psnr
 
 SMALL, LARGE = {"width": 128, "depth": 4}, {"width": 256, "depth": 6}
@@ -103,7 +104,8 @@ def study_clips(options: argparse.Namespace) -> None:
     test = clips.clips(clips.HELD_OUT, 2 * count, out / "test.safetensors")
     source, reference = test[:count], test[count:]
     batches = clips.Batches(train, options.ladder_batch, torch.Generator().manual_seed(0))
-    ladder = ladder_of(clips.LADDER, clips.LOSS, batches, options.ladder_minutes, out / "ladder")
+    loss = clips.LOSS | {"equivariance": options.equivariance}
+    ladder = ladder_of(clips.LADDER, loss, batches, options.ladder_minutes, out / "ladder")
     network = clips.classifier(train, options.classifier_minutes, out / "classifier.safetensors")
     judge, report = clips.Judge(network, reference), Report(out)
     real = source.floats()
@@ -119,6 +121,9 @@ def study_clips(options: argparse.Namespace) -> None:
     report.row("level 0 held, rest drawn", lambda: judge(held.x, source.classes))
     alone = ladder_alone(ladder, clips.SIZE, count, options)
     report.row("ladder alone", lambda: alone.row | judge(alone.x, None))
+    for name, spectrum in latent_spectra(ladder, real.split(options.at_a_time)).items():
+        high = {"energy over 1/2": spectrum.shares[-1], "of white noise": spectrum.white[-1]}
+        report.row(f"spectrum of {name}", lambda high=high: high)
     whole = (clips.to_float(part) for part in train.frames.split(64))
     found = encoded(ladder, whole, train.classes)
     shown = {"real": real[:8], "level 0 held": held.x[:8], "ladder alone": alone.x[:8]}
@@ -135,7 +140,8 @@ def study_chairs(options: argparse.Namespace) -> None:
     count = options.samples = len(data.held_out)  # sets are compared that are equally large
     generator = torch.Generator().manual_seed(0)
     batches = chairs.Batches(data.train, options.ladder_batch, generator)
-    ladder = ladder_of(chairs.LADDER, chairs.LOSS, batches, options.ladder_minutes, out / "ladder")
+    loss = chairs.LOSS | {"equivariance": options.equivariance}
+    ladder = ladder_of(chairs.LADDER, loss, batches, options.ladder_minutes, out / "ladder")
 
     def judge(x: Tensor, asked: None = None) -> Row:
         return asdict(chairs.scores(x, data.held_out))
@@ -232,6 +238,7 @@ def main() -> None:
     add("--ways", nargs="+", choices=list(WAYS), default=["packed", "level 0", "levels 0-1"])
     add("--steps", nargs="+", type=int, default=[1, 2, 4, 8, 16, 32], help="of sampling")
     add("--ladder-minutes", type=float, default=50)
+    add("--equivariance", type=float, default=0.0, help="weight of the ladder's scale equivariance")
     add("--classifier-minutes", type=float, default=5)
     add("--minutes", type=float, default=40, help="of training per way")
     add("--clips", type=int, default=20_000, help="to train on")

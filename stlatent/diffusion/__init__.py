@@ -8,6 +8,7 @@ from .hierarchy import diffusion_report, reconstruction_nats
 from .noise import NoiseLevels, noise_levels
 from .pipeline import LadderPipeline, LadderPipelineOutput
 from .report import DiffusionReport, StepStatistics
+from .spectrum import Spectrum, latent_spectra
 from .train import run, train
 
 __all__ = [
@@ -19,9 +20,11 @@ __all__ = [
     "LatentData",
     "LatentTensors",
     "NoiseLevels",
+    "Spectrum",
     "StepStatistics",
     "corrupt",
     "diffusion_report",
+    "latent_spectra",
     "make_scheduler",
     "noise_levels",
     "reconstruction_nats",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..choose import Draw, Prefix
 from ..ladder import Ladder, Pass
 from ..losses.elbo import LossConfig, Objective, draw_prefixes, objective
+from .scale import scale_error
 
 Extra = Callable[[Pass], Tensor | float]
 
@@ -42,6 +43,9 @@ def batch_loss(
         (preview.float() - ladder.preview_target(x, level)).abs().mean()
         for level, preview in enumerate(out.previews)
     ]
+    more = extra(out)
+    if config.equivariance:
+        more = more + config.equivariance * scale_error(ladder, x, out)
     result = objective(
         ladder.likelihood(out.raw, x),
         out.group_kl,
@@ -51,6 +55,6 @@ def batch_loss(
         [math.prod(shape[1:]) for shape in ladder.latent_shape(x.shape[2:])],
         config,
         step,
-        out.penalty + extra(out),
+        out.penalty + more,
     )
     return result, out
