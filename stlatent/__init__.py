@@ -12,6 +12,7 @@ from .latents import Latents
 from .triplane import TriplaneAutoencoder
 
 if TYPE_CHECKING:
+    from .diffusion import LadderDenoiser, LadderPipeline
     from .export import AutoencoderLadder
 
 __version__ = "0.1.0"
@@ -26,6 +27,8 @@ __all__ = [
     "Domain",
     "Draw",
     "Ladder",
+    "LadderDenoiser",
+    "LadderPipeline",
     "Latents",
     "Level",
     "ModelConfig",
@@ -44,6 +47,10 @@ def __getattr__(name: str) -> Any:
         from .export import AutoencoderLadder
 
         return AutoencoderLadder
+    if name in ("LadderDenoiser", "LadderPipeline"):
+        from . import diffusion
+
+        return getattr(diffusion, name)
     if name == "ModelMixin":  # pipelines look for it beside the class of a component they load
         from diffusers import ModelMixin
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from .domain import DOMAINS, Domain
-from .strict import Strict, dump, load, parse
+from .strict import Strict, dump, load, parse, read
 
 __all__ = [
     "CodebookConfig",
@@ -29,6 +29,7 @@ __all__ = [
     "dump",
     "load",
     "parse",
+    "read",
 ]
 
 Positive = Annotated[int, Field(ge=1)]

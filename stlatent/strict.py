@@ -59,6 +59,18 @@ def load(schema: type[Model], path: str | Path, overrides: Sequence[str] = ()) -
         ValueError: the file is missing or no YAML mapping, an override is malformed, or a key or
             value is not allowed.
     """
+    values = read(path)
+    for override in overrides:
+        _override(values, override)
+    return parse(schema, values, str(path))
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds, as it stands.
+
+    Raises:
+        ValueError: the file is missing or holds no YAML mapping.
+    """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"config {path} does not exist; give the path of a YAML file")
@@ -70,9 +82,7 @@ def load(schema: type[Model], path: str | Path, overrides: Sequence[str] = ()) -
         ) from None
     if not isinstance(values, dict):
         raise ValueError(f"config {path} holds no mapping of keys to values")
-    for override in overrides:
-        _override(values, override)
-    return parse(schema, values, str(path))
+    return values
 
 
 def dump(config: BaseModel) -> str:

@@ -17,6 +17,7 @@ from stlatent.train.config import OptimiserConfig, RunConfig
 from stlatent.train.optimiser import StepGuard, learning_rate
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+CONFIGS = [path for path in CONFIGS if "diffusion" not in path.parts]
 
 
 def gaussian(seed: int) -> Gaussian:

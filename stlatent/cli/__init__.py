@@ -11,6 +11,7 @@ from pathlib import Path
 from .. import __version__
 from ..codec import LatentStore, decode_meshes, decode_store
 from ..codec.sample import centre_clips, spread_shapes
+from ..config import read
 from . import options as shared
 from .jobs import add_encode, add_jobs, add_verify, encode, jobs, verify
 from .options import MODEL, Options, Verb
@@ -96,7 +97,10 @@ def _train(verb: Verb) -> None:
 
 
 def train(options: Options) -> int:
-    from ..train import run  # takes a second to import
+    if "diffusion" in read(options.config):
+        from ..diffusion.train import run  # brings diffusers
+    else:
+        from ..train import run  # takes a second to import
 
     run(options.config, options.overrides, options.dry_run)
     return 0

@@ -71,7 +71,7 @@ def export(
     try:
         vae.save_pretrained(folder)
         _compare(ladder, first, levels, folder)
-        _put(folder, out)
+        put(folder, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return out
@@ -114,7 +114,7 @@ def _levels(model: Ladder, levels: int | None, layout: str) -> int:
     return levels
 
 
-def _put(folder: Path, out: Path) -> None:
+def put(folder: Path, out: Path) -> None:
     """Move `folder` to `out`; what was there goes when the new one is in place."""
     former = folder.with_name(f"{folder.name}.former")
     if out.exists():

@@ -66,11 +66,14 @@ class LossConfig(Strict):
     """Weights of the terms; the distortion itself is the model's likelihood, with weight 1.
 
     Attributes:
+        equivariance: weight of the distortion at half the size, decoded from latents at half
+            theirs, so that diffusion models find them easier; see train/scale.py.
         spectral: penalty on the largest singular values; None is none.
     """
 
     rate: RateConfig = RateConfig()
     prefix: PrefixConfig = PrefixConfig()
+    equivariance: Weight = 0.0
     spectral: SpectralConfig | None = None
 
 

@@ -49,9 +49,10 @@ class Log:
         self.bar.update(step - self.bar.n)
         if step % self.config.log_every:
             return
-        bits = "/".join(f"{b:.3f}" for b in metrics["rate_bits"])
+        lists = ((name, own) for name, own in metrics.items() if isinstance(own, list))
+        levels = [f"{name} {'/'.join(f'{v:.3f}' for v in own)}" for name, own in lists]
         spent = time.monotonic() - self.began
-        self.bar.set_postfix_str(f"loss {metrics['loss']:.4f} bits/value {bits}", refresh=False)
+        self.bar.set_postfix_str(" ".join([f"loss {metrics['loss']:.4f}", *levels]), refresh=False)
         self._write({"step": step, **metrics, "seconds": round(spent, 1)})
 
     def validation(self, step: int, figures: Mapping[str, Sequence[float]]) -> None:

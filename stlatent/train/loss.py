@@ -12,6 +12,7 @@ from ..checkpoint import Model
 from ..choose import Draw, Prefix
 from ..ladder import Pass
 from ..losses.elbo import LossConfig, Objective, draw_prefixes, objective
+from .scale import scale_error
 
 Extra = Callable[[Pass], Tensor | float]
 
@@ -43,6 +44,9 @@ def batch_loss(
         (preview.float() - ladder.preview_target(out.entered, level)).abs().mean()
         for level, preview in enumerate(out.previews)
     ]
+    more = extra(out)
+    if config.equivariance:
+        more = more + config.equivariance * scale_error(ladder, x, out)
     result = objective(
         ladder.likelihood(out.raw, x),
         out.group_kl,
@@ -52,6 +56,6 @@ def batch_loss(
         [math.prod(shape[1:]) for shape in ladder.latent_shape(x.shape[2:])],
         config,
         step,
-        out.penalty + extra(out),
+        out.penalty + more,
     )
     return result, out

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -245,11 +246,14 @@ class Trainer:
         return self.config.out / STATE
 
 
-def claim(config: RunConfig) -> None:
+def claim(config: Any) -> None:
     """Make `out` the folder of this run, or find that it is already.
 
     A run that stopped before its first checkpoint, such as for a wrong path, has nothing to lose:
     it may be started anew with other settings.
+
+    Args:
+        config: of any kind of run, with a folder `out`.
 
     Raises:
         ValueError: the folder holds something else, or a run with other settings.
@@ -261,9 +265,9 @@ def claim(config: RunConfig) -> None:
         out.mkdir(parents=True, exist_ok=True)
         checkpoint.replace_text(file, dump(config))
         return
-    before = load(RunConfig, file) if (out / STATE).exists() else config
+    before = load(type(config), file) if (out / STATE).exists() else config
     free = ("steps", "minutes", "log_every", "save_every", "tracker")
-    for name in RunConfig.model_fields:
+    for name in type(config).model_fields:
         if name not in free and getattr(before, name) != getattr(config, name):
             raise ValueError(
                 f"out={out} holds a run with another `{name}`; give another folder, "

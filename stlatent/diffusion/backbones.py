@@ -1,0 +1,134 @@
+"""Networks of `diffusers` behind one call: latents, timestep, a vector -> latents.
+
+`(z [B, C_in, *grid], timestep [B] in [0, 1000], vector [B, width]) -> [B, C_out, *grid]`
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from diffusers import FluxTransformer2DModel, UNet2DModel
+from torch import Tensor, nn
+
+from .config import BackboneConfig
+
+TIMESTEPS = 1000  # of every scheduler here
+LEAST_SIDE = 4  # the UNet goes on halving until the grid is no smaller
+
+
+def make_backbone(
+    config: BackboneConfig, channels: int, out_channels: int, grid: Sequence[int]
+) -> TokenBackbone | PictureBackbone:
+    """The network that `config` names, for latents on `grid`, such as (8, 8).
+
+    Raises:
+        ValueError: a UNet for latents that are no pictures.
+    """
+    picture = len(grid) == 2 and max(grid) > 1
+    if config.kind == "unet" and len(grid) != 2:
+        raise ValueError(
+            f"a UNet reads pictures, and these latents have {len(grid)} axes; set kind: transformer"
+        )
+    if config.kind == "unet" or (config.kind is None and picture):
+        return PictureBackbone(config, channels, out_channels, grid)
+    return TokenBackbone(config, channels, out_channels, len(grid))
+
+
+class TokenBackbone(nn.Module):
+    """A transformer over all positions at once, each known by its coordinates.
+
+    FluxTransformer2DModel takes any sequence of tokens with any number of coordinates, each turning
+    its own part of the attention heads (Su et al. 2021). It has only its blocks of a single stream
+    here, which see the condition twice: as a token of its own at the origin, from which positions
+    are measured, and in the scales and shifts of every block (Peebles & Xie 2023, DiT), whose gates
+    begin at zero.
+    """
+
+    def __init__(self, config: BackboneConfig, channels: int, out_channels: int, axes: int) -> None:
+        super().__init__()
+        self.condition_width = config.width
+        self.network = FluxTransformer2DModel(
+            in_channels=channels,
+            out_channels=out_channels,
+            num_layers=0,
+            num_single_layers=config.depth,
+            attention_head_dim=config.head,
+            num_attention_heads=config.width // config.head,
+            joint_attention_dim=config.width,
+            pooled_projection_dim=config.width,
+            axes_dims_rope=_shares(config.head, axes),
+        )
+        layers = [block.norm.linear for block in self.network.single_transformer_blocks]
+        for layer in (*layers, self.network.norm_out.linear, self.network.proj_out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self,
+        z: Tensor,
+        timestep: Tensor,
+        vector: Tensor,
+        memory: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """`memory`: further tokens `[B, N, width]` to look at, and their coordinates `[N, axes]`;
+        positions of the grid are counted from 1."""
+        grid = z.shape[2:]
+        ranges = [torch.arange(1, n + 1, device=z.device) for n in grid]
+        places = torch.cartesian_prod(*ranges).view(-1, len(grid)).to(z.dtype)
+        context, origin = vector[:, None], places.new_zeros(1, len(grid))
+        if memory is not None:
+            context, origin = torch.cat([context, memory[0]], 1), torch.cat([origin, memory[1]])
+        out = self.network(
+            hidden_states=z.flatten(2).transpose(1, 2),
+            encoder_hidden_states=context,
+            pooled_projections=vector,
+            timestep=timestep / TIMESTEPS,
+            img_ids=places,
+            txt_ids=origin,
+            return_dict=False,
+        )[0]
+        return out.transpose(1, 2).unflatten(2, grid)
+
+
+class PictureBackbone(nn.Module):
+    """UNet2DModel, with attention at its coarsest scale."""
+
+    def __init__(
+        self, config: BackboneConfig, channels: int, out_channels: int, grid: Sequence[int]
+    ) -> None:
+        super().__init__()
+        scales = min(3, 1 + max(0, int(math.log2(min(grid) / LEAST_SIDE)))) if min(grid) else 1
+        self.multiple = 2 ** (scales - 1)
+        widths = [config.width * min(2**k, 2) for k in range(scales)]
+        self.condition_width = 4 * config.width
+        self.network = UNet2DModel(
+            in_channels=channels,
+            out_channels=out_channels,
+            block_out_channels=widths,
+            layers_per_block=config.depth,
+            down_block_types=["DownBlock2D"] * (scales - 1) + ["AttnDownBlock2D"],
+            up_block_types=["AttnUpBlock2D"] + ["UpBlock2D"] * (scales - 1),
+            attention_head_dim=config.head,
+            norm_num_groups=math.gcd(32, config.width),
+            class_embed_type="identity",
+        )
+        nn.init.zeros_(self.network.conv_out.weight)
+        nn.init.zeros_(self.network.conv_out.bias)
+
+    def forward(self, z: Tensor, timestep: Tensor, vector: Tensor) -> Tensor:
+        size = z.shape[2:]
+        missing = [-n % self.multiple for n in size]
+        padding = itertools.chain.from_iterable((0, n) for n in reversed(missing))
+        z = F.pad(z, tuple(padding))
+        out = self.network(z, timestep, class_labels=vector, return_dict=False)[0]
+        return out[..., : size[0], : size[1]]
+
+
+def _shares(head: int, axes: int) -> tuple[int, ...]:
+    """Even parts of a head's channels, one per coordinate; they add up to `head`."""
+    share = head // axes // 2 * 2
+    return (head - share * (axes - 1), *[share] * (axes - 1))

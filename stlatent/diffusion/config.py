@@ -1,0 +1,160 @@
+"""Everything that defines a run of latent diffusion; its YAML file holds the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ..config import Positive, Strict
+from ..losses.elbo import Share
+from ..train.config import Count, OptimiserConfig, Rate
+
+
+class BackboneConfig(Strict):
+    """A network of `diffusers`; see `backbones.py`.
+
+    Attributes:
+        kind: `unet` is UNet2DModel, for pictures; `transformer` is FluxTransformer2DModel, a
+            transformer over tokens at any number of coordinates. By default a UNet where latents
+            are a picture of more than one position, else a transformer.
+        width: channels of the transformer, and of the UNet at its finest scale.
+        depth: blocks of the transformer, residual blocks per scale of the UNet.
+        head: channels per attention head.
+    """
+
+    kind: Literal["unet", "transformer"] | None = None
+    width: Positive = 256
+    depth: Positive = 6
+    head: Annotated[int, Field(ge=8, multiple_of=8)] = 32
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> BackboneConfig:
+        if self.width % self.head:
+            raise ValueError(f"width is {self.width}; it must be a multiple of head, {self.head}")
+        return self
+
+
+class StageConfig(BackboneConfig):
+    """One denoiser: the next levels, folded on the grid of the coarsest of them.
+
+    Attributes:
+        levels: how many it makes, after those of the stages before it, which it is given.
+    """
+
+    levels: Positive
+
+
+class NoiseConfig(Strict):
+    """How latents are corrupted, see `corruption.py`.
+
+    Attributes:
+        kind: `flow`, sampled with FlowMatchEulerDiscreteScheduler, or `ddpm`, with DDIMScheduler.
+        prediction: what a `ddpm` denoiser says; one of `flow` says the velocity.
+        shift: more than 1 spends more of training and sampling at high noise (`flow`).
+        logit_std: spread of the training times of `flow` around the middle, before a sigmoid.
+        augmentation: deviation of the noise added to given levels is drawn from 0 to this.
+    """
+
+    kind: Literal["flow", "ddpm"] = "flow"
+    prediction: Literal["v_prediction", "epsilon", "sample"] = "v_prediction"
+    shift: Rate = 1.0
+    logit_std: Rate = 1.0
+    augmentation: Share = 0.5
+
+
+class ConditionConfig(Strict):
+    """What a sample is asked to be; with neither, nothing.
+
+    Attributes:
+        classes: labels are whole numbers below it.
+        embedding: labels are vectors of so many numbers, such as those of a text encoder.
+        dropout: part of the samples that are trained without their label, for guidance.
+    """
+
+    classes: Count = 0
+    embedding: Count = 0
+    dropout: Share = 0.1
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> ConditionConfig:
+        if self.classes and self.embedding:
+            raise ValueError("a condition has classes or an embedding, not both; set one to 0")
+        return self
+
+
+class DiffusionConfig(Strict):
+    """Which levels are diffused, by which networks.
+
+    Attributes:
+        stages: coarse to fine. One stage of all levels diffuses them packed; one of the first
+            level or levels leaves the others to the ladder's own prior; several are a cascade.
+        past: of each of these levels, how many of its own steps before a sample are shown to the
+            denoisers, so that a video can go on for as long as one likes. Coarse levels are small:
+            they can remember long. Samples are windows of `data.frames` frames then.
+    """
+
+    stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
+    noise: NoiseConfig = NoiseConfig()
+    condition: ConditionConfig = ConditionConfig()
+    past: tuple[Count, ...] = ()
+
+    @property
+    def levels(self) -> int:
+        return sum(stage.levels for stage in self.stages)
+
+    @model_validator(mode="after")
+    def _past_of_every_level(self) -> DiffusionConfig:
+        if self.past and len(self.past) != self.levels:
+            raise ValueError(
+                f"past is {list(self.past)}; give one number for each of {self.levels} levels"
+            )
+        return self
+
+
+class LatentDataConfig(Strict):
+    """Which latents a run sees.
+
+    Attributes:
+        root: a data set made by `stlatent encode`.
+        frames: of a sample, where latents have time; by default whole items, all of one length.
+        batch: samples per process and step.
+        workers: processes that read; 0 reads in the training process itself.
+        held_out: part of the items that is measured and never trained on.
+        labels: of the items, by name or source: a JSON file of their classes, or a safetensors file
+            of their embeddings; by default classes are the folders that items lie in.
+    """
+
+    root: Path
+    frames: Positive | None = None
+    batch: Positive = 64
+    workers: Count = 2
+    held_out: Share = 0.02
+    labels: Path | None = None
+
+
+class DiffusionRun(Strict):
+    """A training run: `stlatent train CONFIG.yaml key.sub=value ...`.
+
+    Attributes:
+        model: the ladder that decodes, see `stlatent.load`; by default the one that encoded.
+        out: folder of the run; the same command resumes it. `out/pipeline` is what one loads.
+        steps, minutes: the run ends at whichever comes first; the schedule follows it.
+        precision: `fp32`, `bf16` or `fp16` (autocast).
+        save_every: steps between checkpoints and measurements.
+        tracker: any tracker of accelerate by name, besides `metrics.jsonl`.
+    """
+
+    diffusion: DiffusionConfig
+    data: LatentDataConfig
+    model: str | None = None
+    optimiser: OptimiserConfig = OptimiserConfig(lr=5e-4, warmup_steps=200)
+    out: Path
+    seed: Count = 0
+    steps: Positive = 50_000
+    minutes: Rate | None = None
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    log_every: Positive = 20
+    save_every: Positive = 500
+    tracker: str | None = "tensorboard"

@@ -1,0 +1,165 @@
+"""Which latents a run of diffusion sees, and in which order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..checkpoint import load
+from ..codec.dataset import LatentDataset
+from ..codec.labels import VectorFile, folder_classes
+from ..codec.windows import LatentWindow, collate
+from ..ladder import Ladder
+from .config import DiffusionRun
+
+
+@dataclass(frozen=True)
+class LatentData:
+    """What a run of diffusion needs to know.
+
+    Attributes:
+        train: a map-style data set of `LatentWindow`, whitened, one tensor per level.
+        held_out: the same, measured and never trained on; may be empty.
+        ladder: that decodes.
+        size: of the axes of a sample of the ladder's input, such as (17, 256, 256).
+        mean, std: that the latents were whitened by, per channel, coarsest level first.
+    """
+
+    train: Dataset
+    held_out: Dataset
+    ladder: Ladder
+    size: tuple[int, ...]
+    mean: Sequence[float]
+    std: Sequence[float]
+
+
+class LatentTensors(Dataset):
+    """Latents in memory as a data set: whitened levels `[N, C_l, *grid_l]`, labels `[N]` or
+    `[N, D]`; with whole groups at every step of time, see `Packing.unfold(..., started=True)`."""
+
+    def __init__(self, levels: Sequence[Tensor], labels: Tensor | None = None) -> None:
+        self.levels, self.labels = tuple(levels), labels
+
+    def __len__(self) -> int:
+        return len(self.levels[0])
+
+    def __getitem__(self, index: int) -> LatentWindow:
+        label = None if self.labels is None else self.labels[index]
+        if label is not None and not label.ndim:
+            label = int(label)
+        latents = tuple(level[index] for level in self.levels)
+        return LatentWindow(latents, (), (), (), 0, str(index), label)
+
+
+def open_data(config: DiffusionRun) -> LatentData:
+    """Open the data set of a run, and the ladder that made it.
+
+    Raises:
+        ValueError: these are not there or do not fit the run.
+    """
+    data, levels = config.data, config.diffusion.levels
+    whole = LatentDataset(data.root)
+    manifest = whole.store.manifest
+    if levels > len(manifest.levels):
+        raise ValueError(f"the stages make {levels} levels; {data.root} has {len(manifest.levels)}")
+    labels = _labels(config, whole.names)
+    train, held_out = _split(whole.names, data.held_out, config.seed)
+    size = list(whole.store.items[train[0]].size)
+    steps, causal = None, manifest.causal
+    if data.frames is not None and causal is not None:
+        stride = manifest.levels[0].stride[causal]
+        steps = 1 + -(-(data.frames - 1) // stride)
+        size[causal] = data.frames
+    kept = range(levels)
+    past = config.diffusion.past
+    both = [
+        LatentDataset(data.root, kept, steps, past=past, labels=labels, names=names)
+        if names
+        else _Nothing()
+        for names in (train, held_out)
+    ]
+    _check_sizes(both[0])
+    figures = [manifest.statistics[k] for k in kept]
+    mean, std = ([v for s in figures for v in getattr(s, name)] for name in ("mean", "std"))
+    ladder = load(config.model or manifest.model)
+    return LatentData(*both, ladder, tuple(size), mean, std)
+
+
+def order(
+    count: int, batch: int, seed: int, first: int, rank: int = 0, processes: int = 1
+) -> Iterator[list[int]]:
+    """Endless batches of indices below `count`, from batch number `first` on.
+
+    Every epoch has an order of its own, and the batches of all processes together are one walk
+    through the epochs: a function of the seed alone, so that runs resume exactly.
+    """
+    at = (first * processes + rank) * batch
+    epoch, shuffled = -1, np.empty(0, int)
+    while True:
+        found = []
+        for place in range(at, at + batch):
+            if place // count != epoch:
+                epoch = place // count
+                shuffled = np.random.default_rng((seed, epoch)).permutation(count)
+            found.append(int(shuffled[place % count]))
+        yield found
+        at += batch * processes
+
+
+def loader(data: Dataset, batches: Iterator[list[int]], workers: int) -> DataLoader:
+    return DataLoader(
+        data,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+    )
+
+
+def _check_sizes(data: LatentDataset) -> None:
+    sizes = {data.shape(name): name for name in data.names}
+    if len(sizes) > 1:
+        (a, first), (b, second) = list(sizes.items())[:2]
+        raise ValueError(
+            f"items make no batches, since {first} is {list(a)} at level 0 and {second} {list(b)}: "
+            f"set data.frames where lengths differ, and encode frames of one size"
+        )
+
+
+def _split(names: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
+    """Names to train on, and names held out: at least one of the first."""
+    shuffled = np.random.default_rng(seed).permutation(len(names)).tolist()
+    count = min(round(share * len(names)), len(names) - 1)
+    return [names[i] for i in sorted(shuffled[count:])], [
+        names[i] for i in sorted(shuffled[:count])
+    ]
+
+
+def _labels(config: DiffusionRun, names: Sequence[str]) -> Mapping[str, int | Tensor] | None:
+    condition, file = config.diffusion.condition, config.data.labels
+    if not (condition.classes or condition.embedding):
+        return None
+    if file is None and condition.embedding:
+        raise ValueError("embeddings are in no data set of latents: name their file as data.labels")
+    if file is None:
+        labels, classes = folder_classes(names)
+        if len(classes) > condition.classes:
+            raise ValueError(
+                f"condition.classes is {condition.classes}, but items lie in {len(classes)} folders"
+            )
+        return labels
+    if not file.is_file():
+        raise ValueError(f"data.labels is {file}, which is not there")
+    return VectorFile(file) if condition.embedding else json.loads(file.read_text())
+
+
+class _Nothing(Dataset):
+    def __len__(self) -> int:
+        return 0

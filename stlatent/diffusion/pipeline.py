@@ -1,0 +1,295 @@
+"""A trained latent diffusion model with its ladder: conditions in, samples out."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from PIL import Image
+from torch import Tensor
+
+from ..data import to_uint8
+from ..export import AutoencoderLadder
+from ..export.folder import put
+from ..export.posterior import Generators
+from .corruption import Scheduler, set_steps
+from .denoiser import LadderDenoiser
+from .memory import Past
+
+Steps = int | Sequence[int]
+PICTURES = ("image", "video")
+
+
+@dataclass
+class LadderPipelineOutput(BaseOutput):
+    """What a pipeline makes.
+
+    Attributes:
+        samples: see `output_type` of the call.
+    """
+
+    samples: list[Image.Image] | list[list[Image.Image]] | Tensor | tuple[Tensor, ...]
+
+
+class LadderPipeline(DiffusionPipeline):
+    """Samples the first levels of a ladder stage by stage, and decodes them.
+
+    Levels that no stage makes come from the ladder's own prior: its mean, or draws from it after
+    `pipeline.vae.enable_prior_sampling()`.
+
+    Args:
+        vae: the ladder, exported with as many levels as the stages make; holds their statistics.
+        denoiser: one network per stage.
+        scheduler: `FlowMatchEulerDiscreteScheduler`, or any that predicts as in training.
+
+    Raises:
+        ValueError: the denoiser makes other levels than the vae decodes.
+    """
+
+    model_cpu_offload_seq = "denoiser->vae"
+    _callback_tensor_inputs = ("latents",)
+
+    def __init__(
+        self, vae: AutoencoderLadder, denoiser: LadderDenoiser, scheduler: Scheduler
+    ) -> None:
+        super().__init__()
+        if list(denoiser.channels) != vae.packing.level_channels:
+            raise ValueError(
+                f"the denoiser makes levels of {list(denoiser.channels)} channels; the vae decodes "
+                f"{vae.packing.level_channels}: export as many levels as the stages make"
+            )
+        self.register_modules(vae=vae, denoiser=denoiser, scheduler=scheduler)
+        self._guidance_scale, self._num_timesteps, self._interrupt = 1.0, 0, False
+
+    @property
+    def guidance_scale(self) -> float:
+        return self._guidance_scale
+
+    @property
+    def num_timesteps(self) -> int:
+        """Over all stages."""
+        return self._num_timesteps
+
+    @property
+    def interrupt(self) -> bool:
+        """Set `pipeline._interrupt = True` in a callback to leave out the steps that remain."""
+        return self._interrupt
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        condition: int | Sequence[int] | Tensor | None = None,
+        batch_size: int = 1,
+        size: Sequence[int] | None = None,
+        windows: int = 1,
+        num_inference_steps: Steps = 25,
+        guidance_scale: float = 1.0,
+        augmentation: float = 0.1,
+        generator: Generators = None,
+        output_type: str | None = None,
+        return_dict: bool = True,
+        callback_on_step_end: Callable[..., dict[str, Any]] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> LadderPipelineOutput | tuple:
+        """Draw samples.
+
+        Args:
+            condition: classes, or embeddings `[B, D]`, one per sample; a single class or embedding
+                is meant for all. None for no condition.
+            batch_size: how many samples, where the condition does not say.
+            size: of their axes, such as (17, 256, 256); by default as in training.
+            windows: how many stretches of that length a video is to have, one after the other, each
+                given what came before it: level by level, the coarse ones from further back.
+            num_inference_steps: evaluations of the denoiser per stage; one number, or one each.
+            guidance_scale: how far to go beyond what the condition changes (Ho & Salimans 2022);
+                1 is the model itself, anything else evaluates it twice per step.
+            augmentation: deviation of the noise on the levels that a stage is given, 0 to 1.
+            generator: one, or one per sample.
+            output_type: `pil`, a picture or a list of frames per sample, the default for image and
+                video; `pt`, `[B, C, *axes]` in [-1, 1], the default for others; `latent`, whitened
+                latents per level, as the ladder has them.
+            callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after
+                every step, counted over all of them; may return other latents under the same name.
+
+        Raises:
+            ValueError: a wrong condition, size, number of steps or output type.
+        """
+        condition, count = self._condition(condition, batch_size)
+        size = tuple(size or self.denoiser.config.size)
+        steps = self._steps(num_inference_steps)
+        kind = self._output_type(output_type)
+        self.denoiser.domain.check(size)
+        if windows < 1 or (windows > 1 and not self.denoiser.config.past):
+            raise ValueError(
+                f"windows is {windows}; this model makes 1, since it was trained without a past"
+                if windows > 1
+                else f"windows is {windows}; give 1 or more"
+            )
+        self._guidance_scale, self._interrupt = guidance_scale, False
+        self._num_timesteps = windows * sum(steps)
+        made: list[Tensor] = []
+        number = itertools.count()
+        with self.progress_bar(total=self._num_timesteps) as bar:
+
+            def stepped(timestep: Tensor, z: Tensor) -> Tensor:
+                bar.update()
+                if callback_on_step_end is None:
+                    return z
+                asked = {name: {"latents": z}[name] for name in callback_on_step_end_tensor_inputs}
+                made = callback_on_step_end(self, next(number), timestep, asked)
+                return (made or {}).pop("latents", z)
+
+            for _ in range(windows):
+                past = self.denoiser.remembered(made, size, count)
+                window: list[Tensor] = []
+                for stage, number_of_steps in enumerate(steps):
+                    z = self._noise((count, *self.denoiser.latent_shape(stage, size)), generator)
+                    known = self._given(stage, window, augmentation, generator), condition, past
+                    z = self._denoise(z, stage, number_of_steps, known, generator, stepped)
+                    window += self.denoiser.unfold(stage, z)
+                made = self._joined(made, window)
+        samples = self._finish(made, size if windows == 1 else None, kind, generator)
+        self.maybe_free_model_hooks()
+        return LadderPipelineOutput(samples=samples) if return_dict else (samples,)
+
+    def _denoise(
+        self,
+        z: Tensor,
+        stage: int,
+        steps: int,
+        known: tuple[Tensor | None, Tensor | None, Past | None],
+        generator: Generators,
+        stepped: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Noise -> the folded latents of one stage; `known`: coarser levels, condition, past."""
+        given, condition, past = known
+        scale, scheduler = self.guidance_scale, self.scheduler
+        timesteps = set_steps(scheduler, steps, z.device)
+        z = z * getattr(scheduler, "init_noise_sigma", 1.0)
+        for timestep in timesteps:
+            if self.interrupt:
+                break
+            scaled = getattr(scheduler, "scale_model_input", lambda z, timestep: z)
+            x, times = scaled(z, timestep), timestep.expand(len(z))
+            said = self.denoiser(x, times, stage, given, condition, past=past)
+            if condition is not None and scale != 1:
+                free = self.denoiser(x, times, stage, given, past=past)
+                said = free + scale * (said - free)
+            z = scheduler.step(said, timestep, z, generator=generator, return_dict=False)[0]
+            z = stepped(timestep, z)
+        return z
+
+    def _joined(self, made: Sequence[Tensor], window: Sequence[Tensor]) -> list[Tensor]:
+        """What was made so far, and the window that comes after it."""
+        if not made:
+            return list(self.denoiser.trimmed(window))
+        dim = 2 + self.denoiser.domain.causal
+        return [torch.cat(pair, dim) for pair in zip(made, window, strict=True)]
+
+    def _finish(
+        self,
+        levels: Sequence[Tensor],
+        size: tuple[int, ...] | None,
+        kind: str,
+        generator: Generators,
+    ) -> Any:
+        if kind == "latent":
+            return tuple(levels)
+        packed = self.vae.packing.fold(levels)
+        x = self.vae.decode(packed, generator=generator, size=size, return_dict=False)[0]
+        return x if kind == "pt" else pictures(x)
+
+    def _given(
+        self, stage: int, levels: Sequence[Tensor], augmentation: float, generator: Generators
+    ) -> Tensor | None:
+        """One sample at a time where each has a generator of its own."""
+        if not stage:
+            return None
+        device = self._execution_device
+        if not isinstance(generator, Sequence):
+            amount = torch.full((len(levels[0]),), augmentation, device=device)
+            return self.denoiser.given(stage, levels, amount, _on(generator, device))
+        amount = torch.full((1,), augmentation, device=device)
+        each = (
+            self.denoiser.given(stage, one, amount, _on(g, device))
+            for *one, g in zip(*(z.split(1) for z in levels), generator, strict=True)
+        )
+        return torch.cat(list(each))
+
+    def _noise(self, shape: tuple[int, ...], generator: Generators) -> Tensor:
+        if isinstance(generator, Sequence) and len(generator) != shape[0]:
+            raise ValueError(f"{len(generator)} generators are given for {shape[0]} samples")
+        generator = list(generator) if isinstance(generator, Sequence) else generator
+        return randn_tensor(shape, generator, self._execution_device, self.denoiser.dtype)
+
+    # checks -------------------------------------------------------------------------------------
+
+    def _condition(
+        self, condition: int | Sequence[int] | Tensor | None, batch: int
+    ) -> tuple[Tensor | None, int]:
+        if condition is None:
+            return None, batch
+        given = torch.as_tensor(condition, device=self._execution_device)
+        single = 1 if self.denoiser.condition.embedding else 0
+        if given.ndim == single:
+            given = given.expand(batch, *given.shape)
+        self.denoiser.check_condition(given, len(given))
+        return given, len(given)
+
+    def _steps(self, steps: Steps) -> list[int]:
+        stages = len(self.denoiser.stages)
+        found = [steps] * stages if isinstance(steps, int) else list(steps)
+        if len(found) != stages or min(found) < 1:
+            raise ValueError(
+                f"num_inference_steps is {steps}; give one number from 1 on, or {stages}, one per "
+                f"stage"
+            )
+        return found
+
+    def _output_type(self, kind: str | None) -> str:
+        domain = self.denoiser.domain.name
+        legal = ("pil", "pt", "latent") if domain in PICTURES else ("pt", "latent")
+        if kind not in (None, *legal):
+            raise ValueError(
+                f"output_type is '{kind}'; of domain '{domain}' give {' or '.join(legal)}"
+            )
+        return kind or legal[0]
+
+    def write(self, out: str | Path) -> None:
+        """`save_pretrained`, but whatever lies at `out` stays until all is written."""
+        out = Path(out)
+        folder = out.with_name(f"{out.name}.partial-{uuid.uuid4().hex[:8]}")
+        try:
+            self.save_pretrained(folder)
+            put(folder, out)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def pictures(x: Tensor) -> list[Image.Image] | list[list[Image.Image]]:
+    """`[B, C, H, W]` in [-1, 1] -> pictures; `[B, C, T, H, W]` -> lists of frames."""
+    video = x if x.ndim == 5 else x.unsqueeze(2)
+    if video.shape[1] == 1:
+        video = video.expand(-1, 3, -1, -1, -1)
+    frames = [[Image.fromarray(frame) for frame in to_uint8(clip)] for clip in video]
+    return frames if x.ndim == 5 else [clip[0] for clip in frames]
+
+
+def _on(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:
+    """A generator for `device`, seeded by one of another device."""
+    if generator is None or generator.device.type == device.type:
+        return generator
+    seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
+    return torch.Generator(device).manual_seed(seed)
+
+
+LadderPipeline.__module__ = "stlatent"

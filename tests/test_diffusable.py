@@ -1,0 +1,72 @@
+"""Latents that diffuse well: equivariance to scale, and spectra beside those of the input."""
+
+import pytest
+import torch
+from domains import batch, ladder
+
+from stlatent import Latents
+from stlatent.config import parse
+from stlatent.diffusion.spectrum import _energy, _spectrum, latent_spectra
+from stlatent.losses.elbo import LossConfig
+from stlatent.train.config import OptimiserConfig
+from stlatent.train.fit import fit
+from stlatent.train.scale import scale_error
+from stlatent.transform import cosines
+
+SIZES = {"image": (32, 64), "video": (9, 32, 32), "voxel": (16, 16, 16), "triplane": (3, 32, 32)}
+
+
+@pytest.mark.parametrize("domain", SIZES)
+def test_the_error_is_that_of_decoding_halved_latents_at_half_the_size(domain: str) -> None:
+    model, size = ladder(domain, likelihood="mse"), SIZES[domain]
+    x = batch(domain, size)
+    out, axes = model(x), model.domain
+    factors = [2 if axis.kind == "space" else 1 for axis in axes.axes]
+    half = tuple(n // f for n, f in zip(size, factors, strict=True))
+    levels = [axes.pool(z, factors) for z in model.encode(x).levels]
+    shapes = [tuple(z.shape[1:]) for z in levels]
+    assert shapes == model.latent_shape(half)
+    decoded = model.decode(Latents(tuple(levels), half))
+    expected = (decoded - axes.pool(x, factors)).square().mean()
+    assert torch.isclose(scale_error(model, x, out), expected, rtol=1e-4)
+
+
+def test_training_with_it_brings_the_error_down() -> None:
+    torch.manual_seed(0)
+    x = batch("image", (32, 32), 8)
+    x = torch.nn.functional.avg_pool2d(x, 9, 1, 4)
+    found = []
+    for weight in (0.0, 1.0):
+        model = ladder("image").requires_grad_(True)
+        loss = parse(LossConfig, {"equivariance": weight}, "loss")
+        done = fit(model, [x], loss, OptimiserConfig(lr=3e-3, warmup_steps=5, ema=0.5), steps=40)
+        found.append(float(scale_error(done.model, x, done.model(x))))
+    assert found[1] < found[0]
+
+
+def test_a_grid_that_cannot_be_halved_is_named() -> None:
+    model, x = ladder("image"), batch("image", (16, 32))
+    with pytest.raises(ValueError, match=r"which is \[1, 2\]"):
+        scale_error(model, x, model(x))
+
+
+def test_spectra_of_noise_are_white_and_of_waves_lie_in_their_band() -> None:
+    domain = ladder("image").domain
+    noise = _spectrum(domain, _energy(domain, torch.randn(200, 3, 16, 16)))
+    assert noise.shares == pytest.approx(noise.white, abs=0.02)
+    assert sum(noise.white) == pytest.approx(1)
+    wave = cosines(16)[5].float().expand(1, 2, 16, 16)  # 5 of 15: a third of the highest
+    assert _spectrum(domain, _energy(domain, wave)).shares == pytest.approx((0, 0, 1, 0), abs=1e-9)
+
+
+@pytest.mark.parametrize("domain", SIZES)
+def test_spectra_of_every_level_beside_the_input(domain: str) -> None:
+    model = ladder(domain)
+    found = latent_spectra(model, [batch(domain, SIZES[domain]) for _ in range(2)])
+    assert list(found) == ["input", "level 0", "level 1", "level 2"]
+    grids = [shape[1:] for shape in model.latent_shape(SIZES[domain])]
+    assert [spectrum.grid for spectrum in found.values()] == [SIZES[domain], *grids]
+    for spectrum in found.values():
+        assert sum(spectrum.shares) == pytest.approx(sum(spectrum.white))
+    with pytest.raises(ValueError, match="no data"):
+        latent_spectra(model, [])

@@ -1,0 +1,373 @@
+"""Latent diffusion: closed forms, every way over every domain, exact resume, pipelines reloaded."""
+
+import itertools
+import json
+import math
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDPMScheduler, FluxTransformer2DModel
+from domains import batch, ladder
+
+from stlatent import LadderPipeline, checkpoint
+from stlatent.cli import main
+from stlatent.codec import encode_folder
+from stlatent.codec.video_writer import frame_writer
+from stlatent.config import parse
+from stlatent.data import centre_clip, to_uint8
+from stlatent.diffusion import (
+    DiffusionRun,
+    LatentData,
+    LatentTensors,
+    corrupt,
+    make_scheduler,
+    set_steps,
+    train,
+)
+from stlatent.diffusion.config import NoiseConfig
+from stlatent.diffusion.feed import order
+from stlatent.diffusion.train import DiffusionTrainer, make_denoiser
+from stlatent.export.packing import packing_of
+from stlatent.export.statistics import measure
+
+SIZES = {
+    "image": (32, 48),
+    "video": (9, 32, 32),
+    "voxel": (16, 16, 8),
+    "triplane": (3, 16, 16),
+}
+WAYS = {"packed": (3,), "coarse": (1,), "cascade": (1, 1, 1), "two and one": (2, 1)}
+NOISE = {
+    "flow": {},
+    "shifted flow": {"shift": 3.0},
+    "v": {"kind": "ddpm"},
+    "x": {"kind": "ddpm", "prediction": "sample"},
+}
+
+
+def latents(domain: str, levels: int, labels: torch.Tensor | None = None) -> LatentData:
+    """Whitened latents of a random ladder, eight samples."""
+    model, x = ladder(domain), batch(domain, SIZES[domain], 8)
+    mean, std = measure(model, [x], levels)
+    packing = packing_of(model, levels, mean, std)
+    whole = packing.unfold(packing.pack(model.encode(x).levels[:levels]), started=True)
+    held_out = LatentTensors([z[:4] for z in whole], None if labels is None else labels[:4])
+    return LatentData(LatentTensors(whole, labels), held_out, model, SIZES[domain], mean, std)
+
+
+def config(out, stages=(3,), condition=None, **more) -> DiffusionRun:
+    network = {"width": 16, "depth": 1, "head": 8}
+    diffusion = {
+        "stages": [network | {"levels": levels} for levels in stages],
+        "noise": more.pop("noise", {}),
+        "condition": condition or {},
+    }
+    values = {
+        "diffusion": diffusion,
+        "data": {"root": "nowhere", "batch": 4, "workers": 0},
+        "out": str(out),
+        "steps": 3,
+        "log_every": 1,
+        "save_every": 2,
+        "tracker": None,
+    }
+    return parse(DiffusionRun, values | more, "test")
+
+
+def draw(pipeline: LadderPipeline, *args, seed: int = 0, **more) -> torch.Tensor:
+    pipeline.set_progress_bar_config(disable=True)
+    options = {"num_inference_steps": 2, "output_type": "pt"} | more
+    return pipeline(*args, generator=torch.Generator().manual_seed(seed), **options).samples
+
+
+# closed forms -----------------------------------------------------------------------------------
+
+
+def best(scheduler, z: torch.Tensor, t: torch.Tensor, std: float) -> torch.Tensor:
+    """What the best denoiser says of Gaussian data of deviation `std`: E[target | z]."""
+    if scheduler.config.get("prediction_type") is None:
+        s = t / 1000
+        alpha, sigma, of_x, of_noise = 1 - s, s, -1.0, 1.0
+    else:
+        square = scheduler.alphas_cumprod[t.long()]
+        alpha, sigma = square.sqrt(), (1 - square).sqrt()
+        v = scheduler.config.prediction_type == "v_prediction"
+        of_x, of_noise = (-sigma, alpha) if v else (1.0, 0.0)
+    variance = alpha**2 * std**2 + sigma**2
+    slope = (of_x * alpha * std**2 + of_noise * sigma) / variance
+    return slope.view(-1, *[1] * (z.ndim - 1)) * z
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_no_denoiser_beats_the_known_optimum_on_gaussian_data(noise):
+    """The error of E[target | z] does not depend on z, and scaling it either way is worse."""
+    scheduler = make_scheduler(parse(NoiseConfig, NOISE[noise], "noise"))
+    generator = torch.Generator().manual_seed(0)
+    x = 0.5 * torch.randn(4000, 1, 4, 4, generator=generator)
+    z, t, target = corrupt(scheduler, x, 1.0, generator)
+    said = best(scheduler, z, t, 0.5)
+    residual = target - said
+    assert abs(float((residual * said).mean())) < 0.01 * float(target.square().mean())
+    errors = [float((target - k * said).square().mean()) for k in (0.9, 1.0, 1.1)]
+    assert errors[1] == min(errors)
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_sampling_with_the_known_optimum_gives_the_data_back(noise):
+    """The sampler maps noise of deviation 1 to data of deviation 0.5."""
+    scheduler = make_scheduler(parse(NoiseConfig, NOISE[noise], "noise"))
+    z = torch.randn(2000, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    start = z
+    for t in set_steps(scheduler, 100, z.device):
+        z = scheduler.step(best(scheduler, z, t.expand(len(z)), 0.5), t, z).prev_sample
+    assert torch.allclose(z, 0.5 * start, atol=0.06)
+
+
+def test_one_step_of_flow_goes_to_the_mean():
+    scheduler = make_scheduler(NoiseConfig())
+    z = torch.randn(8, 1, 2, 2)
+    (t,) = set_steps(scheduler, 1, z.device)
+    assert float(t) == 1000
+    made = scheduler.step(best(scheduler, z, t.expand(8), 0.5), t, z).prev_sample
+    assert torch.allclose(made, torch.zeros_like(made), atol=1e-6)
+
+
+# every way over every domain --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("domain", SIZES)
+def test_every_way_trains_samples_and_reloads(domain, way, tmp_path):
+    stages = WAYS[way]
+    data = latents(domain, sum(stages), torch.arange(8) % 2)
+    made = train(config(tmp_path / "run", stages, {"classes": 2}), data)
+    x = draw(made, [0, 1], guidance_scale=2.0)
+    assert x.shape == (2, 3, *SIZES[domain]) and x.isfinite().all()
+    again = LadderPipeline.from_pretrained(tmp_path / "run" / "pipeline")
+    assert torch.allclose(draw(again, [0, 1], guidance_scale=2.0), x, atol=1e-3 * x.abs().max())
+    assert not torch.allclose(draw(made, [0, 1], guidance_scale=2.0, seed=1), x)
+
+
+@pytest.mark.parametrize("domain", SIZES)
+def test_what_a_stage_makes_and_is_given_are_the_levels(domain, tmp_path):
+    data = latents(domain, 3)
+    denoiser = make_denoiser(config(tmp_path, (1, 2)), data)
+    levels = [z.unsqueeze(0) for z in data.train[3].latents]
+    made = [z for k in range(2) for z in denoiser.unfold(k, denoiser.fold(k, levels))]
+    assert all(torch.equal(a, b) for a, b in zip(made, levels, strict=True))
+    given = denoiser.given(1, levels, torch.zeros(1))
+    assert given.shape[2:] == denoiser.latent_shape(1, data.size)[1:]
+    assert torch.equal(given[0, :-1].flatten(1).amax(1), levels[0][0].flatten(1).amax(1))
+    loud = denoiser.given(1, levels, torch.ones(1), torch.Generator().manual_seed(0))
+    assert loud[0, -1].min() == 1 and not torch.isclose(loud[0, :-1], given[0, :-1]).all()
+
+
+def test_a_class_is_learned(tmp_path):
+    """Level 0 of class 0 lies at -1, of class 1 at +1: samples follow, more so with guidance."""
+    data = latents("voxel", 1, torch.arange(8) % 2)
+    sign = (2.0 * (torch.arange(8) % 2) - 1).view(-1, 1, 1, 1, 1)
+    data.train.levels = (sign + 0.1 * torch.randn_like(data.train.levels[0]),)
+    run = config(tmp_path / "run", (1,), {"classes": 2}, steps=150, save_every=150, log_every=50)
+    run = run.model_copy(update={"optimiser": run.optimiser.model_copy(update={"lr": 1e-2})})
+    pipeline = train(run, data)
+    asked = {"num_inference_steps": 10, "output_type": "latent"}
+    low, high = ((draw(pipeline, k, batch_size=16, **asked)[0]).mean() for k in (0, 1))
+    assert low < -0.6 and high > 0.6
+
+
+def test_embeddings_steps_per_stage_callbacks_and_generators(tmp_path):
+    data = latents("video", 3, torch.randn(8, 5))
+    pipeline = train(config(tmp_path / "run", (1, 2), {"embedding": 5}), data)
+    pipeline.set_progress_bar_config(disable=True)
+    seen = []
+
+    def watch(pipe, step, timestep, tensors):
+        seen.append((step, tuple(tensors["latents"].shape[2:])))
+        return {"latents": torch.zeros_like(tensors["latents"])}
+
+    vector = torch.randn(5)
+    options = {"num_inference_steps": [3, 1], "output_type": "latent", "augmentation": 0.0}
+    made = pipeline(vector, 2, callback_on_step_end=watch, **options).samples
+    assert [step for step, _ in seen] == [0, 1, 2, 3] and pipeline.num_timesteps == 4
+    assert all(not z.any() for z in made)
+    one_by_one = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
+    both = pipeline(vector, 2, generator=one_by_one, **options).samples
+    alone = pipeline(vector, 1, generator=[torch.Generator().manual_seed(4)], **options).samples
+    assert all(torch.allclose(a[1:], b, atol=1e-4) for a, b in zip(both, alone, strict=True))
+    frames = pipeline(vector, 2, num_inference_steps=1).samples
+    assert len(frames) == 2 and len(frames[0]) == 9 and frames[0][0].size == (32, 32)
+
+
+def test_another_scheduler_of_the_same_prediction_samples_too(tmp_path):
+    run = config(tmp_path / "run", (1,), noise={"kind": "ddpm"})
+    pipeline = train(run, latents("image", 1))
+    pipeline.scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
+    assert draw(pipeline, num_inference_steps=4).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"condition": [0, 2]}, "from 0 to 1"),
+        ({"condition": [0.5]}, "one class from 0 to 1"),
+        ({"num_inference_steps": [1, 2]}, "1, one per stage"),
+        ({"num_inference_steps": 0}, "from 1 on"),
+        ({"output_type": "pil"}, "'pt' or 'latent'|pt or latent"),
+        ({"size": (3, 3)}, "3 axes|reshape"),
+        ({"windows": 2}, "trained without a past"),
+    ],
+)
+def test_wrong_calls_say_what_is_allowed(arguments, words, tmp_path):
+    pipeline = train(
+        config(tmp_path, (1,), {"classes": 2}), latents("voxel", 1, torch.arange(8) % 2)
+    )
+    with pytest.raises(ValueError, match=words):
+        pipeline(**arguments)
+
+
+# long videos ------------------------------------------------------------------------------------
+
+
+def test_a_video_goes_on_from_what_came_before(clips, tmp_path):
+    arguments = ["train", str(CONFIGS / "tiny.yaml"), f"data.root={clips / 'latents'}"]
+    arguments += ["data.frames=9", "steps=2", "save_every=2", "tracker=null", f"out={tmp_path}"]
+    stages = (
+        "[{levels: 1, width: 16, depth: 1, head: 8}, {levels: 2, width: 16, depth: 1, head: 8}]"
+    )
+    assert main([*arguments, f"diffusion.stages={stages}", "diffusion.past=[3, 2, 4]"]) == 0
+    pipeline = LadderPipeline.from_pretrained(tmp_path / "pipeline")
+    with torch.no_grad():  # untrained gates are closed
+        for parameter in pipeline.denoiser.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    long, short = (draw(pipeline, windows=n) for n in (3, 1))
+    assert long.shape[2] == 1 + 8 + 2 * 16
+    assert torch.allclose(long[:, :, :9], short, atol=1e-4 * float(long.abs().max()))
+    levels = draw(pipeline, windows=2, output_type="latent")
+    past = pipeline.denoiser.remembered(levels, (9, 32, 32), 1)
+    assert all(known.all() for known in past.known)
+    assert all(torch.equal(p, z[:, :, -p.shape[2] :]) for p, z in zip(past.levels, levels))
+    empty = pipeline.denoiser.remembered([], (9, 32, 32), 1)
+    z, t = torch.randn(1, *pipeline.denoiser.latent_shape(0, (9, 32, 32))), torch.tensor([500.0])
+    with_past, without = (pipeline.denoiser(z, t, past=p) for p in (past, empty))
+    assert not torch.allclose(with_past, without)
+
+
+# data sets of latents on disk -------------------------------------------------------------------
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "diffusion"
+TOOL = Path(__file__).parents[1] / "tools" / "train_latent_diffusion.py"
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """Six videos of two classes, encoded by a small ladder that lies beside them."""
+    folder = tmp_path_factory.mktemp("clips")
+    model = ladder("video")
+    checkpoint.save(model, folder / "model.safetensors")
+    for k, frames in enumerate((17, 17, 25, 17, 25, 17)):
+        path = folder / "videos" / "ab"[k % 2] / f"{k}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with frame_writer(path, "mp4", False, (frames, 32, 32), 10) as writer:
+            writer.write(to_uint8(batch("video", (frames, 32, 32), 1)[0]))
+    encode_folder(model, folder / "videos", folder / "latents", str(folder / "model.safetensors"))
+    return folder
+
+
+def test_the_command_trains_on_a_data_set_and_leaves_a_pipeline(clips, tmp_path):
+    arguments = ["train", str(CONFIGS / "tiny.yaml"), f"data.root={clips / 'latents'}"]
+    arguments += ["data.frames=9", "steps=2", "save_every=2", "tracker=null", "data.held_out=0.2"]
+    arguments += ["diffusion.condition.classes=2", f"out={tmp_path / 'run'}"]
+    assert main([*arguments, "--dry-run"]) == 0 and not (tmp_path / "run").exists()
+    assert main(arguments) == 0
+    pipeline = LadderPipeline.from_pretrained(tmp_path / "run" / "pipeline")
+    assert draw(pipeline, 1).shape == (1, 3, 9, 32, 32)
+    assert draw(pipeline, 1, size=(17, 40, 32)).shape == (1, 3, 17, 40, 32)
+    assert main([*arguments, "data.batch=2"]) == 2  # another run lies there
+
+
+@pytest.mark.parametrize("name", ["packed", "coarse", "cascade"])
+def test_shipped_configs_fit_three_levels(name, clips, capsys):
+    options = [f"data.root={clips / 'latents'}", "data.frames=17", "--dry-run"]
+    assert main(["train", str(CONFIGS / f"{name}.yaml"), *options]) == 0
+    assert "M parameters" in capsys.readouterr().out
+
+
+def test_items_of_unlike_length_are_named(clips, tmp_path, capsys):
+    options = [f"data.root={clips / 'latents'}", f"out={tmp_path}"]
+    assert main(["train", str(CONFIGS / "tiny.yaml"), *options]) == 2
+    assert "set data.frames where lengths differ" in capsys.readouterr().err
+
+
+def test_the_plain_script_trains_and_goes_on(clips, tmp_path, monkeypatch):
+    options = {"levels": 0, "length": 2, "width": 48, "depth": 1, "workers": 0, "batch": 2}
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    arguments += [str(clips / "latents"), "--classes", f"--out={tmp_path}"]
+    for steps in (2, 4):
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *arguments, f"--steps={steps}"])
+        runpy.run_path(str(TOOL), run_name="__main__")
+    network = FluxTransformer2DModel.from_pretrained(tmp_path / "transformer")
+    assert network.config.in_channels == 4 and network.config.joint_attention_dim == 3
+
+
+def test_videos_from_the_command_line(clips, tmp_path, monkeypatch):
+    arguments = ["train", str(CONFIGS / "tiny.yaml"), f"data.root={clips / 'latents'}"]
+    arguments += ["data.frames=9", "steps=1", "tracker=null", f"out={tmp_path / 'run'}"]
+    assert main([*arguments, "diffusion.past=[2]", "diffusion.condition.classes=2"]) == 0
+    command = ["x", str(tmp_path / "run" / "pipeline"), f"--out={tmp_path / 'videos'}", "--count=2"]
+    more = ["--windows=2", "--classes", "0", "1", "--steps=2", "--draw=0.5"]
+    script = str(TOOL.with_name("generate_videos.py"))
+    monkeypatch.setattr(sys, "argv", [*command, *more])
+    runpy.run_path(script, run_name="__main__")
+    files = sorted(path.name for path in (tmp_path / "videos").iterdir())
+    assert files == ["0000.mp4", "0001.mp4", "preview.png"]
+    clip, _ = centre_clip(tmp_path / "videos" / "0001.mp4", (99, 32, 32))
+    assert clip.shape[2] == 9 + 16
+    with pytest.raises(SystemExit):  # nothing is overwritten unasked
+        runpy.run_path(script, run_name="__main__")
+
+
+# runs -------------------------------------------------------------------------------------------
+
+
+def metrics(out) -> list[dict]:
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def test_resuming_gives_the_same_digits(tmp_path, monkeypatch):
+    whole = train(config(tmp_path / "whole", (1, 2), steps=6), latents("video", 3))
+    step = DiffusionTrainer.step
+
+    def interrupted(self, batches):
+        if self.done == 5:
+            raise KeyboardInterrupt
+        return step(self, batches)
+
+    run = config(tmp_path / "parts", (1, 2), steps=6)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(DiffusionTrainer, "step", interrupted)
+        train(run, latents("video", 3))
+    again = train(run, latents("video", 3))
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    assert len(metrics(tmp_path / "whole")) == 6 + 3
+    pairs = zip(whole.denoiser.parameters(), again.denoiser.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_batches_walk_through_epochs_without_gaps():
+    alone = list(itertools.islice(order(10, 4, 0, 0), 5))
+    assert sorted(itertools.chain.from_iterable(alone)) == sorted([*range(10)] * 2)
+    assert list(itertools.islice(order(10, 4, 0, 3), 2)) == alone[3:]
+    pair = [list(itertools.islice(order(10, 2, 0, 0, rank, 2), 5)) for rank in (0, 1)]
+    assert [a + b for a, b in zip(*pair, strict=True)] == alone
+
+
+def test_augmented_levels_keep_their_variance(tmp_path):
+    data = latents("image", 2)
+    denoiser = make_denoiser(config(tmp_path, (1, 1)), data)
+    level = torch.randn(64, data.train.levels[0].shape[1], 2, 3)
+    given = denoiser.given(1, [level], torch.full((64,), 0.7))
+    assert math.isclose(float(given[:, :-1].var()), 1, abs_tol=0.05)

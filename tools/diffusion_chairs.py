@@ -1,0 +1,148 @@
+"""The chairs of `study_diffusion.py`: occupancy at 32^3, and how near two sets of shapes are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.ndimage import binary_erosion, distance_transform_edt
+from torch import Tensor
+
+SIDE = 32
+SIZE = (SIDE,) * 3
+LADDER = {
+    "domain": "voxel",
+    "channels": 1,
+    "stem": {"stride": [2, 2, 2], "width": 32, "blocks": 1},
+    "levels": [
+        {"stride": [16, 16, 16], "width": 128, "latent": 8, "blocks": 1, "attention": True},
+        {"stride": [8, 8, 8], "width": 96, "latent": 6, "blocks": 1},
+        {"stride": [4, 4, 4], "width": 64, "latent": 2, "blocks": 1},
+    ],
+    "likelihood": "occupancy",
+}
+LOSS = {
+    "rate": {"weight": 1.0, "warmup_steps": 1000},
+    "prefix": {"share": 0.3, "preview": 0.1},
+}
+MIRROR = 1  # of [C, x, y, z]: left and right
+SHIFT = 2  # voxels, of the copies that are trained on
+INFINITE = 2.0 * SIDE  # distance from a shape that is empty
+
+
+@dataclass(frozen=True)
+class Chairs:
+    """Shapes `[N, 1, 32, 32, 32]`: 1 inside, -1 outside; z is up."""
+
+    train: Tensor
+    held_out: Tensor
+
+
+def chairs(path: Path, held_out: int, seed: int) -> Chairs:
+    """Read an archive of packed bits; empty shapes are left out.
+
+    Raises:
+        ValueError: the file is no such archive.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            bits = np.unpackbits(file["occupancy"], axis=1)
+            inside = bits.reshape(int(file["count"]), 1, *SIZE)
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as packed occupancy: {error}") from None
+    shapes = torch.from_numpy(inside[inside.any((1, 2, 3, 4))]).float() * 2 - 1
+    order = torch.randperm(len(shapes), generator=torch.Generator().manual_seed(seed))
+    return Chairs(shapes[order[held_out:]], shapes[order[:held_out]])
+
+
+def varied(shapes: Tensor, generator: torch.Generator) -> Tensor:
+    """Each mirrored or not, and moved sideways by up to two voxels, where there is room."""
+    out = []
+    for x in shapes:
+        if torch.rand((), generator=generator) < 0.5:
+            x = x.flip(MIRROR)
+        for dim in (1, 2):
+            by = int(torch.randint(-SHIFT, SHIFT + 1, (), generator=generator))
+            lost = x.narrow(dim, SIDE - by if by > 0 else 0, abs(by))
+            if by and not (lost > 0).any():
+                x = x.roll(by, dim)
+        out.append(x)
+    return torch.stack(out)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """One pass over shapes in random order, each varied."""
+
+    shapes: Tensor
+    size: int
+    generator: torch.Generator
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.randperm(len(self.shapes), generator=self.generator)
+        for rows in order.split(self.size):
+            yield varied(self.shapes[rows], self.generator)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How near samples come to reference shapes (Achlioptas et al. 2018; Yang et al. 2019).
+
+    Attributes:
+        coverage: share of the references that are the nearest one of some sample.
+        mmd: minimum matching distance: from a reference to the nearest sample, mean.
+        neighbour: accuracy of telling samples from references by the nearest other one of both;
+            0.5 where the two cannot be told apart.
+    """
+
+    coverage: float
+    mmd: float
+    neighbour: float
+
+
+def scores(samples: Tensor, references: Tensor) -> Scores:
+    """Of two equally large sets `[N, 1, 32, 32, 32]`; distances are `chamfer`'s."""
+    a, b = Surfaces.of(samples), Surfaces.of(references)
+    across, within_a, within_b = a.chamfer(b), a.chamfer(a), b.chamfer(b)
+    within_a.fill_diagonal_(torch.inf)
+    within_b.fill_diagonal_(torch.inf)
+    right = (within_a.amin(1) < across.amin(1)).sum() + (within_b.amin(1) < across.amin(0)).sum()
+    return Scores(
+        coverage=len(across.argmin(1).unique()) / len(references),
+        mmd=float(across.amin(0).mean()),
+        neighbour=float(right) / (len(samples) + len(references)),
+    )
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """Voxels on the surface as shares that add up to 1, distances to it in voxels `[N, 32^3]`."""
+
+    share: Tensor
+    distance: Tensor
+
+    @staticmethod
+    def of(shapes: Tensor) -> Surfaces:
+        share, distance = [], []
+        for inside in (shapes[:, 0] > 0).numpy():
+            surface = inside & ~binary_erosion(inside, border_value=0)
+            far = distance_transform_edt(~surface) if surface.any() else np.full(SIZE, INFINITE)
+            share.append(surface.ravel() / max(surface.sum(), 1))
+            distance.append(far.ravel())
+        return Surfaces(*(torch.from_numpy(np.stack(v)).float() for v in (share, distance)))
+
+    def chamfer(self, other: Surfaces) -> Tensor:
+        """Mean distance from one surface to the other and back, in voxels `[N, M]`; far from
+        everything where a shape is empty."""
+        there, back = self.share @ other.distance.T, self.distance @ other.share.T
+        empty = (self.share.sum(1) == 0)[:, None] | (other.share.sum(1) == 0)
+        return torch.where(empty, INFINITE, 0.5 * (there + back))
+
+
+def iou(a: Tensor, b: Tensor) -> float:
+    """Voxels inside both over voxels inside either, mean over shapes."""
+    a, b = (a > 0).flatten(1), (b > 0).flatten(1)
+    return float(((a & b).sum(1) / (a | b).sum(1).clamp(min=1)).mean())
