@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from domains import STRIDES, batch, config
+from domains import STRIDES, batch, config, ladder
 
 from stlatent import DOMAINS, ModelConfig, transform
 from stlatent.choose import Draw, Held, Prefix, Site, mean
@@ -14,6 +14,7 @@ from stlatent.gaussian import Gaussian
 from stlatent.losses.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
 from stlatent.losses.elbo import LossConfig, draw_prefixes, objective
 from stlatent.train.config import OptimiserConfig, RunConfig
+from stlatent.train.loss import batch_loss
 from stlatent.train.optimiser import StepGuard, learning_rate
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
@@ -65,6 +66,30 @@ def test_prefixes_have_the_share_asked_for():
     assert shares == pytest.approx([0.15, 0.15, 0.7], abs=0.02)
     flat = draw_prefixes(100, 1, 0.3, torch.Generator().manual_seed(0), torch.device("cpu"))
     assert (flat == 1).all()
+
+
+def test_prefixes_come_on_top_of_whole_samples():
+    """Each sample is decoded whole; half of the second decodings are cut, and weigh as much."""
+    model, x, loss = ladder("image"), batch("image"), LossConfig.model_validate(
+        {"rate": {"weight": 0}, "prefix": {"share": 1, "preview": 0}}
+    )  # fmt: skip
+    rows = []
+
+    def watched(rows_in, choose):
+        rows.append((rows_in, choose.keep))
+        return model(rows_in, choose)
+
+    generator = torch.Generator().manual_seed(0)
+    result, decoded = batch_loss(watched, model, x, loss, 0, 0.0, generator)
+    seen, keep = rows[0]
+    count, levels = len(x), len(model.levels)
+    assert torch.equal(seen, torch.cat([x, x])) and decoded.shape == x.shape
+    assert (keep[:count] == levels).all() and (keep[count:] < levels).all()
+    with torch.no_grad():
+        out = model(seen, Prefix(keep, Draw(generator=torch.Generator().manual_seed(0))))
+    whole = model.likelihood(out.raw, seen)[:count].mean()
+    assert float(result.distortion) == pytest.approx(float(whole), rel=0.2)
+    assert float(result.total) > float(result.distortion)  # the prefixes are added, not mixed in
 
 
 def test_objective_adds_up():

@@ -52,7 +52,7 @@ class PrefixConfig(Strict):
     """Training on prefixes, so that the first levels are a code of their own.
 
     Attributes:
-        share: of the samples, that keep only a random number of their first levels.
+        share: of the samples, decoded once more from a random number of their first levels.
         until: part of the training (0 to 1) after which no sample is cut any more.
         preview: weight of the small heads that predict the input at each level's own stride.
     """

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from ..checkpoint import Model
 from ..choose import Draw, Prefix
-from ..ladder import Pass
 from ..losses.elbo import LossConfig, Objective, draw_prefixes, objective
 from .scale import scale_error
 
-Extra = Callable[[Pass], Tensor | float]
+Extra = Callable[[Tensor], Tensor | float]
 
 
 def batch_loss(
@@ -25,30 +25,41 @@ def batch_loss(
     step: int,
     progress: float,
     generator: torch.Generator,
-    extra: Extra = lambda out: 0.0,
-) -> tuple[Objective, Pass]:
-    """Draw prefixes and latents, decode, and weigh what comes of it.
+    extra: Extra = lambda decoded: 0.0,
+) -> tuple[Objective, Tensor]:
+    """Draw latents, decode, and weigh what comes of it.
+
+    Every sample is decoded from all levels, and a share of them once more from a prefix. Prefixes
+    in place of whole samples would cost the finest level, which has most to learn, that share of
+    the training.
 
     Args:
         model: what is called: `ladder` itself, or its wrapper where several processes train.
         x: `[B, C, *axes]` in [-1, 1], what the model reads.
         step, progress: where the training stands, in steps and from 0 to 1.
         generator: of the noise.
-        extra: further penalties of a pass, scalar.
+        extra: further penalties of the decoded samples, scalar.
+
+    Returns:
+        The loss, and the samples decoded from all levels `[B, C, *axes]`.
     """
     torch.manual_seed(generator.initial_seed() + step)  # of dropped paths and restarted codes
     share = config.prefix.share if progress < config.prefix.until else 0.0
-    keep = draw_prefixes(len(x), len(ladder.levels), share, generator, x.device)
-    out = model(x, Prefix(keep, Draw(generator=generator)))
+    prefix = draw_prefixes(len(x), len(ladder.levels), share, generator, x.device)
+    again = prefix < len(ladder.levels)
+    keep = torch.cat([torch.full_like(prefix, len(ladder.levels)), prefix[again]])
+    rows = torch.cat([x, x[again]])
+    out = model(rows, Prefix(keep, Draw(generator=generator)))
     previews = [
         (preview.float() - ladder.preview_target(out.entered, level)).abs().mean()
         for level, preview in enumerate(out.previews)
     ]
-    more = extra(out)
+    decoded = out.x[: len(x)]
+    more = extra(decoded)
     if config.equivariance:
-        more = more + config.equivariance * scale_error(ladder, x, out)
+        more = more + config.equivariance * scale_error(ladder, rows, out)
     result = objective(
-        ladder.likelihood(out.raw, x),
+        ladder.likelihood(out.raw, rows),
         out.group_kl,
         previews,
         keep,
@@ -58,4 +69,5 @@ def batch_loss(
         step,
         out.penalty + more,
     )
-    return result, out
+    # sums over rows in units of samples: prefixes come on top and do not dilute the whole
+    return replace(result, total=result.total * (len(rows) / len(x))), decoded

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from .. import checkpoint
 from ..config import dump, load
-from ..ladder import Pass
 from ..losses.elbo import Objective
 from . import state
 from .config import RunConfig
@@ -161,9 +160,9 @@ class Trainer:
         for number, batch in enumerate(batches):
             x = self.data.enter(batch, self.accelerator.device)
             with self.accelerator.autocast():
-                result, out = self._loss(x, number)
+                result, decoded = self._loss(x, number)
             self.accelerator.backward(result.total / len(batches))
-            self.extras.learn(out.x.detach(), x, self.done)
+            self.extras.learn(decoded.detach(), x, self.done)
             results.append(result)
         norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip))
         if self.guard.allows(norm):
@@ -177,7 +176,7 @@ class Trainer:
             "skipped": self.guard.skipped,
         }
 
-    def _loss(self, x: Tensor, number: int) -> tuple[Objective, Pass]:
+    def _loss(self, x: Tensor, number: int) -> tuple[Objective, Tensor]:
         """Of one batch; its noise depends on seed, step, batch and process only."""
         loss, step = self.config.loss, self.done
         seed = hash((self.config.seed, step, number, self.accelerator.process_index))
@@ -191,7 +190,7 @@ class Trainer:
             step,
             self.progress,
             generator,
-            lambda out: self.extras.penalty(out.x, x, step, warm),
+            lambda decoded: self.extras.penalty(decoded, x, step, warm),
         )
 
     # measuring, saving, resuming ---------------------------------------------------------------
