@@ -17,7 +17,7 @@ from stlatent.train.config import OptimiserConfig, RunConfig
 from stlatent.train.optimiser import StepGuard, learning_rate
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
-CONFIGS = [path for path in CONFIGS if "diffusion" not in path.parts]
+CONFIGS = [path for path in CONFIGS if path.parent.name != "diffusion"]
 
 
 def gaussian(seed: int) -> Gaussian:

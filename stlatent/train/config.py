@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from ..config import ModelConfig, Positive, Strict
 from ..losses.elbo import LossConfig, Share
-from .extras import AdversarialConfig, PerceptualConfig
+from .extras import AdversarialConfig, AlignmentConfig, PerceptualConfig
 
 Rate = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -102,7 +102,7 @@ class RunConfig(Strict):
     """A training run: `stlatent train CONFIG.yaml key.sub=value ...`.
 
     Attributes:
-        perceptual, adversarial: optional terms of the loss.
+        perceptual, adversarial, alignment: optional terms of the loss.
         out: folder of the run; the same command resumes it.
         start: weights to start from, a run folder or a model file, instead of random ones.
         steps, minutes: the run ends at whichever comes first; the schedule follows it.
@@ -116,6 +116,7 @@ class RunConfig(Strict):
     loss: LossConfig = LossConfig()
     perceptual: PerceptualConfig | None = None
     adversarial: AdversarialConfig | None = None
+    alignment: AlignmentConfig | None = None
     optimiser: OptimiserConfig = OptimiserConfig()
     out: Path
     start: Path | None = None

@@ -110,7 +110,11 @@ class Trainer:
         self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
         self.ladder: Ladder = self.accelerator.unwrap_model(self.model)
         self.extras = Extras(
-            self.ladder, config.perceptual, config.adversarial, config.loss.spectral
+            self.ladder,
+            config.perceptual,
+            config.adversarial,
+            config.loss.spectral,
+            config.alignment,
         ).to(self.accelerator.device)
         self.guard = StepGuard(config.optimiser.skip)
         self.data = open_data(config)
@@ -208,7 +212,7 @@ class Trainer:
             step,
             self.progress,
             generator,
-            lambda out: self.extras.penalty(out.x, x, step, warm),
+            lambda out: self.extras.penalty(out, x, step, warm),
         )
 
     # measuring, saving, resuming ---------------------------------------------------------------
