@@ -2,13 +2,17 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from domains import batch, ladder
+from safetensors.torch import save_file
 
-from stlatent import Latents
+from stlatent import DOMAINS, Latents
 from stlatent.config import parse
 from stlatent.diffusion.spectrum import _energy, _spectrum, latent_spectra
+from stlatent.losses.alignment import FeatureAlignment
 from stlatent.losses.elbo import LossConfig
 from stlatent.train.config import OptimiserConfig
+from stlatent.train.extras import AlignmentConfig, Extras
 from stlatent.train.fit import fit
 from stlatent.train.scale import scale_error
 from stlatent.transform import cosines
@@ -70,3 +74,63 @@ def test_spectra_of_every_level_beside_the_input(domain: str) -> None:
         assert sum(spectrum.shares) == pytest.approx(sum(spectrum.white))
     with pytest.raises(ValueError, match="no data"):
         latent_spectra(model, [])
+
+
+# alignment with features ------------------------------------------------------------------------
+
+
+class Features(torch.nn.Module):
+    """In the place of a backbone of `timm`: means over eight pixels, mixed to six channels."""
+
+    mixing = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+
+    def unit_features(self, x: torch.Tensor) -> list[torch.Tensor]:
+        x = x if x.ndim == 4 else x.transpose(1, 2).flatten(0, 1)
+        maps = torch.einsum("oc,bchw->bohw", self.mixing, F.avg_pool2d(x, 8))
+        return [F.normalize(maps, dim=1)]
+
+
+def alignment(domain: str, margin: float = 0.0) -> FeatureAlignment:
+    stride = (8, 8) if domain == "image" else (4, 8, 8)
+    return FeatureAlignment(Features(), DOMAINS[domain], stride, margin)
+
+
+def test_features_themselves_are_aligned_and_others_are_not() -> None:
+    """Cosines do not see rotations, nor lengths."""
+    x = batch("image", (64, 64))
+    (maps,) = Features().unit_features(x)
+    rotation = torch.linalg.qr(torch.randn(6, 6))[0]
+    turned = torch.einsum("oc,bchw->bohw", rotation, maps)
+    assert float(alignment("image")(3 * turned, x)) < 1e-5
+    assert float(alignment("image")(torch.randn_like(maps), x)) > 0.1
+    assert float(alignment("image", 1.99)(torch.randn_like(maps), x)) == 0
+
+
+def test_a_latent_of_a_video_goes_with_the_last_frame_that_it_covers() -> None:
+    loss, x = alignment("video"), batch("video", (9, 64, 64))
+    z, other = torch.randn(2, 5, 3, 8, 8), x.clone()
+    other[:, :, [1, 2, 3, 5, 6, 7]] = 0
+    assert torch.equal(loss(z, x), loss(z, other))
+    other[:, :, 4] = 0
+    assert not torch.equal(loss(z, x), loss(z, other))
+
+
+def test_what_cannot_be_aligned_is_named() -> None:
+    with pytest.raises(ValueError, match="domain 'voxel' has none"):
+        alignment("voxel")
+    with pytest.raises(ValueError, match="choose a finer level"):
+        alignment("image")(torch.randn(1, 4, 1, 1), batch("image", (16, 16)))
+
+
+def test_a_run_aligns_its_latents_with_a_backbone(tmp_path) -> None:
+    timm = pytest.importorskip("timm")
+    file = tmp_path / "test_resnet.safetensors"
+    save_file(timm.create_model("test_resnet", pretrained=False).state_dict(), file)
+    options = {"weight": 1.0, "level": 1, "layer": 2, "weights": str(file)}
+    options["backbone"] = "test_resnet"
+    model, x = ladder("video").requires_grad_(True), batch("video", (9, 32, 32))
+    extras = Extras(model, None, None, None, parse(AlignmentConfig, options, "alignment"))
+    extras.penalty(model(x), x, 0, 1.0).backward()
+    assert any(float(p.grad.abs().sum()) > 0 for p in model.stem.parameters())
+    with pytest.raises(ValueError, match="levels 0 to 2"):
+        Extras(model, None, None, None, parse(AlignmentConfig, options | {"level": 3}, "x"))

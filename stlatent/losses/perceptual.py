@@ -69,11 +69,11 @@ class PerceptualLoss(nn.Module):
                 "batches of one shape, [B, C, H, W] or [B, C, T, H, W] with 1 or 3 channels"
             )
         terms = []
-        for fx, fy in zip(self._unit_features(x), self._unit_features(y), strict=True):
+        for fx, fy in zip(self.unit_features(x), self.unit_features(y), strict=True):
             terms.append((fx - fy).square().sum(1).flatten(1).mean(1))
         return sum(terms).view(x.shape[0], -1).mean(1)
 
-    def _unit_features(self, x: Tensor) -> list[Tensor]:
+    def unit_features(self, x: Tensor) -> list[Tensor]:
         """Feature maps `[B * T, channels, h, w]`, of length 1 at each position."""
         if x.ndim == 5:
             x = x.transpose(1, 2).flatten(0, 1)

@@ -13,7 +13,7 @@ from ..domain import Domain
 from ..geometry.cube import Axes
 from ..geometry.field import FieldSettings
 from ..losses.elbo import LossConfig, Share
-from .extras import AdversarialConfig, PerceptualConfig
+from .extras import AdversarialConfig, AlignmentConfig, PerceptualConfig
 
 Rate = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -183,7 +183,7 @@ class RunConfig(Strict):
 
     Attributes:
         data: of the kind that the model's domain asks for.
-        perceptual, adversarial: optional terms of the loss.
+        perceptual, adversarial, alignment: optional terms of the loss.
         out: folder of the run; the same command resumes it.
         start: weights to start from, a run folder or a model file, instead of random ones.
         steps, minutes: the run ends at whichever comes first; the schedule follows it.
@@ -197,6 +197,7 @@ class RunConfig(Strict):
     loss: LossConfig = LossConfig()
     perceptual: PerceptualConfig | None = None
     adversarial: AdversarialConfig | None = None
+    alignment: AlignmentConfig | None = None
     optimiser: OptimiserConfig = OptimiserConfig()
     out: Path
     start: Path | None = None

@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..config import Positive, Strict
-from ..ladder import Ladder
+from ..ladder import Ladder, Pass
 from ..losses.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
+from ..losses.alignment import FeatureAlignment
 from ..losses.perceptual import PerceptualLoss
 from ..losses.regularisers import SpectralConfig, SpectralPenalty
 
@@ -31,6 +32,26 @@ class PerceptualConfig(Strict):
     backbone: str
     weights: str | None = None
     layers: tuple[int, ...] | None = None
+
+
+class AlignmentConfig(Strict):
+    """Latents related as the features of a frozen `timm` backbone are; see losses/alignment.py.
+
+    Attributes:
+        weight: against the distortion.
+        backbone: its name.
+        weights: its safetensors file; None takes them from the Hugging Face hub.
+        layer: which feature map, 0 the finest.
+        level: of the latents.
+        margin: differences of cosines below it cost nothing.
+    """
+
+    weight: Above
+    backbone: str
+    weights: str | None = None
+    layer: Annotated[int, Field(ge=0)] = 3
+    level: Annotated[int, Field(ge=0)] = 0
+    margin: Annotated[float, Field(ge=0, lt=2)] = 0.25
 
 
 class AdversarialConfig(Strict):
@@ -58,16 +79,28 @@ class Extras(nn.Module):
         perceptual: PerceptualConfig | None,
         adversarial: AdversarialConfig | None,
         spectral: SpectralConfig | None,
+        alignment: AlignmentConfig | None = None,
     ) -> None:
         super().__init__()
         model = ladder.config
         self.perceptual_config, self.adversarial_config = perceptual, adversarial
         self.spectral = SpectralPenalty(ladder, spectral) if spectral else None
-        self.features = self.critic = self.optimiser = None
+        self.features = self.critic = self.optimiser = self.alignment = None
+        self.alignment_config = alignment
         if perceptual:
             self.features = PerceptualLoss(
                 perceptual.backbone, perceptual.weights, perceptual.layers
             )
+        if alignment:
+            if alignment.level >= len(ladder.levels):
+                raise ValueError(
+                    f"alignment.level is {alignment.level}; this model has levels 0 to "
+                    f"{len(ladder.levels) - 1}"
+                )
+            layers = (alignment.layer,)
+            features = PerceptualLoss(alignment.backbone, alignment.weights, layers)
+            stride = ladder.levels[alignment.level].stride
+            self.alignment = FeatureAlignment(features, model.axes, stride, alignment.margin)
         if adversarial:
             self.critic = PatchDiscriminator(
                 model.axes, model.channels, model.stem.stride, adversarial.width
@@ -76,16 +109,22 @@ class Extras(nn.Module):
                 self.critic.parameters(), adversarial.lr, betas=(0.5, 0.9)
             )
 
-    def penalty(self, decoded: Tensor, x: Tensor, step: int, warm: float) -> Tensor:
-        """What the ladder and its decoded samples `[B, C, *axes]` cost; scalar.
+    def penalty(self, out: Pass, x: Tensor, step: int, warm: float) -> Tensor:
+        """What the ladder and its pass over samples `x` `[B, C, *axes]` cost; scalar.
 
+        out: whose first rows are the samples.
         warm: progress of the rate's warm-up, 0 to 1.
         """
+        decoded = out.x[: len(x)]
         total = decoded.new_zeros(())
         if self.features is not None:
             total = total + self.perceptual_config.weight * self.features(decoded, x).mean()
         if self._judges(step):
             total = total + self.adversarial_config.weight * generator_loss(self.critic(decoded))
+        if self.alignment is not None:
+            level = self.alignment_config.level
+            z = torch.cat([step.z[: len(x)] for step in out.steps if step.site.level == level], 1)
+            total = total + self.alignment_config.weight * self.alignment(z, x)
         if self.spectral is not None:
             total = total + self.spectral.config.weight_at(warm) * self.spectral()
         return total

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ..checkpoint import Model
 from ..choose import Draw, Prefix
+from ..ladder import Pass
 from ..losses.elbo import LossConfig, Objective, draw_prefixes, objective
 from .scale import scale_error
 
-Extra = Callable[[Tensor], Tensor | float]
+Extra = Callable[[Pass], Tensor | float]
 
 
 def batch_loss(
@@ -25,8 +26,8 @@ def batch_loss(
     step: int,
     progress: float,
     generator: torch.Generator,
-    extra: Extra = lambda decoded: 0.0,
-) -> tuple[Objective, Tensor]:
+    extra: Extra = lambda out: 0.0,
+) -> tuple[Objective, Pass]:
     """Draw latents, decode, and weigh what comes of it.
 
     Every sample is decoded from all levels, and a share of them once more from a prefix. Prefixes
@@ -38,10 +39,10 @@ def batch_loss(
         x: `[B, C, *axes]` in [-1, 1], what the model reads.
         step, progress: where the training stands, in steps and from 0 to 1.
         generator: of the noise.
-        extra: further penalties of the decoded samples, scalar.
+        extra: further penalties of a pass, scalar.
 
     Returns:
-        The loss, and the samples decoded from all levels `[B, C, *axes]`.
+        The loss, and the pass: first the whole samples, then those cut to a prefix.
     """
     torch.manual_seed(generator.initial_seed() + step)  # of dropped paths and restarted codes
     share = config.prefix.share if progress < config.prefix.until else 0.0
@@ -54,8 +55,7 @@ def batch_loss(
         (preview.float() - ladder.preview_target(out.entered, level)).abs().mean()
         for level, preview in enumerate(out.previews)
     ]
-    decoded = out.x[: len(x)]
-    more = extra(decoded)
+    more = extra(out)
     if config.equivariance:
         more = more + config.equivariance * scale_error(ladder, rows, out)
     result = objective(
@@ -70,4 +70,4 @@ def batch_loss(
         out.penalty + more,
     )
     # sums over rows in units of samples: prefixes come on top and do not dilute the whole
-    return replace(result, total=result.total * (len(rows) / len(x))), decoded
+    return replace(result, total=result.total * (len(rows) / len(x))), out

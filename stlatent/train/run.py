@@ -113,7 +113,11 @@ class Trainer:
         self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
         self.ladder: checkpoint.Model = self.accelerator.unwrap_model(self.model)
         self.extras = Extras(
-            self.ladder, config.perceptual, config.adversarial, config.loss.spectral
+            self.ladder,
+            config.perceptual,
+            config.adversarial,
+            config.loss.spectral,
+            config.alignment,
         ).to(self.accelerator.device)
         self.guard = StepGuard(config.optimiser.skip)
         self.data = open_data(config)
@@ -160,9 +164,9 @@ class Trainer:
         for number, batch in enumerate(batches):
             x = self.data.enter(batch, self.accelerator.device)
             with self.accelerator.autocast():
-                result, decoded = self._loss(x, number)
+                result, out = self._loss(x, number)
             self.accelerator.backward(result.total / len(batches))
-            self.extras.learn(decoded.detach(), x, self.done)
+            self.extras.learn(out.x[: len(x)].detach(), x, self.done)
             results.append(result)
         norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip))
         if self.guard.allows(norm):
@@ -176,7 +180,7 @@ class Trainer:
             "skipped": self.guard.skipped,
         }
 
-    def _loss(self, x: Tensor, number: int) -> tuple[Objective, Tensor]:
+    def _loss(self, x: Tensor, number: int) -> tuple[Objective, Pass]:
         """Of one batch; its noise depends on seed, step, batch and process only."""
         loss, step = self.config.loss, self.done
         seed = hash((self.config.seed, step, number, self.accelerator.process_index))
@@ -190,7 +194,7 @@ class Trainer:
             step,
             self.progress,
             generator,
-            lambda decoded: self.extras.penalty(decoded, x, step, warm),
+            lambda out: self.extras.penalty(out, x, step, warm),
         )
 
     # measuring, saving, resuming ---------------------------------------------------------------
