@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .. import checkpoint
 from ..config import dump, load
+from ..ladder import Pass
 from ..losses.elbo import Objective
 from . import state
 from .config import RunConfig
