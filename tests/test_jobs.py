@@ -34,6 +34,7 @@ from stlatent.codec import (
 )
 from stlatent.codec.coder import ClipDecoder, ClipEncoder
 from stlatent.codec.tiles import Tiling
+from stlatent.codec.video_writer import Mp4Writer
 from stlatent.data import VideoReader, to_float, to_uint8
 
 SMALL = EXACT.model_copy(update={"unit_files": 1})
@@ -257,6 +258,21 @@ def test_rates_clips_and_sizes(model, videos, tmp_path):
     made = decode_store(model, store, tmp_path / "videos")
     assert tmp_path / "videos" / "sub/deep/thirty.mp4/0000012.mp4" in made
     assert pixels(made[-2]).shape[1:3] == store.items[list(store.items)[-2]].size[1:]
+
+
+def test_scenes_are_apart(model, tmp_path):
+    dark = moving_pattern(12, 32, 32) // 4
+    light = 255 - moving_pattern(9, 32, 32)[:, ::-1] // 4
+    with Mp4Writer(tmp_path / "in" / "a.mp4", (32, 32), 25) as writer:
+        writer.write(np.concatenate([dark, light]))
+    for clip_frames, expected in (
+        (None, [(0, 12), (12, 9)]),
+        (8, [(0, 8), (8, 4), (12, 8), (20, 1)]),
+    ):
+        options = SMALL.model_copy(update={"scenes": True, "clip_frames": clip_frames})
+        encode_folder(model, tmp_path / "in", tmp_path / f"{clip_frames}", "tiny", options)
+        items = LatentStore(tmp_path / f"{clip_frames}").items.values()
+        assert [(item.start, item.size[0]) for item in items] == expected
 
 
 def test_variable_rates_become_even_ones(tmp_path):

@@ -31,6 +31,8 @@ def add_encode(verb: Verb) -> None:
     add("--short-side", type=shared.positive, metavar="N", help="resize frames to N pixels there")
     add("--fps", type=_rate, metavar="F", help="frames per second to encode (the source's own)")
     add("--clip-frames", type=shared.positive, metavar="N", help="cut sources into clips of N")
+    add("--scenes", action="store_true", help="cut sources where scenes change, and then into "
+        "clips (whole files)")  # fmt: skip
     shared.tile(verb, "about 2048")
     shared.resolution(verb, "64")
     add("--axes", type=_axes, metavar="X,Y,Z", help="of shapes: the asset's directions along the "

@@ -21,7 +21,7 @@ from .tiles import check_side
 from .unit import UnitWriter
 from .work import ClipUnit
 
-CLIPS_ONLY = ("short_side", "fps", "clip_frames", "tile")
+CLIPS_ONLY = ("short_side", "fps", "clip_frames", "scenes", "tile")
 
 
 class UnitEncoder(Protocol):
@@ -100,6 +100,7 @@ class Clips(Medium):
             short_side=options.short_side,
             fps=options.fps,
             clip_frames=options.clip_frames,
+            scenes=options.scenes,
         )
 
     def unit(self, options: EncodeOptions, writer: UnitWriter) -> ClipUnit:
@@ -116,7 +117,7 @@ class Shapes(Medium):
 
     def resolve(self, options: EncodeOptions) -> EncodeOptions:
         for name in CLIPS_ONLY:
-            if getattr(options, name) is not None:
+            if getattr(options, name):
                 raise ValueError(f"--{name.replace('_', '-')} is for videos, the model for shapes")
         if options.entropy_code:
             raise ValueError("--entropy-code is for videos and pictures; shapes take a --dtype")

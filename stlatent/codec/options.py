@@ -27,6 +27,7 @@ class EncodeOptions(Strict):
         short_side: resize frames so that their shorter side has so many pixels.
         fps: frames per second to encode; None is the source's own.
         clip_frames: cut sources into clips of so many frames, the last one may be shorter.
+        scenes: cut sources where scenes change, and then into clips.
         tile: cut larger frames into overlapping tiles of so many pixels a side, at most; None is
             2048, or what is next to it in the model's strides.
         fields: what meshes are turned into; None is 64 voxels per edge, or no meshes.
@@ -43,6 +44,7 @@ class EncodeOptions(Strict):
     short_side: Positive | None = None
     fps: Annotated[float, Field(gt=0)] | None = None
     clip_frames: Positive | None = None
+    scenes: bool = False
     tile: Positive | None = None
     fields: FieldSettings | None = None
     refine: Annotated[int, Field(ge=0)] = 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from ..data.files import UnreadableError
 from ..data.readers import VideoReader
+from ..data.scenes import scene_starts
 
 SLOT_BYTES = 256 * 2**20  # of a chunk, unless a single frame is larger
 
@@ -25,6 +27,7 @@ class ClipPlan:
         short_side: of the pictures once they are resized, which is left to the one who reads.
         fps: frames per second; None is the source's own.
         clip_frames: sources are cut into clips of so many; None leaves them whole.
+        scenes: sources are cut where scenes change, too.
     """
 
     module: ClassVar[str] = "read_clips"
@@ -35,6 +38,7 @@ class ClipPlan:
     short_side: int | None = None
     fps: float | None = None
     clip_frames: int | None = None
+    scenes: bool = False
 
 
 def read(request: dict) -> Iterator[tuple[dict, np.ndarray]]:
@@ -49,13 +53,27 @@ def read(request: dict) -> Iterator[tuple[dict, np.ndarray]]:
             raise UnreadableError(reader.path, held)
         fps = request["fps"] if reader.fps else None
         indices = reader.at_rate(fps) if fps else np.arange(reader.frames)
-        indices = indices[: request["first"]]
-        length = request["clip_frames"] or len(indices)
+        clips = cut(indices, request)
         about = {"fps": fps or reader.fps, "moves": reader.frames > 1}
-        pieces = read_in_order(reader, indices, length, chunk_frames(reader.size, request))
-        for start, frames in pieces:
-            count = min(length, len(indices) - start)
-            yield about | {"start": start, "count": count}, frames
+        pieces = read_in_order(reader, indices, clips, chunk_frames(reader.size, request))
+        for clip, frames in pieces:
+            yield about | {"start": clip.start, "count": len(clip)}, frames
+
+
+def cut(indices: np.ndarray, request: dict) -> list[range]:
+    """The clips of a source, as stretches of the `indices` of its frames that are read; of them
+    all, as many as hold the first frames that are asked for."""
+    starts = [0]
+    if request["scenes"] and len(indices) > 1:
+        with VideoReader(request["path"], threads=0, in_order=True) as reader:
+            starts = np.searchsorted(indices, scene_starts(reader)).tolist()
+    scenes = itertools.pairwise([*sorted({*starts} - {len(indices)}), len(indices)])
+    length, end = request["clip_frames"] or len(indices), request["first"] or len(indices)
+    return [
+        range(first, min(first + length, stop, end))
+        for start, stop in scenes
+        for first in range(start, min(stop, end), length)
+    ]
 
 
 def chunk_frames(size: tuple[int, int], request: dict) -> int:
@@ -76,18 +94,17 @@ def resized(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:
 
 
 def read_in_order(
-    reader: VideoReader, indices: np.ndarray, length: int, chunk: int
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Frames at rising `indices`, with repeats, in clips of `length`: the start of the clip, and at
-    most `chunk` frames of it. No frame is decoded twice."""
+    reader: VideoReader, indices: np.ndarray, clips: Sequence[range], chunk: int
+) -> Iterator[tuple[range, np.ndarray]]:
+    """Frames at rising `indices`, with repeats: the clip, and at most `chunk` frames of it. No
+    frame is decoded twice."""
     before, last = -1, None
-    for start in range(0, len(indices), length):
-        clip = indices[start : start + length]
-        for first in range(0, len(clip), chunk):
-            asked = clip[first : first + chunk]
+    for clip in clips:
+        for first in range(clip.start, clip.stop, chunk):
+            asked = indices[first : min(first + chunk, clip.stop)]
             wanted = np.unique(asked)
             new = reader.read(wanted[wanted > before])
             frames = new if wanted[0] > before else np.concatenate([last, new])
             before, last = wanted[-1], frames[-1:].copy()
             repeats = len(asked) > len(wanted)
-            yield start, frames[np.searchsorted(wanted, asked)] if repeats else frames
+            yield clip, frames[np.searchsorted(wanted, asked)] if repeats else frames

@@ -86,7 +86,8 @@ class ClipUnit:
     def _begin(self, piece: Piece) -> Clip:
         source, height_width = piece.source, piece.values.shape[1:3]
         size = resized(height_width, self.options.short_side)
-        cut = self.options.clip_frames is not None and piece.about["moves"]
+        cuts = self.options.clip_frames is not None or self.options.scenes
+        cut = cuts and piece.about["moves"]
         item = self.unit.item(
             About(
                 name=f"{source.name}/{piece.about['start']:07d}" if cut else source.name,
