@@ -91,12 +91,12 @@ def test_jobs_and_verify_say_how_things_are(work, tmp_path, capsys):
     part = [*encode_videos(work, z), "--unit-files", "1"]
     assert main([*part, "--shard", "0/2"]) == 0
     assert "not complete: 1 units" in capsys.readouterr().out
-    assert main(["jobs", str(z)]) == 0
+    assert main(["jobs", "show", str(z)]) == 0
     assert "1 of 2 sources done (1 of 2 units), 0 failed, 1 left" in capsys.readouterr().out
     assert main(["verify", str(z)]) == 2
     assert "stlatent jobs" in capsys.readouterr().err
     assert main([*part, "--shard", "1/2"]) == 0
-    assert main(["jobs", str(z)]) == 0
+    assert main(["jobs", "show", str(z)]) == 0
     assert capsys.readouterr().out.endswith("complete\n")
     assert main(["verify", str(z)]) == 0
     assert "6 files" in capsys.readouterr().out

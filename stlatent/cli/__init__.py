@@ -21,7 +21,7 @@ EXAMPLES = {
     "train": "stlatent train configs/video/base.yaml data.root=VIDEOS out=runs/mine",
     "encode": "stlatent encode VIDEOS --model video --out latents/\n"
     "  stlatent encode MESHES --model runs/voxel --out latents/ --refine 40",
-    "jobs": "stlatent jobs latents/",
+    "jobs": "stlatent jobs show latents/",
     "verify": "stlatent verify latents/",
     "decode": "stlatent decode latents/ --levels 1 --out previews/ --format mp4\n"
     "  stlatent decode latents/ --levels 2 --out meshes/ --format glb --resolution 128",

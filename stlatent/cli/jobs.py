@@ -108,6 +108,7 @@ def _encode_options(options: Options) -> EncodeOptions:
 
 
 def add_jobs(verb: Verb) -> None:
+    verb.add_argument("action", choices=["show"], help="what is done, left and failed, how fast")
     verb.add_argument("job", metavar="DIR", help="the --out of `stlatent encode`, at any time")
 
 

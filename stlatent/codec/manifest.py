@@ -251,7 +251,7 @@ def read_manifest(place: Place) -> Manifest:
     if not place.exists(MANIFEST):
         if place.exists(UNITS):
             raise ValueError(
-                f"{place.url} is not complete yet: `stlatent jobs {place.url}` says how far it is, "
+                f"{place.url} is not complete yet: `stlatent jobs show {place.url}` says how far it is, "
                 f"and the command that began it goes on"
             )
         raise ValueError(f"{place.url} is no data set of latents: it has no {MANIFEST}")
