@@ -169,11 +169,12 @@ def test_sample_from_an_image_model(tmp_path):
         assert (reader.frames, reader.size) == (1, (20, 30))
 
 
-def test_train_hands_on_its_arguments(monkeypatch):
-    given = []
+def test_train_hands_on_its_arguments(monkeypatch, tmp_path):
+    given, config = [], tmp_path / "a.yaml"
+    config.write_text("model: {}")
     monkeypatch.setattr("stlatent.train.run", lambda *arguments: given.extend(arguments))
-    assert main(["train", "a.yaml", "data.root=x", "--dry-run", "out=y"]) == 0
-    assert given == ["a.yaml", ["data.root=x", "out=y"], True]
+    assert main(["train", str(config), "data.root=x", "--dry-run", "out=y"]) == 0
+    assert given == [str(config), ["data.root=x", "out=y"], True]
 
 
 def test_every_verb_has_an_example_and_help(capsys):
@@ -198,7 +199,7 @@ WRONG = {
     "encode videos --model video.safetensors --out new --tile 40": "such as 32",
     "encode videos --model video.safetensors --out new --dtype int8,int8": "2 dtypes",
     "encode videos --model video.safetensors --out nowhere://x": "Protocol not known",
-    "jobs videos": "is no job",
+    "jobs show videos": "is no job",
     "verify videos": "is no data set of latents",
     "encode videos --model video.safetensors --out videos": "holds other things",
     "encode videos --model videos/clip.mp4 --out new": "cannot be read as safetensors",

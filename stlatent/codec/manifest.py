@@ -251,8 +251,8 @@ def read_manifest(place: Place) -> Manifest:
     if not place.exists(MANIFEST):
         if place.exists(UNITS):
             raise ValueError(
-                f"{place.url} is not complete yet: `stlatent jobs show {place.url}` says how far it is, "
-                f"and the command that began it goes on"
+                f"{place.url} is not complete yet: `stlatent jobs show {place.url}` says how far "
+                f"it is, and the command that began it goes on"
             )
         raise ValueError(f"{place.url} is no data set of latents: it has no {MANIFEST}")
     values = read_json(place, MANIFEST)
