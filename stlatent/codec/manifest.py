@@ -55,7 +55,8 @@ class Item(Strict):
             frame or of its volume.
         source: path of the source below the encoded folder, with `/`.
         start: first frame in the source, counted at `fps`, or number of the volume.
-        kind: `video`, `image` or `frames` (a folder of numbered pictures); `mesh` or `volume`.
+        kind: `video`, `image` or `frames` (a folder of numbered pictures); `mesh` or `volume`;
+            `planes` that are data.
         size: of the input along the axes of the domain, such as `[T, H, W]`.
         fps: frames per second; None where the source has none.
         shape: of meshes and volumes only.
@@ -67,7 +68,7 @@ class Item(Strict):
     name: str
     source: str
     start: int
-    kind: Literal["video", "image", "frames", "mesh", "volume"]
+    kind: Literal["video", "image", "frames", "mesh", "volume", "planes"]
     size: tuple[int, ...]
     fps: float | None
     shape: Shape | None = None
@@ -180,7 +181,7 @@ class Header(Strict):
             model=reference,
             fingerprint=fingerprint(model),
             domain=model.domain.name,
-            channels=model.config.channels,
+            channels=model.config.read_channels,
             axes=tuple(axes),
             levels=tuple(levels),
             std=std,
