@@ -251,6 +251,7 @@ def test_assets_come_back_at_their_own_place(either, meshes, tmp_path):
     store = LatentStore(tmp_path / "z")
     names = ["a.ply", "set.npz/0000000", "set.npz/0000001", "sub/b.ply"]
     assert list(store.items) == names and store.manifest.channels == 4
+    assert store.manifest.values(store.items["a.ply"].size) == 4 * 16**3
     failed = json.loads((tmp_path / "z" / "failed.jsonl").read_text())
     assert failed["name"] == "broken.obj" and failed["stage"] == "open" and failed["reason"]
     before = (tmp_path / "z" / "manifest.json").read_bytes()
