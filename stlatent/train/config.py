@@ -144,7 +144,8 @@ class PlaneDataConfig(Strict):
 
 
 AnyDataConfig = DataConfig | ShapeDataConfig | PlaneDataConfig
-DATA = {"clips": DataConfig, "shapes": ShapeDataConfig, "planes": PlaneDataConfig}  # of ModelConfig
+# by what a model reads
+DATA = {"clips": DataConfig, "shapes": ShapeDataConfig, "planes": PlaneDataConfig}
 
 
 class OptimiserConfig(Strict):
