@@ -265,10 +265,16 @@ class Ladder(nn.Module):
         self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None
     ) -> Tensor:
         """The top-down pass alone, at `size`: what decoding and sampling have in common."""
+        return self.likelihood.mean(self.raw(choose, size, batch, past))
+
+    def raw(
+        self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None
+    ) -> Tensor:
+        """The same as the likelihood reads it `[batch, raw_channels, *size]`."""
         past = past or Past()
         grid = self.domain.shape(size, self.levels[0].stride, past.started)
         _, features = self.descend(choose, grid, past, batch=batch)
-        return self.likelihood.mean(self.domain.crop(self.paint(features[-1], past), size))
+        return self.domain.crop(self.paint(features[-1], past), size)
 
     # shapes -----------------------------------------------------------------------------------
 

@@ -9,8 +9,9 @@ planes but over points (`likelihoods.Points`): so both ends are trained with it,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from . import choose as choosing
@@ -40,6 +41,16 @@ class TriplaneAutoencoder(nn.Module):
         return self.ladder.levels
 
     @property
+    def cells(self) -> nn.ModuleList:
+        return self.ladder.cells
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Of the planes `(3, n, n)`."""
+        n = self.config.field.resolution // self.config.field.lift.stride[1]
+        return 3, n, n
+
+    @property
     def likelihood(self) -> nn.Module:
         """Of a volume, given planes: see `likelihoods.Points`."""
         return self.ladder.likelihood
@@ -63,6 +74,21 @@ class TriplaneAutoencoder(nn.Module):
         """Planes `[B, P, 3, n, n]` from the first `levels` levels, see `Ladder.decode`."""
         return self.ladder.decode(latents, levels, draw)
 
+    def sample(
+        self,
+        size: Sequence[int],
+        batch: int = 1,
+        held: Mapping[int, Tensor] | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw planes `[batch, P, *size]`, see `Ladder.sample`; `size` is that of the planes."""
+        return self.ladder.sample(size, batch, held, temperature, generator)
+
+    def raw(self, choose: Choose, size: Sequence[int], batch: int = 1) -> Tensor:
+        """Planes `[batch, P, *size]` as the likelihood reads them, see `Ladder.raw`."""
+        return self.ladder.raw(choose, size, batch)
+
     def field(self, planes: Tensor, points: Tensor) -> Tensor:
         """Distance, and colours if the model has any, `[B, n, C]`, at points `[B, n, 3]` in the
         cube [-1, 1]^3. Without gradients, memory is bounded for any number of points."""
@@ -84,5 +110,12 @@ class TriplaneAutoencoder(nn.Module):
 
 
 def as_volume(model: Ladder | TriplaneAutoencoder, decoded: Tensor) -> Tensor:
-    """What a model of shapes has decoded, as a volume `[B, C, N, N, N]`."""
+    """What a model has decoded, as it reads it: of planes that stand for a field, the volume
+    `[B, C, N, N, N]`; of all else, the same."""
     return model.volume(decoded) if isinstance(model, TriplaneAutoencoder) else decoded
+
+
+def shape_size(model: Ladder | TriplaneAutoencoder, resolution: int) -> tuple[int, ...]:
+    """The size at which a model decodes shapes of `resolution` voxels per edge, along the axes of
+    its domain: `(N, N, N)`, or that of its planes."""
+    return model.size if isinstance(model, TriplaneAutoencoder) else (resolution,) * 3

@@ -17,10 +17,11 @@ import trimesh
 import yaml
 
 import stlatent
-from stlatent import Ladder
+from stlatent import Ladder, TriplaneAutoencoder, checkpoint
 from stlatent.cli import main
 from stlatent.codec import EncodeOptions, LatentStore, encode_folder, reader
-from stlatent.config import ModelConfig
+from stlatent.codec.shapes import DecodedShape
+from stlatent.config import ModelConfig, parse
 from stlatent.data.shapes import ShapeDataset, find_shapes, symmetric, symmetries
 from stlatent.evaluate import write_report
 from stlatent.evaluate.shapes import compared
@@ -51,6 +52,18 @@ TINY = {
     "levels": [
         {"stride": [8, 8, 8], "width": 32, "latent": 16, "blocks": 0},
         {"stride": [4, 4, 4], "width": 32, "latent": 16, "blocks": 0},
+    ],
+}
+
+PLANES = {
+    "domain": "triplane",
+    "channels": 16,
+    "likelihood": "sdf",
+    "field": {"channels": 4, "resolution": 16, "lift": {"stride": [1, 2, 2], "width": 64}},
+    "stem": {"stride": [1, 1, 1], "width": 16, "blocks": 0},
+    "levels": [
+        {"stride": [1, 4, 4], "width": 64, "latent": 64, "blocks": 0},
+        {"stride": [1, 1, 1], "width": 32, "latent": 16, "blocks": 0},
     ],
 }
 
@@ -87,6 +100,19 @@ def meshes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model() -> Ladder:
     torch.manual_seed(0)
     return Ladder(ModelConfig.model_validate(TINY)).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def planes_model() -> TriplaneAutoencoder:
+    torch.manual_seed(0)
+    built = checkpoint.build(parse(ModelConfig, PLANES, "model"))
+    return built.eval().requires_grad_(False)
+
+
+@pytest.fixture(params=["model", "planes_model"])
+def either(request: pytest.FixtureRequest) -> checkpoint.Model:
+    """Of voxels, or through triplanes."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -217,14 +243,15 @@ def test_unknown_colours_are_finite_and_cost_nothing(model):
 # jobs -----------------------------------------------------------------------------------------
 
 
-def test_assets_come_back_at_their_own_place(model, meshes, tmp_path):
-    stlatent.save(model, tmp_path / "model.safetensors", {})
+def test_assets_come_back_at_their_own_place(either, meshes, tmp_path):
+    stlatent.save(either, tmp_path / "model.safetensors", {})
     at = ["--model", str(tmp_path / "model.safetensors")]
     encode = ["encode", str(meshes), *at, "--out", str(tmp_path / "z"), "--resolution", "16"]
     assert main(encode) == 1  # one file is broken
     store = LatentStore(tmp_path / "z")
     names = ["a.ply", "set.npz/0000000", "set.npz/0000001", "sub/b.ply"]
     assert list(store.items) == names and store.manifest.channels == 4
+    assert store.manifest.values(store.items["a.ply"].size) == 4 * 16**3
     failed = json.loads((tmp_path / "z" / "failed.jsonl").read_text())
     assert failed["name"] == "broken.obj" and failed["stage"] == "open" and failed["reason"]
     before = (tmp_path / "z" / "manifest.json").read_bytes()
@@ -239,6 +266,27 @@ def test_assets_come_back_at_their_own_place(model, meshes, tmp_path):
     assert main([*decode, str(tmp_path / "out")]) == 2  # nothing is overwritten
     assert main([*decode, str(tmp_path / "ply"), "--levels", "2", "--format", "ply"]) == 0
     assert (tmp_path / "ply" / "set.npz" / "0000001.ply").stat().st_size > 1000
+
+
+def test_planes_have_more_to_tell_than_voxels(planes_model, meshes):
+    """At a finer resolution the surface is that of the field itself."""
+    values = Values.of(planes_model.config)
+    field = field_from_surface(read_surface(meshes / "a.ply"), COARSE)
+    planes = planes_model.decode(planes_model.encode(values.from_field(field)[None]))
+    shape = DecodedShape(planes_model, planes, field.band_voxels, field.placement)
+    between = DecodedShape(planes_model, planes, field.band_voxels).field()
+    points = torch.from_numpy(field.placement.to_cube(shape.mesh(48).vertices)).float()
+    off = planes_model.field(planes, points[None])[0, :, 0].abs().mean().item()
+    assert off < 0.3 * np.abs(between.distance_at(points.numpy())).mean()
+
+
+def test_fields_of_another_resolution_are_refused_beforehand(
+    planes_model, meshes, tmp_path, capsys
+):
+    stlatent.save(planes_model, tmp_path / "model.safetensors", {})
+    at = ["--model", str(tmp_path / "model.safetensors"), "--out", str(tmp_path / "z")]
+    assert main(["encode", str(meshes), *at, "--resolution", "32"]) == 2
+    assert "reads fields of 16 voxels" in capsys.readouterr().err and not (tmp_path / "z").exists()
 
 
 HOSTILE = """
@@ -265,7 +313,7 @@ def test_meshes_that_crash_or_hang_cost_one_file_each(model, tmp_path, monkeypat
     assert list(LatentStore(tmp_path / "z").items) == ["a.ply", "d.ply"]
 
 
-def test_refined_latents_decode_better_from_every_prefix(model, meshes, tmp_path):
+def test_refined_latents_decode_better_from_every_prefix(either, meshes, tmp_path):
     settings = {"fields": COARSE, "dtype": ("float32",)}
     (tmp_path / "in").mkdir()
     shutil.copy(meshes / "a.ply", tmp_path / "in")
@@ -273,12 +321,12 @@ def test_refined_latents_decode_better_from_every_prefix(model, meshes, tmp_path
     x, losses, bits = Values(True, False).from_field(field)[None], [], []
     for steps in (0, 20):
         options, out = EncodeOptions(refine=steps, **settings), tmp_path / str(steps)
-        encode_folder(model, tmp_path / "in", out, "m", options)
+        encode_folder(either, tmp_path / "in", out, "m", options)
         store = LatentStore(out)
         latents, bits = store.read("a.ply"), [*bits, store.items["a.ply"].bits]
         with torch.no_grad():
-            decoded = [model.decode(latents, k) for k in (1, 2)]
-        losses.append([model.likelihood(y, x).item() for y in decoded])
+            decoded = [either.decode(latents, k) for k in (1, 2)]
+        losses.append([either.likelihood(y, x).item() for y in decoded])
     assert all(after < 0.95 * before for before, after in zip(*losses, strict=True))
     assert bits[0] != bits[1] and all(b > 0 for b in bits[1])
 
@@ -293,11 +341,11 @@ def test_options_of_videos_are_refused(model, meshes, tmp_path):
 # measuring, drawing, mixing -------------------------------------------------------------------
 
 
-def test_a_report_of_shapes_says_how_close_they_are(model, meshes, tmp_path):
-    values = Values.of(model.config)
+def test_a_report_of_shapes_says_how_close_they_are(either, meshes, tmp_path):
+    values = Values.of(either.config)
     fields = [field_from_surface(read_surface(meshes / n), COARSE) for n in ("a.ply", "sub/b.ply")]
     shapes = [(str(i), values.from_field(field)[None]) for i, field in enumerate(fields)]
-    report = write_report(model, shapes, tmp_path / "report")
+    report = write_report(either, shapes, tmp_path / "report")
     iou = [prefix["volume_iou"] for prefix in report["prefixes"]]
     assert 0 <= iou[0] < iou[1] < 1 and report["prefixes"][1]["chamfer_percent"] > 0
     assert len(report["clips"]) == 2 and "Volume IoU" in report["summary"]
@@ -324,8 +372,8 @@ def test_waves_in_a_volume_fall_into_their_octave(size, band):
         assert energy[band] > 0.6 * energy.sum()
 
 
-def test_samples_keep_the_levels_and_the_place_of_a_mesh(model, meshes, tmp_path):
-    stlatent.save(model, tmp_path / "model.safetensors", {})
+def test_samples_keep_the_levels_and_the_place_of_a_mesh(either, meshes, tmp_path):
+    stlatent.save(either, tmp_path / "model.safetensors", {})
     sample = ["sample", str(tmp_path / "model.safetensors"), "--out", str(tmp_path / "s")]
     assert main([*sample, "--from", str(meshes / "a.ply"), "--keep-level", "0", "1"]) == 0
     original = trimesh.load(meshes / "a.ply")
@@ -334,8 +382,8 @@ def test_samples_keep_the_levels_and_the_place_of_a_mesh(model, meshes, tmp_path
     assert main([*sample, "--frames", "3", "--replace"]) == 2
 
 
-def test_mixing_and_generating(model, meshes, tmp_path):
-    stlatent.save(model, tmp_path / "model.safetensors", {})
+def test_mixing_and_generating(either, meshes, tmp_path):
+    stlatent.save(either, tmp_path / "model.safetensors", {})
     given = [str(meshes / "a.ply"), str(meshes / "sub" / "b.ply"), "--steps", "2"]
     at = ["--model", str(tmp_path / "model.safetensors"), "--out", str(tmp_path / "mix")]
     assert tool("mix_assets")([*given, *at]) == 0

@@ -18,6 +18,7 @@ import yaml
 import stlatent
 from stlatent import TRIPLANE, ModelConfig, checkpoint, fields
 from stlatent.choose import mean
+from stlatent.cli import main
 from stlatent.config import DecoderConfig, parse
 from stlatent.data import (
     PlaneDataset,
@@ -349,6 +350,41 @@ def test_files_that_are_no_planes_say_so(array, words, tmp_path):
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(UnreadableError, match=words):
         read_planes(tmp_path / "a.npy")
+
+
+def test_planes_go_through_the_jobs(tmp_path, capsys):
+    """The same layout and range come back; what does not fit is named."""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    paths = some_planes(tmp_path / "in", 2) + some_planes(tmp_path / "in" / "sub", 1)
+    np.save(tmp_path / "in" / "wrong.npy", np.zeros((3, 4, 8, 8), np.float32))
+    values = config().model_dump(mode="json") | {"field": None, "channels": 5, "likelihood": "l1"}
+    values["scaling"] = measure_scaling(paths).model_dump()
+    torch.manual_seed(0)
+    model = checkpoint.build(parse(ModelConfig, values, "model")).eval()
+    at, out, z = str(tmp_path / "m.safetensors"), tmp_path / "out", str(tmp_path / "z")
+    checkpoint.save(model, at)
+    assert main(["encode", str(tmp_path / "in"), "--model", at, "--out", z]) == 1
+    assert "has 4 channels; the model has 5" in (tmp_path / "z" / "failed.jsonl").read_text()
+    assert main(["decode", z, "--model", at, "--out", str(out)]) == 0
+    made = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.npy"))
+    assert made == ["0.npy", "1.npy", "sub/0.npy"]
+    scaling = model.config.scaling
+    for name in made:
+        given, back = np.load(tmp_path / "in" / name), np.load(out / name)
+        assert back.dtype == np.float32 and back.shape == given.shape
+        x = normalise(torch.from_numpy(given).transpose(0, 1), scaling)
+        with torch.no_grad():
+            expected = restore(model.decode(model.encode(x[None]))[0], scaling)
+        error = (torch.from_numpy(back).transpose(0, 1) - expected).abs().amax((1, 2, 3))
+        assert (error < 0.02 * torch.tensor(scaling.scale)).all()  # latents are float16
+    for arguments in (
+        ["inspect", at, "--data", z, "--out", str(tmp_path / "report")],
+        ["sample", at],
+        ["decode", z, "--model", at, "--format", "mp4"],
+    ):
+        capsys.readouterr()
+        assert main(arguments) == 2
+        assert "planes" in capsys.readouterr().err
 
 
 def test_other_channels_and_empty_folders_say_so(tmp_path):

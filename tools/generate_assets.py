@@ -25,13 +25,13 @@ from PIL import Image
 
 import stlatent
 from stlatent.checkpoint import replace_text
-from stlatent.codec.decode_shapes import surface_mesh, write_fields
+from stlatent.codec.decode_shapes import write_shapes
 from stlatent.codec.sample import draw_samples
-from stlatent.codec.shapes import shape_picture
+from stlatent.codec.shapes import DecodedShape, shape_fields, shape_picture
 from stlatent.codec.video_writer import check_outputs
-from stlatent.geometry import Field, FieldSettings, contact_sheet, volume_iou
+from stlatent.geometry import contact_sheet, volume_iou
 from stlatent.geometry.extras import needed
-from stlatent.geometry.values import Values
+from stlatent.triplane import shape_size
 
 MAIN_SHARE = 0.95  # of the volume, for a component to be the main one
 COLUMNS = 8
@@ -43,9 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("model")
     parser.add_argument("-n", type=int, default=16, dest="count", help="how many (16)")
-    parser.add_argument(
-        "--size", type=int, default=64, help="voxels per edge it was trained on (64)"
-    )
+    help = "voxels per edge it was trained on (64, or those of its field)"
+    parser.add_argument("--size", type=int, help=help)
     parser.add_argument("--resolution", type=int, help="voxels per edge of the meshes (as --size)")
     parser.add_argument("--temperature", type=float, default=1.0, help="of the priors (1)")
     parser.add_argument("--seed", type=int, default=0)
@@ -65,24 +64,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def generate(options: argparse.Namespace) -> dict[str, float]:
     """Draw, write and measure."""
     model = stlatent.load(options.model)
-    values, settings = Values.of(model.config), FieldSettings(resolution=options.size)
+    given = {} if options.size is None else {"resolution": options.size}
+    settings = shape_fields(model.config, **given)
     paths = [options.out / f"{i:04d}.glb" for i in range(options.count)]
     sheet = options.out / "sheet.png"
     check_outputs([sheet, *paths], options.replace)
-    size = (options.size,) * 3
+    size = shape_size(model, settings.resolution)
     draws = draw_samples(model, size, options.count, {}, options.temperature, options.seed)
-    fields = [values.to_field(x, settings.band_voxels) for x in draws]
-    write_fields(zip(fields, paths, strict=True), options.resolution)
-    views = np.stack([shape_picture(field) for field in fields])
+    shapes = [DecodedShape(model, x[None], settings.band_voxels) for x in draws]
+    write_shapes(zip(shapes, paths, strict=True), options.resolution)
+    views = np.stack([shape_picture(shape.field()) for shape in shapes])
     Image.fromarray(contact_sheet(views, min(COLUMNS, len(views)))).save(sheet)
-    figures = measure(fields)
+    figures = measure(shapes)
     replace_text(options.out / "figures.json", json.dumps(figures, indent=1) + "\n")
     return figures
 
 
-def measure(fields: Sequence[Field]) -> dict[str, float]:
+def measure(shapes: Sequence[DecodedShape]) -> dict[str, float]:
     """Shares of assets that are valid, and how much they differ."""
-    closed = [bool(surface_mesh(field).is_watertight) for field in fields]
+    closed = [bool(shape.mesh().is_watertight) for shape in shapes]
+    fields = [shape.field() for shape in shapes]
     shares = [main_share(field.inside) for field in fields]
     one = [share >= MAIN_SHARE for share in shares]
     pairs = itertools.combinations(fields, 2)

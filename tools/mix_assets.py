@@ -20,9 +20,10 @@ import torch
 from PIL import Image
 
 import stlatent
-from stlatent import Ladder, Latents
-from stlatent.codec.decode_shapes import write_fields
-from stlatent.codec.shapes import SHAPE_FIELDS, shape_picture
+from stlatent import Latents
+from stlatent.checkpoint import Model
+from stlatent.codec.decode_shapes import write_shapes
+from stlatent.codec.shapes import DecodedShape, shape_fields, shape_picture
 from stlatent.codec.video_writer import check_outputs
 from stlatent.geometry import Field, contact_sheet, field_from_surface, read_surface
 from stlatent.geometry.values import Values
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("b", type=Path, metavar="B")
     parser.add_argument("--model", default="voxel")
     parser.add_argument("--steps", type=int, default=5, help="of a row, both ends included (5)")
-    parser.add_argument("--resolution", type=int, help="voxels per edge of the meshes (64)")
+    parser.add_argument(
+        "--resolution", type=int, help="voxels per edge of the meshes (the model's)"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--replace", action="store_true", help="replace files that are there")
     options = parser.parse_args(arguments)
@@ -53,26 +56,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def mix(options: argparse.Namespace) -> int:
     """Write the mixtures; how many meshes there are."""
     model = stlatent.load(options.model)
-    values = Values.of(model.config)
-    originals = [field_from_surface(read_surface(p), SHAPE_FIELDS) for p in (options.a, options.b)]
+    values, settings = Values.of(model.config), shape_fields(model.config)
+    originals = [field_from_surface(read_surface(p), settings) for p in (options.a, options.b)]
     a, b = (model.encode(values.from_field(field)[None]) for field in originals)
     rows = list(mixtures(model, a, b, options.steps))
     names = [f"{name}.glb" for row in rows for name in row]
     sheet = options.out / "sheet.png"
     check_outputs([sheet, *(options.out / name for name in names)], options.replace)
-    fields = [
-        values.to_field(model.decode(z)[0], originals[0].band_voxels, originals[0].placement)
+    shapes = [
+        DecodedShape(model, model.decode(z), settings.band_voxels, originals[0].placement)
         for row in rows
         for z in row.values()
     ]
-    made = write_fields(
-        zip(fields, (options.out / name for name in names), strict=True), options.resolution
+    made = write_shapes(
+        zip(shapes, (options.out / name for name in names), strict=True), options.resolution
     )
+    fields = [shape.field() for shape in shapes]
     Image.fromarray(picture(fields, [len(row) for row in rows])).save(sheet)
     return len(made)
 
 
-def mixtures(model: Ladder, a: Latents, b: Latents, steps: int) -> Iterator[dict[str, Latents]]:
+def mixtures(model: Model, a: Latents, b: Latents, steps: int) -> Iterator[dict[str, Latents]]:
     """The rows of the sheet: latents by the name of their file."""
     count = len(model.levels)
     kept = reversed(range(count + 1))

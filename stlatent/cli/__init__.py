@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..codec import LatentStore, decode_meshes, decode_store
+from ..codec import LatentStore, decode_meshes, decode_planes, decode_store
 from ..codec.sample import centre_clips, spread_shapes
 from ..config import read
 from . import options as shared
@@ -130,9 +130,16 @@ def decode(options: Options) -> int:
         hint = "" if options.model else "; it made these latents: give its place with --model"
         raise ValueError(f"{error}{hint}") from None
     how = {"precision": options.precision, "replace": options.replace}
-    if store.manifest.domain == "voxel":
+    if model.config.reads == "shapes":
         shape = (options.format or "glb", options.resolution)
         made = decode_meshes(model, store, out, levels, *shape, **how)
+    elif model.config.reads == "planes":
+        if options.format not in (None, "npy") or options.resolution:
+            raise ValueError(
+                "planes come back as npy, as large as they were; leave out --format "
+                "and --resolution"
+            )
+        made = decode_planes(model, store, out, levels, **how)
     else:
         video = options.format or "mp4"
         made = decode_store(model, store, out, levels, video, tile=options.tile, **how)
@@ -159,7 +166,7 @@ def inspect(options: Options) -> int:
     from ..evaluate.report import write_report  # brings matplotlib
 
     model = shared.load_model(options.model, options)
-    if model.domain.name == "voxel":
+    if model.config.reads == "shapes":
         clips = spread_shapes(model, options.data, options.clips)
     else:
         size = (options.frames, *options.size)

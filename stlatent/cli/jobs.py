@@ -6,16 +6,17 @@ import argparse
 import os
 import re
 
+from ..checkpoint import Model
 from ..codec import EncodeOptions, EncodeResult, encode_folder, job_status, verify_store
 from ..codec.inputs import usual_model
 from ..codec.job import check_free
 from ..codec.place import Place
 from ..codec.quantise import STEP
 from ..codec.ray_pool import RayPool
+from ..codec.shapes import shape_fields
 from ..codec.team import Team, launched_team
 from ..config import parse
 from ..geometry import FieldSettings
-from ..ladder import Ladder
 from . import options as shared
 from .options import MODEL, Options, Verb
 
@@ -34,7 +35,7 @@ def add_encode(verb: Verb) -> None:
     add("--scenes", action="store_true", help="cut sources where scenes change, and then into "
         "clips (whole files)")  # fmt: skip
     shared.tile(verb, "about 2048")
-    shared.resolution(verb, "64")
+    shared.resolution(verb, "64, or what the model reads")
     add("--axes", type=_axes, metavar="X,Y,Z", help="of shapes: the asset's directions along the "
         "axes of the cube, such as x,z,-y where z is up (x,y,z)")  # fmt: skip
     add("--refine", type=int, default=0, metavar="N", help="of shapes: improve the latents of each "
@@ -77,14 +78,14 @@ def encode(options: Options) -> int:
 
 
 def _encode(
-    model: Ladder, reference: str, options: Options, team: Team, pool: RayPool | None
+    model: Model, reference: str, options: Options, team: Team, pool: RayPool | None
 ) -> EncodeResult:
     return encode_folder(
         model,
         options.input,
         options.out,
         reference,
-        _encode_options(options),
+        _encode_options(options, model),
         shard=options.shard,
         team=team,
         pool=pool,
@@ -94,17 +95,17 @@ def _encode(
     )
 
 
-def _fields(options: Options) -> FieldSettings | None:
+def _fields(options: Options, model: Model) -> FieldSettings | None:
     """What is said about shapes, if anything is."""
     given = {"resolution": options.resolution, "axes": options.axes}
     given = {name: value for name, value in given.items() if value is not None}
-    return parse(FieldSettings, {"resolution": 64} | given, "--resolution") if given else None
+    return shape_fields(model.config, **given) if given else None
 
 
-def _encode_options(options: Options) -> EncodeOptions:
+def _encode_options(options: Options, model: Model) -> EncodeOptions:
     values = {n: v for n, v in vars(options).items() if n in EncodeOptions.model_fields}
     values |= {"step": options.step or (STEP,), "volume_axes": options.axes or ("x", "y", "z")}
-    return parse(EncodeOptions, values | {"fields": _fields(options)}, "encode")
+    return parse(EncodeOptions, values | {"fields": _fields(options, model)}, "encode")
 
 
 def add_jobs(verb: Verb) -> None:

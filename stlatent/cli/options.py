@@ -7,10 +7,9 @@ import re
 
 import torch
 
-from ..checkpoint import load
+from ..checkpoint import Model, load
 from ..codec.decode_shapes import MESH_FORMATS
 from ..codec.video_writer import FORMATS
-from ..ladder import Ladder
 
 MODEL = "a shipped model by name (such as video), a run folder, or a model file or its folder"
 Verb = argparse.ArgumentParser
@@ -63,7 +62,7 @@ def size(text: str) -> tuple[int, int]:
     return int(sides[1]), int(sides[2] or sides[1])
 
 
-def load_model(reference: str, options: Options) -> Ladder:
+def load_model(reference: str, options: Options) -> Model:
     """The model, on the device and with the threads that are asked for; ValueError if it cannot be
     used there."""
     if options.threads:

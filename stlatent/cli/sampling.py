@@ -7,14 +7,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..codec.decode_shapes import mesh_suffix, write_fields
+from ..checkpoint import Model
+from ..codec.decode_shapes import mesh_suffix, write_shapes
 from ..codec.sample import draw_samples, held_levels
-from ..codec.shapes import SHAPE_FIELDS
+from ..codec.shapes import DecodedShape, shape_fields
 from ..codec.video_writer import check_outputs, frame_writer, suffix
 from ..data import centre_clip, to_uint8
 from ..geometry import field_from_surface, read_surface
 from ..geometry.values import Values
-from ..ladder import Ladder
+from ..triplane import shape_size
 from . import options as shared
 from .options import MODEL, Options, Verb
 
@@ -39,7 +40,7 @@ def add_sample(verb: Verb) -> None:
     verb.add_argument("--temperature", type=float, default=1.0, help="of what is drawn (1)")
     verb.add_argument("--seed", type=int, default=0, help="of the noise (0)")
     shared.format(verb)
-    shared.resolution(verb, "64")
+    shared.resolution(verb, "the model's own")
     shared.machine(verb)
     shared.replace(verb, "files that are there")
 
@@ -50,14 +51,15 @@ def sample(options: Options) -> int:
     if options.source and not options.keep_level:
         raise ValueError("--from names a file; say with --keep-level which of its levels to hold")
     model = shared.load_model(options.model, options)
-    drawn = _shapes if model.domain.name == "voxel" else _clips
-    held = drawn(model, options)
+    if model.config.reads not in DRAWN:
+        raise ValueError("the model's samples are planes, for which there is no file to draw")
+    held = DRAWN[model.config.reads](model, options)
     others = [level for level in range(len(model.levels)) if level not in held]
     print(f"{options.out}: {options.count} samples; levels held {held}, drawn {others}")
     return 0
 
 
-def _clips(model: Ladder, options: Options) -> list[int]:
+def _clips(model: Model, options: Options) -> list[int]:
     """Videos or pictures to files; the levels that were held."""
     still, format = model.domain.causal is None, options.format or "mp4"
     if still and options.frames not in (None, 1):
@@ -79,21 +81,24 @@ def _clips(model: Ladder, options: Options) -> list[int]:
     return list(held)
 
 
-def _shapes(model: Ladder, options: Options) -> list[int]:
+def _shapes(model: Model, options: Options) -> list[int]:
     """Meshes to files; the levels that were held."""
     for name in ("frames", "size"):
         if getattr(options, name):
             raise ValueError(f"--{name} is for videos; shapes have --resolution")
-    values, held, settings = Values.of(model.config), {}, SHAPE_FIELDS
+    values, held, settings = Values.of(model.config), {}, shape_fields(model.config)
     paths, placement = _paths(options, mesh_suffix(options.format or "glb")), None
     if options.source:
         field = field_from_surface(read_surface(options.source), settings)
         held = held_levels(model, values.from_field(field)[None], options.keep_level)
         placement = field.placement
-    draws = _draws(model, options, (settings.resolution,) * 3, held)
-    fields = (values.to_field(x, settings.band_voxels, placement) for x in draws)
-    write_fields(zip(fields, paths, strict=True), options.resolution)
+    draws = _draws(model, options, shape_size(model, settings.resolution), held)
+    shapes = (DecodedShape(model, x[None], settings.band_voxels, placement) for x in draws)
+    write_shapes(zip(shapes, paths, strict=True), options.resolution)
     return list(held)
+
+
+DRAWN = {"clips": _clips, "shapes": _shapes}  # by `ModelConfig.reads`
 
 
 def _paths(options: Options, ending: str) -> list[Path]:
@@ -104,6 +109,6 @@ def _paths(options: Options, ending: str) -> list[Path]:
 
 
 def _draws(
-    model: Ladder, options: Options, size: tuple[int, ...], held: dict[int, Tensor]
+    model: Model, options: Options, size: tuple[int, ...], held: dict[int, Tensor]
 ) -> Iterator[Tensor]:
     return draw_samples(model, size, options.count, held, options.temperature, options.seed)

@@ -7,6 +7,7 @@ from .encode import EncodeResult, encode_folder
 from .labels import VectorFile, folder_classes
 from .manifest import Failure, Header, Item, Manifest, Statistics
 from .options import EncodeOptions
+from .planes import decode_planes
 from .shuffle import LatentStream
 from .status import JobStatus, job_status
 from .store import LatentStore
@@ -33,6 +34,7 @@ __all__ = [
     "VectorFile",
     "collate",
     "decode_meshes",
+    "decode_planes",
     "decode_store",
     "encode_folder",
     "folder_classes",

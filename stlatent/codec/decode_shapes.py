@@ -7,17 +7,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
-import trimesh
 from tqdm import tqdm
 
 from .. import choose as choosing
+from ..checkpoint import Model
 from ..choose import Choose
-from ..geometry import Field, mesh_from_field, mesh_from_function, write_mesh
+from ..geometry import write_mesh
 from ..geometry.write import WRITABLE
-from ..ladder import Ladder
 from .decode import outputs
 from .device import autocast
-from .shapes import decode_shape
+from .shapes import DecodedShape, decode_shape
 from .store import LatentStore, check_model
 from .video_writer import check_outputs
 
@@ -27,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def decode_meshes(
-    model: Ladder,
+    model: Model,
     store: LatentStore,
     out: str | Path,
     levels: int | None = None,
@@ -46,7 +45,8 @@ def decode_meshes(
     Args:
         format: `glb`, `obj` or `ply`.
         resolution: voxels per edge at which the surface is taken; None is the model's own. More
-            make it smoother, between the same voxels.
+            make it smoother, between the same voxels; a model of triplanes has a field to tell of
+            at any resolution.
 
     Returns:
         The files made, in the order of the items.
@@ -61,19 +61,21 @@ def decode_meshes(
     check_outputs([path for _, path in targets], replace)
     device = next(model.parameters()).device
 
-    def fields() -> Iterator[tuple[Field, Path]]:
+    def shapes() -> Iterator[tuple[DecodedShape, Path]]:
         for item, path in targets:
             yield decode_shape(model, store, item, kept, draw), path
 
     with torch.inference_mode(), autocast(device, precision):
-        return write_fields(tqdm(fields(), total=len(targets), disable=None), resolution)
+        return write_shapes(tqdm(shapes(), total=len(targets), disable=None), resolution)
 
 
-def write_fields(fields: Iterable[tuple[Field, Path]], resolution: int | None = None) -> list[Path]:
-    """Write the surfaces of fields as mesh files, at another resolution if asked; those made."""
+def write_shapes(
+    shapes: Iterable[tuple[DecodedShape, Path]], resolution: int | None = None
+) -> list[Path]:
+    """Write the surfaces of shapes as mesh files, at another resolution if asked; those made."""
     made = []
-    for field, path in fields:
-        mesh = surface_mesh(field, resolution)
+    for shape, path in shapes:
+        mesh = shape.mesh(resolution)
         if len(mesh.faces):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_mesh(mesh, path)
@@ -81,14 +83,6 @@ def write_fields(fields: Iterable[tuple[Field, Path]], resolution: int | None = 
         else:
             log.warning("left out %s: nothing of it is inside", path.name)
     return made
-
-
-def surface_mesh(field: Field, resolution: int | None = None) -> trimesh.Trimesh:
-    """The surface of a field, taken at `resolution` voxels per edge of the cube (None: its own)."""
-    if resolution is None:
-        return mesh_from_field(field)
-    colour_at = field.colour_at if field.known.any() else None
-    return mesh_from_function(field.distance_at, resolution, field.placement, colour_at)
 
 
 def mesh_suffix(format: str) -> str:

@@ -1,4 +1,4 @@
-"""A folder of videos and pictures, or of meshes -> a data set of multi-level latents."""
+"""A folder of videos and pictures, of meshes, or of planes -> a data set of multi-level latents."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class EncodeResult:
 
     Attributes:
         sources: that this call went through.
-        frames: that it encoded; of shapes, each is one.
+        frames: that it encoded; of shapes and of planes, each is one.
         parts: what these are called.
         seconds: that it took.
         items: of the data set, or of the part of it that is done.

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from ..data import Source, find_sources
 from ..data.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from ..data.planes import PLANE_SUFFIXES, find_planes
 from ..data.shapes import find_shapes
 from ..geometry import MESH_SUFFIXES, VOLUME_SUFFIXES
 from ..ladder import Ladder
@@ -16,16 +17,17 @@ from .place import Place, download
 
 CLIP_KINDS = dict.fromkeys(VIDEO_SUFFIXES, "video") | dict.fromkeys(IMAGE_SUFFIXES, "image")
 SHAPE_KINDS = dict.fromkeys(MESH_SUFFIXES, "mesh") | dict.fromkeys(VOLUME_SUFFIXES, "volume")
+PLANE_KINDS = dict.fromkeys(PLANE_SUFFIXES, "planes")
 UNIT_BYTES = 64 * 2**20  # of input; a unit ends with the source that reaches it
 
 
 @dataclass(frozen=True)
 class Input:
-    """A video, a picture or a folder of frames; a mesh or a file of volumes.
+    """A video, a picture or a folder of frames; a mesh or a file of volumes; a file of planes.
 
     Attributes:
         name: its path below the folder that is encoded, with `/`.
-        kind: `video`, `image`, `frames`, `mesh` or `volume`.
+        kind: `video`, `image`, `frames`, `mesh`, `volume` or `planes`.
         path: of the file, or its URL.
     """
 
@@ -82,6 +84,23 @@ def find_shape_files(root: str | Path) -> list[Input]:
     if found := _remote(place, SHAPE_KINDS):
         return found
     raise ValueError(f"{root} holds no mesh and no volume, or cannot be read")
+
+
+def find_plane_files(root: str | Path) -> list[Input]:
+    """The files of planes below `root`, a path or a URL, ordered by name.
+
+    Raises:
+        ValueError: nothing lies there.
+    """
+    place = Place(root)
+    if place.local is not None:
+        return [
+            Input(name, "planes", path.stat().st_size, str(path))
+            for name, path in find_planes(place.local).items()
+        ]
+    if found := _remote(place, PLANE_KINDS):
+        return found
+    raise ValueError(f"{root} holds no planes, or cannot be read")
 
 
 def usual_model(root: str | Path) -> str:

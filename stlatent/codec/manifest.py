@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
@@ -55,7 +56,8 @@ class Item(Strict):
             frame or of its volume.
         source: path of the source below the encoded folder, with `/`.
         start: first frame in the source, counted at `fps`, or number of the volume.
-        kind: `video`, `image` or `frames` (a folder of numbered pictures); `mesh` or `volume`.
+        kind: `video`, `image` or `frames` (a folder of numbered pictures); `mesh` or `volume`;
+            `planes` that are data.
         size: of the input along the axes of the domain, such as `[T, H, W]`.
         fps: frames per second; None where the source has none.
         shape: of meshes and volumes only.
@@ -67,7 +69,7 @@ class Item(Strict):
     name: str
     source: str
     start: int
-    kind: Literal["video", "image", "frames", "mesh", "volume"]
+    kind: Literal["video", "image", "frames", "mesh", "volume", "planes"]
     size: tuple[int, ...]
     fps: float | None
     shape: Shape | None = None
@@ -118,6 +120,8 @@ class Header(Strict):
         model: as it was given to whoever encoded: a name or a path.
         fingerprint: of the model's config and weights.
         channels: of the input.
+        resolution: of the volumes that planes were made of, in voxels per edge; None where the size
+            of an item is that of its input.
         axes: order of the axes of a tensor on disk.
         std: whether the posteriors' standard deviations are there beside the means.
         tile: side in pixels of the tiles that larger frames were cut into; they decode best in the
@@ -131,6 +135,7 @@ class Header(Strict):
     fingerprint: str
     domain: str
     channels: int = 3
+    resolution: int | None = None
     axes: tuple[str, ...]
     levels: Annotated[tuple[StoredLevel, ...], Field(min_length=1)]
     std: bool = False
@@ -180,7 +185,8 @@ class Header(Strict):
             model=reference,
             fingerprint=fingerprint(model),
             domain=model.domain.name,
-            channels=model.config.channels,
+            channels=model.config.read_channels,
+            resolution=model.config.field and model.config.field.resolution,
             axes=tuple(axes),
             levels=tuple(levels),
             std=std,
@@ -191,6 +197,10 @@ class Header(Strict):
     def tables(self, model: Ladder) -> dict[int, Tensor]:
         """Vectors of the levels that are stored as indices, see `codebooks.py`."""
         return {} if self.coding else codebook_tables(model)
+
+    def values(self, size: Sequence[int]) -> int:
+        """Numbers in the input of an item of this size, channels included."""
+        return self.channels * (self.resolution**3 if self.resolution else math.prod(size))
 
     @property
     def causal(self) -> int | None:

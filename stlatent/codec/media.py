@@ -6,17 +6,19 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Protocol
 
-from ..ladder import Ladder
+from ..checkpoint import Model
 from .device import chunk_pixels
-from .inputs import Input, find_clips, find_shape_files
+from .inputs import Input, find_clips, find_plane_files, find_shape_files
 from .job import Job
 from .manifest import Failure
 from .options import EncodeOptions
+from .planes import PlaneUnit
 from .preview import clip_preview
 from .read_clips import ClipPlan
+from .read_planes import PlanePlan
 from .read_shapes import ShapePlan
 from .reader import Done, Piece, Reader, ReadPlan
-from .shapes import SHAPE_FIELDS, ShapeUnit, shape_preview
+from .shapes import ShapeUnit, shape_fields, shape_preview
 from .tiles import check_side
 from .unit import UnitWriter
 from .work import ClipUnit
@@ -43,7 +45,7 @@ class Medium(ABC):
 
     parts: str
 
-    def __init__(self, model: Ladder) -> None:
+    def __init__(self, model: Model) -> None:
         self.model = model
 
     @abstractmethod
@@ -72,7 +74,8 @@ class Medium(ABC):
 
     @abstractmethod
     def preview(self, job: Job, reader: Reader, folder: Path) -> None:
-        """Leave a picture with the data set; copies of inputs may lie in `folder` for a while."""
+        """Leave a picture with the data set, if there is one of such sources; copies of inputs may
+        lie in `folder` for a while."""
 
 
 class Clips(Medium):
@@ -81,10 +84,7 @@ class Clips(Medium):
     parts = "frames"
 
     def resolve(self, options: EncodeOptions) -> EncodeOptions:
-        if options.fields is not None or options.refine:
-            raise ValueError(
-                "--resolution, --axes and --refine are for shapes, the model for videos or pictures"
-            )
+        _not_of_shapes(options, "videos or pictures")
         side = check_side(options.tile, self.model.levels[0].stride[-2:])
         return options.model_copy(update={"tile": side})
 
@@ -116,12 +116,9 @@ class Shapes(Medium):
     parts = "shapes"
 
     def resolve(self, options: EncodeOptions) -> EncodeOptions:
-        for name in CLIPS_ONLY:
-            if getattr(options, name):
-                raise ValueError(f"--{name.replace('_', '-')} is for videos, the model for shapes")
-        if options.entropy_code:
-            raise ValueError("--entropy-code is for videos and pictures; shapes take a --dtype")
-        return options.model_copy(update={"fields": options.fields or SHAPE_FIELDS})
+        _not_of_clips(options, "shapes")
+        given = options.fields.model_dump() if options.fields else {}
+        return options.model_copy(update={"fields": shape_fields(self.model.config, **given)})
 
     def find(self, root: str | Path) -> list[Input]:
         return find_shape_files(root)
@@ -136,14 +133,46 @@ class Shapes(Medium):
         shape_preview(self.model, job, reader, folder)
 
 
-MEDIA: dict[str, type[Medium]] = {"video": Clips, "image": Clips, "voxel": Shapes}  # by domain
+class Planes(Medium):
+    """Planes that are data."""
+
+    parts = "assets"
+
+    def resolve(self, options: EncodeOptions) -> EncodeOptions:
+        _not_of_clips(options, "planes")
+        _not_of_shapes(options, "planes")
+        return options
+
+    def find(self, root: str | Path) -> list[Input]:
+        return find_plane_files(root)
+
+    def plan(self, options: EncodeOptions) -> PlanePlan:
+        return PlanePlan()
+
+    def unit(self, options: EncodeOptions, writer: UnitWriter) -> PlaneUnit:
+        return PlaneUnit(self.model, writer)
+
+    def preview(self, job: Job, reader: Reader, folder: Path) -> None:
+        """What planes stand for is not known, so there is no picture of it."""
 
 
-def medium(model: Ladder) -> Medium:
-    """The kind of sources that `model` encodes; ValueError where there is none."""
-    if model.domain.name not in MEDIA:
-        raise ValueError(
-            f"the model's domain is '{model.domain.name}'; sources can be encoded with one of "
-            f"domain {', '.join(MEDIA)}"
-        )
-    return MEDIA[model.domain.name](model)
+def _not_of_clips(options: EncodeOptions, what: str) -> None:
+    for name in CLIPS_ONLY:
+        if getattr(options, name):
+            raise ValueError(f"--{name.replace('_', '-')} is for videos, the model for {what}")
+    if options.entropy_code:
+        raise ValueError(f"--entropy-code is for videos and pictures; {what} take a --dtype")
+
+
+def _not_of_shapes(options: EncodeOptions, what: str) -> None:
+    if options.fields is not None or options.refine:
+        raise ValueError(f"--resolution, --axes and --refine are for shapes, the model for {what}")
+
+
+# by what the model reads
+MEDIA: dict[str, type[Medium]] = {"clips": Clips, "shapes": Shapes, "planes": Planes}
+
+
+def medium(model: Model) -> Medium:
+    """The kind of sources that `model` encodes."""
+    return MEDIA[model.config.reads](model)

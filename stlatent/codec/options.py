@@ -30,7 +30,8 @@ class EncodeOptions(Strict):
         scenes: cut sources where scenes change, and then into clips.
         tile: cut larger frames into overlapping tiles of so many pixels a side, at most; None is
             2048, or what is next to it in the model's strides.
-        fields: what meshes are turned into; None is 64 voxels per edge, or no meshes.
+        fields: what meshes are turned into; None is what the model reads, 64 voxels per
+            edge where that is any, or no meshes.
         refine: steps of gradient descent by which the latents of shapes are improved.
         volume_axes: the direction in a volume's asset along which each of its axes runs.
         unit_files: sources per unit of work, at most.

@@ -1,7 +1,7 @@
 """Reading in a process of its own, which a damaged file may crash or hang without further harm.
 
     this process                         child
-    requests, free slots    ──socket──►  read_clips or read_shapes, one source after the other
+    requests, free slots    ──socket──►  read_clips, read_shapes, read_planes: a source at a time
     where chunks lie        ◄──socket──
     frames or voxels        ◄──shared memory: 3 slots
 

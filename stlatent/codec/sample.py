@@ -9,19 +9,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..checkpoint import Model
 from ..data import UnreadableError, centre_clip
 from ..data.shapes import find_shapes
 from ..geometry import MESH_SUFFIXES, BadMeshError, field_from_surface, read_surface
 from ..geometry.values import Values
-from ..ladder import Ladder
 from .inputs import suitable_sources
-from .shapes import SHAPE_FIELDS
+from .shapes import shape_fields
 
 log = logging.getLogger(__name__)
 
 
 def centre_clips(
-    model: Ladder, root: str | Path, size: Sequence[int], count: int
+    model: Model, root: str | Path, size: Sequence[int], count: int
 ) -> Iterator[tuple[str, Tensor]]:
     """Names and beginnings of `count` files below `root`, spread evenly over all, for `model`.
 
@@ -41,7 +41,7 @@ def centre_clips(
         yield source.name, clip if model.domain.causal is not None else clip[:, :, 0]
 
 
-def spread_shapes(model: Ladder, root: str | Path, count: int) -> Iterator[tuple[str, Tensor]]:
+def spread_shapes(model: Model, root: str | Path, count: int) -> Iterator[tuple[str, Tensor]]:
     """Names and values `[1, C, X, Y, Z]` of `count` meshes below `root`, spread evenly over all.
 
     Files that cannot be read are left out and named in the log.
@@ -50,18 +50,19 @@ def spread_shapes(model: Ladder, root: str | Path, count: int) -> Iterator[tuple
         ValueError: no meshes lie there.
     """
     values, files = Values.of(model.config), find_shapes(root)
+    settings = shape_fields(model.config)
     meshes = [(n, p) for n, p in files.items() if p.suffix.lower() in MESH_SUFFIXES]
     count = min(count, len(meshes))
     for name, path in (meshes[i * len(meshes) // count] for i in range(count)):
         try:
-            field = field_from_surface(read_surface(path), SHAPE_FIELDS)
+            field = field_from_surface(read_surface(path), settings)
         except BadMeshError as error:
             log.warning("left out %s: %s", name, error.reason)
             continue
         yield name, values.from_field(field)[None]
 
 
-def held_levels(model: Ladder, x: Tensor, keep: Sequence[int]) -> dict[int, Tensor]:
+def held_levels(model: Model, x: Tensor, keep: Sequence[int]) -> dict[int, Tensor]:
     """The levels `keep` of the latents of `x` `[1, C, *axes]`.
 
     Raises:
@@ -75,7 +76,7 @@ def held_levels(model: Ladder, x: Tensor, keep: Sequence[int]) -> dict[int, Tens
 
 
 def draw_samples(
-    model: Ladder,
+    model: Model,
     size: Sequence[int],
     count: int,
     held: Mapping[int, Tensor],

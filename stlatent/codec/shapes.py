@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import io
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import trimesh
 from PIL import Image
+from torch import Tensor
 
 from .. import choose as choosing
+from ..checkpoint import Model
 from ..choose import Choose, Held
-from ..geometry import Field, FieldSettings, contact_sheet, mesh_from_field, turntable
+from ..config import ModelConfig, parse
+from ..geometry import (
+    Field,
+    FieldSettings,
+    Placement,
+    Route,
+    contact_sheet,
+    mesh_from_field,
+    mesh_from_function,
+    mesh_from_planes,
+    turntable,
+)
 from ..geometry.values import Values
-from ..ladder import Ladder
 from ..latents import Latents
 from ..refine import refine
-from ..triplane import as_volume
+from ..triplane import as_volume, shape_size
 from .coder import whole_codes
 from .inputs import Input, fetch
 from .job import PREVIEW, Job
@@ -25,10 +39,27 @@ from .reader import Done, Piece, Reader
 from .store import LatentReader
 from .unit import About, UnitWriter
 
-SHAPE_FIELDS = FieldSettings(resolution=64)
+RESOLUTION = 64  # voxels per edge, for models that read any
 SHOWN, PIXELS = 4, 192  # shapes of a preview, and of each picture
 
 log = logging.getLogger(__name__)
+
+
+def shape_fields(model: ModelConfig, **given: object) -> FieldSettings:
+    """What meshes are turned into for a model: the `given` settings, and the resolution that it
+    reads.
+
+    Raises:
+        ValueError: it reads another one than is given, or a setting is out of range.
+    """
+    own = model.field.resolution if model.field else RESOLUTION
+    settings = parse(FieldSettings, {"resolution": own} | given, "shapes")
+    if model.field and settings.resolution != own:
+        raise ValueError(
+            f"resolution is {settings.resolution}; this model reads fields of {own} voxels per "
+            f"edge: leave it out (decoding takes any)"
+        )
+    return settings
 
 
 class ShapeUnit:
@@ -37,7 +68,7 @@ class ShapeUnit:
     refine: steps of gradient descent by which each one's latents are improved.
     """
 
-    def __init__(self, model: Ladder, unit: UnitWriter, refine: int = 0) -> None:
+    def __init__(self, model: Model, unit: UnitWriter, refine: int = 0) -> None:
         self.model, self.unit, self.refine = model, unit, refine
         self.values = Values.of(model.config)
         self._lost: set[str] = set()
@@ -73,7 +104,7 @@ class ShapeUnit:
             held = Held(dict(enumerate(better.levels)))
         codes = whole_codes(self.model, x, self.unit.header.std, held)
         item.append([code.sample(0) for code in codes])
-        item.end(field.distance.shape)
+        item.end(shape_size(self.model, len(field.distance)))
 
     def _fail(self, name: str, stage: str, reason: str) -> None:
         log.warning("left out %s: %s", name, reason)
@@ -90,18 +121,52 @@ def shape_field(piece: Piece) -> tuple[Field, int, int]:
     return field, about["start"], about["count"]
 
 
+@dataclass(frozen=True)
+class DecodedShape:
+    """What a model has decoded of a shape, and where that lies.
+
+    Attributes:
+        decoded: `[1, C, X, Y, Z]`, or planes `[1, P, 3, n, n]`.
+        band_voxels, placement, route: of the field, see `Field`.
+    """
+
+    model: Model
+    decoded: Tensor
+    band_voxels: float
+    placement: Placement | None = None
+    route: Route | None = None
+
+    def field(self) -> Field:
+        """On the model's own grid of voxels."""
+        values = as_volume(self.model, self.decoded)[0]
+        about = self.band_voxels, self.placement, self.route
+        return Values.of(self.model.config).to_field(values, *about)
+
+    def mesh(self, resolution: int | None = None) -> trimesh.Trimesh:
+        """The surface in the asset's own coordinates, taken at `resolution` voxels per edge of the
+        cube (None: the model's own): there planes are asked for their field, and between voxels
+        values are interpolated."""
+        if own := self.model.config.field:
+            n = resolution or own.resolution
+            return mesh_from_planes(self.model.field, self.decoded, n, self.placement)
+        field = self.field()
+        if resolution is None:
+            return mesh_from_field(field)
+        colour_at = field.colour_at if field.known.any() else None
+        return mesh_from_function(field.distance_at, resolution, field.placement, colour_at)
+
+
 def decode_shape(
-    model: Ladder, store: LatentReader, item: Item, levels: int, draw: Choose = choosing.mean
-) -> Field:
-    """The field of an item from its first `levels` levels."""
+    model: Model, store: LatentReader, item: Item, levels: int, draw: Choose = choosing.mean
+) -> DecodedShape:
+    """An item from its first `levels` levels."""
     device = next(model.parameters()).device
     latents = store.read(item.name, levels)
     on_device = Latents(tuple(z.to(device) for z in latents.levels), latents.size)
-    values = as_volume(model, model.decode(on_device, draw=draw))[0]
-    return Values.of(model.config).to_field(values, **dict(item.shape))
+    return DecodedShape(model, model.decode(on_device, draw=draw), **dict(item.shape))
 
 
-def shape_preview(model: Ladder, job: Job, reader: Reader, folder: Path) -> None:
+def shape_preview(model: Model, job: Job, reader: Reader, folder: Path) -> None:
     """Write `preview.png`: a row per shape, the source beside what level 0, levels 0-1, ... give.
 
     Sources that can no longer be read are left out; if none can, there is no picture.
@@ -117,8 +182,9 @@ def shape_preview(model: Ladder, job: Job, reader: Reader, folder: Path) -> None
     for item in items[:: -(-len(items) // SHOWN)]:
         events = list(_pieces(reader, inputs[item.source], folder, item.start))
         if events:
-            fields = [decode_shape(model, store, item, k + 1) for k in range(len(model.levels))]
-            pictures += [shape_picture(field) for field in (events[-1], *fields)]
+            prefixes = [decode_shape(model, store, item, k + 1) for k in range(len(model.levels))]
+            fields = [events[-1], *(shape.field() for shape in prefixes)]
+            pictures += [shape_picture(field) for field in fields]
     if pictures:
         sheet = contact_sheet(np.stack(pictures), 1 + len(model.levels))
         buffer = io.BytesIO()

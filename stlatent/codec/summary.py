@@ -68,7 +68,7 @@ def merged(records: Iterable[UnitRecord], header: Header) -> Total:
             frames = item.size[header.causal] if header.causal is not None else 1
             total.items += 1
             total.frames += frames
-            total.values += header.channels * math.prod(item.size)
+            total.values += header.values(item.size)
             for k, (level, grid) in enumerate(zip(header.levels, item.grids, strict=True)):
                 total.numbers[k] += level.numbers * math.prod(grid)
                 total.bits[k] += item.bits[k]

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..gaussian import BITS_PER_NAT
 from ..ladder import Ladder
 from ..latents import Latents
+from ..triplane import as_volume
 from .metrics import psnr, ssim
 
 NO_CLIPS = "there are no clips to evaluate; give at least one of shape [1, C, *axes]"
@@ -181,7 +182,8 @@ def level_statistics(model: Ladder, clips: Iterable[Tensor]) -> list[LevelStatis
 
 def decode_prefixes(model: Ladder, latents: Latents) -> list[Tensor]:
     """Decoded from levels 0, 0-1, ..., all; the finer ones at their prior's mean."""
-    return [model.decode(latents, levels=k + 1) for k in range(len(latents.levels))]
+    counts = range(1, 1 + len(latents.levels))
+    return [as_volume(model, model.decode(latents, levels=count)) for count in counts]
 
 
 def redraw(
@@ -194,7 +196,8 @@ def redraw(
     `[k]` is one level, `range(k)` the coarsest ones, `range(k, n)` the finest ones."""
     held = {k: z for k, z in enumerate(latents.levels) if k not in levels}
     batch = len(latents.levels[0])
-    return model.sample(latents.size, batch=batch, held=held, generator=generator)
+    drawn = model.sample(latents.size, batch=batch, held=held, generator=generator)
+    return as_volume(model, drawn)
 
 
 def clip_quality(

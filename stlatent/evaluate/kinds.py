@@ -28,6 +28,7 @@ class Kind:
         show: from a sample `[1, C, *axes]` to frames, uint8 `[T, H, W, 3]`.
         space: number of space axes.
         definitions: of the figures, in words.
+        noun: what a sample is called.
     """
 
     figures: tuple[Figure, ...]
@@ -35,6 +36,7 @@ class Kind:
     show: Callable[[Tensor], np.ndarray]
     space: int
     definitions: dict[str, str]
+    noun: str
 
 
 def kind_of(model: ModelConfig) -> Kind:
@@ -43,7 +45,7 @@ def kind_of(model: ModelConfig) -> Kind:
     Raises:
         ValueError: there is no report for such a model.
     """
-    if model.domain == "voxel":
+    if model.reads == "shapes":
         values = Values.of(model)
         return Kind(
             shapes.FIGURES if values.coloured else shapes.FIGURES[:-1],
@@ -51,13 +53,15 @@ def kind_of(model: ModelConfig) -> Kind:
             partial(shapes.shape_views, values=values),
             3,
             shapes.DEFINITIONS,
+            "shape",
         )
-    if model.domain not in ("image", "video") or model.channels not in (1, 3):
+    if model.reads != "clips" or model.channels not in (1, 3):
         raise ValueError(
-            f"the model is of domain '{model.domain}' with {model.channels} channels; a report "
-            f"shows domain image or video with 1 or 3 channels, or voxel with 1 or 4"
+            f"the model reads {model.reads} (domain '{model.domain}') of {model.channels} "
+            f"channels; a report shows clips of 1 or 3 channels, or shapes of 1 or 4"
         )
-    return Kind((PSNR, SSIM), clip_quality, _frames, 2, summary.CLIP_DEFINITIONS)
+    noun = "clip" if model.axes.causal is not None else "picture"
+    return Kind((PSNR, SSIM), clip_quality, _frames, 2, summary.CLIP_DEFINITIONS, noun)
 
 
 def _frames(x: Tensor) -> np.ndarray:

@@ -11,7 +11,6 @@ from typing import Any
 
 from .media import data_uri
 from .plots import prefix_name
-from .summary import noun
 
 FRAME_REM, VIDEO_REM = 7, 9  # least width of a frame in a strip and of a video's panel
 
@@ -57,7 +56,7 @@ def page(report: dict[str, Any], plots: Iterable[Plot], media: Sequence[ClipMedi
         _code_table(report["codes"]) if report["codes"] else "",
         '<h2>Plots</h2><div class="plots">',
         *map(_plot, plots),
-        f"</div><h2>{noun(report).capitalize()}s</h2>",
+        f"</div><h2>{report['noun'].capitalize()}s</h2>",
         "<p>Shown are the original, every prefix with its finer levels at their prior’s mean, and "
         "one or several levels drawn anew from their priors while the others are held.</p>",
         button if video else "",
@@ -81,7 +80,7 @@ def _head(report: dict[str, Any]) -> str:
         f"{model['config']['domain']} model",
         f"{model['parameters'] / 1e6:.2f} M parameters",
         f"fingerprint {model['fingerprint']}",
-        f"{clips} {noun(report)}{'s' * (clips != 1)}",
+        f"{clips} {report['noun']}{'s' * (clips != 1)}",
         f"seed {report['seed']}",
     ]
     if found := report["log_likelihood"]:

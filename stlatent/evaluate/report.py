@@ -64,7 +64,7 @@ def write_report(
     """Evaluate `model` on `clips` and write the report to the folder `out`, whole or not at all.
 
     Args:
-        model: of domain `image` or `video`, with 1 or 3 channels, or `voxel`, with 1 or 4.
+        model: of clips, with 1 or 3 channels, or of shapes, with 1 or 4.
         clips: name and `[1, C, *axes]` in [-1, 1], taken one at a time.
         out: a new or empty folder.
         title: heads the page, such as the model's name.
@@ -168,6 +168,7 @@ def _numbers(
             "parameters": sum(p.numel() for p in model.parameters()),
             "config": model.config.model_dump(mode="json"),
         },
+        "noun": measured.kind.noun,
         "figures": [asdict(figure) for figure in measured.kind.figures],
         "prefixes": [
             {

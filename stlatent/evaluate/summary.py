@@ -55,7 +55,8 @@ def summary(report: dict[str, Any]) -> str:
     """One paragraph: numbers, bits and PSNR of every prefix, and what each level is about."""
     prefixes, levels, clips = report["prefixes"], report["levels"], len(report["clips"])
     main = report["figures"][0]
-    over = f"Over one {noun(report)}" if clips == 1 else f"Over {clips} {noun(report)}s"
+    noun = report["noun"]
+    over = f"Over one {noun}" if clips == 1 else f"Over {clips} {noun}s"
     sentences = [
         f"{over}, all {len(levels)} levels together decode to {_figures(prefixes[-1], main)}."
     ]
@@ -70,12 +71,6 @@ def summary(report: dict[str, Any]) -> str:
     channels = sum(level["channels"] for level in levels)
     sentences.append(f"{active} of {channels} channels carry information.")
     return " ".join(sentences)
-
-
-def noun(report: dict[str, Any]) -> str:
-    """What the model reads."""
-    names = {"image": "picture", "video": "clip", "voxel": "shape"}
-    return names[report["model"]["config"]["domain"]]
 
 
 def _prefix(level: dict[str, Any], prefix: dict[str, Any], main: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ def mesh_from_planes(
 
     @torch.no_grad()
     def values(points: np.ndarray) -> np.ndarray:
-        at = torch.from_numpy(points).to(planes)[None]
+        at = torch.from_numpy(points).float().to(planes.device)[None]
         return field(planes, at)[0].cpu().numpy()
 
     coloured = values(np.zeros((1, 3))).shape[1] > 1

@@ -32,8 +32,7 @@ class Values:
         Raises:
             ValueError: it has another domain or number of channels.
         """
-        volumes = model.domain == "voxel" or model.field is not None
-        if not volumes or model.read_channels not in (1, 4):
+        if model.reads != "shapes" or model.read_channels not in (1, 4):
             raise ValueError(
                 f"a model of domain '{model.domain}' with {model.channels} channels reads no "
                 "shapes; give domain voxel and 1 channel (distance) or 4 (distance, r, g, b), "

@@ -144,12 +144,8 @@ class PlaneDataConfig(Strict):
 
 
 AnyDataConfig = DataConfig | ShapeDataConfig | PlaneDataConfig
-DATA = {  # by domain; a triplane model with a field reads shapes
-    "image": DataConfig,
-    "video": DataConfig,
-    "voxel": ShapeDataConfig,
-    "triplane": PlaneDataConfig,
-}
+# by what a model reads
+DATA = {"clips": DataConfig, "shapes": ShapeDataConfig, "planes": PlaneDataConfig}
 
 
 class OptimiserConfig(Strict):
@@ -215,7 +211,7 @@ class RunConfig(Strict):
         if "model" not in info.data:
             raise ValueError("cannot be read before `model` is right")
         domain, field = info.data["model"].domain, info.data["model"].field
-        kind = ShapeDataConfig if field else DATA[domain]
+        kind = DATA[info.data["model"].reads]
         given = value if isinstance(value, Mapping) else value.model_dump(exclude_defaults=True)
         others = set().union(*(other.model_fields for other in DATA.values()))
         if foreign := sorted((set(given) & others) - set(kind.model_fields)):
