@@ -127,7 +127,8 @@ class ShapeDataset(Dataset):
                 continue
             self.items += [(name, volumes, index) for index in range(len(volumes))]
         if not self.items:
-            raise ValueError(f"none of {len(files)} files can be read: {self.bad}")
+            some = "".join(f"; the first, {name}: {why}" for name, why in [*self.bad.items()][:1])
+            raise ValueError(f"none of {len(files)} files can be read{some}")
         self._unreadable: set[str] = set()  # known to this process: not tried again
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
 
@@ -143,7 +144,8 @@ class ShapeDataset(Dataset):
             except ValueError as error:
                 self._unreadable.add(name)
                 failed.append((name, getattr(error, "reason", str(error))))
-        raise ValueError(f"none of {len(order)} shapes can be read; the last: {failed[-1:]}")
+        some = "".join(f"; the last, {name}: {why}" for name, why in failed[-1:])
+        raise ValueError(f"none of {len(order)} shapes can be read{some}")
 
     def _pass(self, number: int) -> np.ndarray:
         if self._order[0] != number:
