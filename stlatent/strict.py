@@ -98,10 +98,11 @@ def _override(values: dict[str, Any], override: str) -> None:
     node: Any = values
     for name in parents:
         node = node[_index(node, name, key)] if isinstance(node, list) else _child(node, name, key)
-    if isinstance(node, list):
-        node[_index(node, last, key)] = yaml.safe_load(text)
-    else:
-        node[last] = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ValueError(f"override '{override}': '{text}' is not valid YAML") from None
+    node[_index(node, last, key) if isinstance(node, list) else last] = value
 
 
 def _child(node: dict[str, Any], name: str, key: str) -> Any:

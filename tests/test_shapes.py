@@ -22,7 +22,7 @@ from stlatent.cli import main
 from stlatent.codec import EncodeOptions, LatentStore, encode_folder, reader
 from stlatent.codec.shapes import DecodedShape
 from stlatent.config import ModelConfig, parse
-from stlatent.data.shapes import ShapeDataset, find_shapes, symmetric, symmetries
+from stlatent.data.shapes import ShapeDataset, find_shapes, symmetries
 from stlatent.evaluate import write_report
 from stlatent.evaluate.shapes import compared
 from stlatent.evaluate.spectrum import spatial_energy
@@ -40,6 +40,7 @@ from stlatent.geometry import (
 from stlatent.geometry.resample import straightened, volume_field
 from stlatent.geometry.values import Values
 from stlatent.likelihoods import make_likelihood
+from stlatent.planes import turn_volume
 from stlatent.train import run
 
 TOOLS = Path(__file__).parents[1] / "tools"
@@ -197,7 +198,7 @@ def test_symmetries_are_48_shapes_and_8_of_them_upright(meshes):
     values = Values(False, False).from_field(
         field_from_surface(read_surface(meshes / "a.ply"), COARSE)
     )
-    turned = [symmetric(values, *how) for how in symmetries(upright=False)]
+    turned = [turn_volume(values[None], axes) for axes in symmetries(upright=False)]
     assert len(turned) == 48
     assert all(not torch.equal(a, b) for a, b in itertools.combinations(turned, 2))
     assert len(symmetries(upright=True)) == 8

@@ -153,7 +153,12 @@ def _steps(text: str) -> tuple[float, ...]:
 
 
 def _axes(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
+    axes = tuple(text.split(","))
+    if sorted(axis.removeprefix("-") for axis in axes) != ["x", "y", "z"]:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' does not name each of x, y, z once, or its negative, such as x,z,-y"
+        )
+    return axes
 
 
 def _shard(text: str) -> tuple[int, int]:

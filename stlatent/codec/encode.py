@@ -54,7 +54,7 @@ class EncodeResult:
 
     def __str__(self) -> str:
         rate = self.frames / self.seconds
-        done = f"{self.sources} sources, {self.frames} {self.parts}, {rate:.1f} {self.parts}/s"
+        done = f"{self.sources} sources, {self.frames} {self.parts}, {rate:.3g} {self.parts}/s"
         lines = [f"{self.out}: {done}", table(self.levels)]
         if self.failed:
             lines.append(f"left out: {len(self.failed)}, named with the reason in {FAILED}")

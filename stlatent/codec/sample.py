@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def spread_shapes(model: Model, root: str | Path, count: int) -> Iterator[tuple[
     values, files = Values.of(model.config), find_shapes(root)
     settings = shape_fields(model.config)
     meshes = [(n, p) for n, p in files.items() if p.suffix.lower() in MESH_SUFFIXES]
+    if not meshes:
+        raise ValueError(f"{root} holds volumes, but no mesh ({' '.join(MESH_SUFFIXES)})")
     count = min(count, len(meshes))
     for name, path in (meshes[i * len(meshes) // count] for i in range(count)):
         try:
@@ -88,7 +91,12 @@ def draw_samples(
     Args:
         size: along the axes of the model's domain.
         temperature: scales the standard deviation of every prior; 0 is its mean.
+
+    Raises:
+        ValueError: the temperature is below 0 or no number.
     """
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature is {temperature:g}; give 0 (the prior's mean) or more")
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
     for _ in range(count):
         yield model.sample(size, 1, held, temperature, generator)[0]

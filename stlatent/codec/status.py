@@ -10,6 +10,7 @@ import numpy as np
 
 from .job import JOB, read_job, units_done
 from .manifest import MANIFEST, UNITS, Failure, UnitRecord, read_units, unit_file
+from .media import MEDIA
 from .place import Place
 from .summary import merged
 
@@ -23,7 +24,8 @@ class JobStatus:
 
     Attributes:
         done: sources in units that are done, the failed ones among them.
-        frames: encoded so far.
+        frames: encoded so far; of shapes, each is one.
+        parts: what these are called.
         sources_per_second, frames_per_second: of the last units; None if there are too few.
         idle_seconds: since the last unit was done, or the job began.
         complete: whether the data set is.
@@ -34,6 +36,7 @@ class JobStatus:
     units: int
     units_done: int
     frames: int
+    parts: str
     failed: tuple[Failure, ...]
     sources_per_second: float | None
     frames_per_second: float | None
@@ -52,7 +55,8 @@ class JobStatus:
         if self.sources_per_second is None:
             return "\n".join([*lines, ago])
         left = _duration((self.sources - self.done) / self.sources_per_second)
-        rate = f"{self.sources_per_second:.3g} sources/s, {self.frames_per_second:.3g} frames/s"
+        rate = f"{self.sources_per_second:.3g} sources/s"
+        rate += f", {self.frames_per_second:.3g} {self.parts}/s"
         return "\n".join([*lines, f"{rate}, about {left} left; {ago}"])
 
 
@@ -81,6 +85,7 @@ def job_status(path: str | Path) -> JobStatus:
         units=record.units,
         units_done=len(units),
         frames=total.frames,
+        parts=MEDIA[record.header.domain].parts,
         failed=tuple(total.failed),
         sources_per_second=sources_rate,
         frames_per_second=frames_rate,

@@ -24,6 +24,7 @@ from ..geometry import (
 )
 from ..geometry.resample import straightened, volume_field
 from ..geometry.values import Values
+from ..planes import turn_volume
 
 
 class Shape(NamedTuple):
@@ -67,13 +68,16 @@ def find_shapes(root: str | Path) -> dict[str, Path]:
     return found
 
 
-def symmetries(upright: bool) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """The 48 ways to turn and mirror a cube, as (order of axes, axes to flip); with `upright`, the
-    8 that leave the y axis alone."""
-    orders = itertools.permutations(range(3))
-    flips = [tuple(itertools.compress(range(3), bits)) for bits in np.ndindex(2, 2, 2)]
-    found = itertools.product(orders, flips)
-    return [(o, f) for o, f in found if not upright or (o[1] == 1 and 1 not in f)]
+def symmetries(upright: bool) -> list[tuple[str, ...]]:
+    """The 48 ways to turn and mirror a cube, as axes of `turn_volume`; with `upright`, the 8 that
+    leave the y axis alone."""
+    signs = list(itertools.product(("", "-"), repeat=3))
+    found = [
+        tuple(map("".join, zip(own, order, strict=True)))
+        for order in itertools.permutations("xyz")
+        for own in signs
+    ]
+    return [axes for axes in found if not upright or axes[1] == "y"]
 
 
 class ShapeDataset(Dataset):
@@ -123,7 +127,8 @@ class ShapeDataset(Dataset):
                 continue
             self.items += [(name, volumes, index) for index in range(len(volumes))]
         if not self.items:
-            raise ValueError(f"none of {len(files)} files can be read: {self.bad}")
+            some = "".join(f"; the first, {name}: {why}" for name, why in [*self.bad.items()][:1])
+            raise ValueError(f"none of {len(files)} files can be read{some}")
         self._unreadable: set[str] = set()  # known to this process: not tried again
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
 
@@ -139,7 +144,8 @@ class ShapeDataset(Dataset):
             except ValueError as error:
                 self._unreadable.add(name)
                 failed.append((name, getattr(error, "reason", str(error))))
-        raise ValueError(f"none of {len(order)} shapes can be read; the last: {failed[-1:]}")
+        some = "".join(f"; the last, {name}: {why}" for name, why in failed[-1:])
+        raise ValueError(f"none of {len(order)} shapes can be read{some}")
 
     def _pass(self, number: int) -> np.ndarray:
         if self._order[0] != number:
@@ -149,18 +155,12 @@ class ShapeDataset(Dataset):
 
     def _shape(self, source: Path | Volumes, index: int, rng: np.random.Generator) -> Tensor:
         variant = int(rng.integers(self.variants))
-        order, flips = self.symmetries[rng.integers(len(self.symmetries))]
+        axes = self.symmetries[rng.integers(len(self.symmetries))]
         if isinstance(source, Volumes):
             field = straightened(volume_field(source, index, self.cache.settings))
         else:
             field = self.cache.open(source, variant)
-        return symmetric(self.values.from_field(field), order, flips)
-
-
-def symmetric(values: Tensor, order: Sequence[int], flips: Sequence[int]) -> Tensor:
-    """Values `[C, X, Y, Z]` with their axes in another order and some of them mirrored."""
-    turned = values.permute(0, *(1 + axis for axis in order))
-    return turned.flip([1 + axis for axis in flips]).contiguous()
+        return turn_volume(self.values.from_field(field)[None], axes)[0].contiguous()
 
 
 def collate_shapes(shapes: Sequence[Shape]) -> ShapeBatch:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..checkpoint import load
 from ..codec.dataset import LatentDataset
 from ..codec.labels import VectorFile, folder_classes
+from ..codec.store import check_model
 from ..codec.windows import LatentWindow, collate
 from ..ladder import Ladder
 from .config import DiffusionRun
@@ -78,6 +79,8 @@ def open_data(config: DiffusionRun) -> LatentData:
         size[causal] = data.frames
     kept = range(levels)
     past = config.diffusion.past
+    if past and steps is None:
+        raise ValueError("diffusion.past is what comes before a window; give data.frames as well")
     both = [
         LatentDataset(data.root, kept, steps, past=past, labels=labels, names=names)
         if names
@@ -88,6 +91,7 @@ def open_data(config: DiffusionRun) -> LatentData:
     figures = [manifest.statistics[k] for k in kept]
     mean, std = ([v for s in figures for v in getattr(s, name)] for name in ("mean", "std"))
     ladder = load(config.model or manifest.model)
+    check_model(ladder, manifest, whole.store.place)
     return LatentData(*both, ladder, tuple(size), mean, std)
 
 
@@ -157,7 +161,12 @@ def _labels(config: DiffusionRun, names: Sequence[str]) -> Mapping[str, int | Te
         return labels
     if not file.is_file():
         raise ValueError(f"data.labels is {file}, which is not there")
-    return VectorFile(file) if condition.embedding else json.loads(file.read_text())
+    if condition.embedding:
+        return VectorFile(file)
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"data.labels={file} is no JSON file of classes: {error}") from None
 
 
 class _Nothing(Dataset):

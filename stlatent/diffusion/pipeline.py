@@ -17,16 +17,15 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
-from ..data import to_uint8
 from ..export import AutoencoderLadder
 from ..export.folder import put
 from ..export.posterior import Generators
 from .corruption import Scheduler, set_steps
 from .denoiser import LadderDenoiser
 from .memory import Past
+from .pictures import PICTURES, pictures
 
 Steps = int | Sequence[int]
-PICTURES = ("image", "video")
 
 
 @dataclass
@@ -128,12 +127,7 @@ class LadderPipeline(DiffusionPipeline):
         steps = self._steps(num_inference_steps)
         kind = self._output_type(output_type)
         self.denoiser.domain.check(size)
-        if windows < 1 or (windows > 1 and not self.denoiser.config.past):
-            raise ValueError(
-                f"windows is {windows}; this model makes 1, since it was trained without a past"
-                if windows > 1
-                else f"windows is {windows}; give 1 or more"
-            )
+        self._check_windows(windows)
         self._guidance_scale, self._interrupt = guidance_scale, False
         self._num_timesteps = windows * sum(steps)
         made: list[Tensor] = []
@@ -145,21 +139,36 @@ class LadderPipeline(DiffusionPipeline):
                 if callback_on_step_end is None:
                     return z
                 asked = {name: {"latents": z}[name] for name in callback_on_step_end_tensor_inputs}
-                made = callback_on_step_end(self, next(number), timestep, asked)
-                return (made or {}).pop("latents", z)
+                changed = callback_on_step_end(self, next(number), timestep, asked)
+                return (changed or {}).pop("latents", z)
 
             for _ in range(windows):
                 past = self.denoiser.remembered(made, size, count)
-                window: list[Tensor] = []
-                for stage, number_of_steps in enumerate(steps):
-                    z = self._noise((count, *self.denoiser.latent_shape(stage, size)), generator)
-                    known = self._given(stage, window, augmentation, generator), condition, past
-                    z = self._denoise(z, stage, number_of_steps, known, generator, stepped)
-                    window += self.denoiser.unfold(stage, z)
+                known = condition, past
+                window = self._window(size, count, steps, known, augmentation, generator, stepped)
                 made = self._joined(made, window)
         samples = self._finish(made, size if windows == 1 else None, kind, generator)
         self.maybe_free_model_hooks()
         return LadderPipelineOutput(samples=samples) if return_dict else (samples,)
+
+    def _window(
+        self,
+        size: tuple[int, ...],
+        count: int,
+        steps: Sequence[int],
+        known: tuple[Tensor | None, Past | None],
+        augmentation: float,
+        generator: Generators,
+        stepped: Callable[[Tensor, Tensor], Tensor],
+    ) -> list[Tensor]:
+        """The levels of one window, stage by stage; `known`: condition and past."""
+        made: list[Tensor] = []
+        for stage, number in enumerate(steps):
+            z = self._noise((count, *self.denoiser.latent_shape(stage, size)), generator)
+            given = self._given(stage, made, augmentation, generator)
+            z = self._denoise(z, stage, number, (given, *known), generator, stepped)
+            made += self.denoiser.unfold(stage, z)
+        return made
 
     def _denoise(
         self,
@@ -255,6 +264,14 @@ class LadderPipeline(DiffusionPipeline):
             )
         return found
 
+    def _check_windows(self, windows: int) -> None:
+        if windows < 1:
+            raise ValueError(f"windows is {windows}; give 1 or more")
+        if windows > 1 and not self.denoiser.config.past:
+            raise ValueError(
+                f"windows is {windows}; this model makes 1, since it was trained without a past"
+            )
+
     def _output_type(self, kind: str | None) -> str:
         domain = self.denoiser.domain.name
         legal = ("pil", "pt", "latent") if domain in PICTURES else ("pt", "latent")
@@ -273,15 +290,6 @@ class LadderPipeline(DiffusionPipeline):
             put(folder, out)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def pictures(x: Tensor) -> list[Image.Image] | list[list[Image.Image]]:
-    """`[B, C, H, W]` in [-1, 1] -> pictures; `[B, C, T, H, W]` -> lists of frames."""
-    video = x if x.ndim == 5 else x.unsqueeze(2)
-    if video.shape[1] == 1:
-        video = video.expand(-1, 3, -1, -1, -1)
-    frames = [[Image.fromarray(frame) for frame in to_uint8(clip)] for clip in video]
-    return frames if x.ndim == 5 else [clip[0] for clip in frames]
 
 
 def _on(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:

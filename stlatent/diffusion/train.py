@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from ..codec.windows import LatentWindow
@@ -17,7 +16,7 @@ from ..config import dump, load
 from ..export.folder import wrap
 from ..train import state
 from ..train.log import Log
-from ..train.optimiser import AveragedWeights, StepGuard, learning_rate
+from ..train.optimiser import AveragedWeights, StepGuard, batch_noise, learning_rate, progress
 from ..train.plan import parameters
 from ..train.run import STATE, claim
 from .config import DiffusionRun, NoiseConfig
@@ -157,7 +156,7 @@ class DiffusionTrainer:
             group["lr"] = lr
         self.optimiser.zero_grad()
         for number, batch in enumerate(batches):
-            generator = self._generator(number)
+            generator = batch_noise(self.config.seed, self.done, number, self.accelerator)
             inputs = self._enter(batch)
             with self.accelerator.autocast():
                 dropout = self.config.diffusion.condition.dropout
@@ -229,11 +228,6 @@ class DiffusionTrainer:
         modules = {"denoiser": self.denoiser, "average": self.average.model}
         return modules, {"optimiser": self.optimiser}
 
-    def _generator(self, number: int) -> torch.Generator:
-        """Of one batch: a function of seed, step, batch and process."""
-        seed = hash((self.config.seed, self.done, number, self.accelerator.process_index))
-        return torch.Generator(self.accelerator.device).manual_seed(seed % 2**62)
-
     def _enter(self, batch: LatentWindow) -> tuple[list[Tensor], Tensor | None, Past | None]:
         """Levels, condition and past of a batch, on the device."""
         device, diffusion = self.accelerator.device, self.config.diffusion
@@ -245,13 +239,7 @@ class DiffusionTrainer:
         return [z.to(device, torch.float32) for z in batch.latents], label, past
 
     def _progress(self) -> float:
-        """Part of the run that is done, 0 to 1, by steps or by minutes, whichever is further."""
-        by_steps = self.done / self.config.steps
-        if not self.config.minutes:
-            return by_steps
-        minutes = torch.tensor((time.monotonic() - self.began) / 60)
-        minutes = broadcast(minutes.to(self.accelerator.device))  # processes must end together
-        return max(by_steps, float(minutes) / self.config.minutes)
+        return progress(self.config, self.done, self.began, self.accelerator.device)
 
 
 def make_denoiser(config: DiffusionRun, data: LatentData) -> LadderDenoiser:

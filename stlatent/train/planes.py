@@ -64,7 +64,8 @@ def split(config: RunConfig) -> Split:
             raise ValueError(f"data.validation.names lists '{name}', {why}")
     good = {n: p for n, p in files.items() if n not in bad and n not in names}
     if not good:
-        raise ValueError(f"no planes to train on in {data.root}; {next(iter(bad.items()), '')}")
+        some = "".join(f"; {name} {why}" for name, why in [*bad.items()][:1])
+        raise ValueError(f"no planes to train on in {data.root}{some}")
     return Split(good, {name: files[name] for name in names}, bad)
 
 

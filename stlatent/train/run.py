@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast
 from torch import Tensor
 
 from .. import checkpoint
@@ -24,7 +23,7 @@ from .extras import Extras
 from .kinds import open_data
 from .log import Log
 from .loss import batch_loss
-from .optimiser import AveragedWeights, StepGuard, learning_rate
+from .optimiser import AveragedWeights, StepGuard, batch_noise, learning_rate, progress
 from .plan import describe
 from .planes import scaled
 
@@ -135,13 +134,7 @@ class Trainer:
         return self.counters.step
 
     def _progress(self) -> float:
-        """Part of the run that is done, 0 to 1, by steps or by minutes, whichever is further."""
-        by_steps = self.done / self.config.steps
-        if not self.config.minutes:
-            return by_steps
-        minutes = torch.tensor((time.monotonic() - self.began) / 60)
-        minutes = broadcast(minutes.to(self.accelerator.device))  # processes must end together
-        return max(by_steps, float(minutes) / self.config.minutes)
+        return progress(self.config, self.done, self.began, self.accelerator.device)
 
     @property
     def finished(self) -> bool:
@@ -182,10 +175,9 @@ class Trainer:
         }
 
     def _loss(self, x: Tensor, number: int) -> tuple[Objective, Pass]:
-        """Of one batch; its noise depends on seed, step, batch and process only."""
+        """Of one batch."""
         loss, step = self.config.loss, self.done
-        seed = hash((self.config.seed, step, number, self.accelerator.process_index))
-        generator = torch.Generator(self.accelerator.device).manual_seed(seed % 2**62)
+        generator = batch_noise(self.config.seed, step, number, self.accelerator)
         warm = loss.rate.warm(step)
         return batch_loss(
             self.model,
