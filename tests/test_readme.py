@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import json
+import math
 import re
 import shlex
 from pathlib import Path
@@ -15,6 +16,8 @@ from stlatent.checkpoint import shipped
 from stlatent.cli import parser
 from stlatent.data import centre_clip
 from stlatent.evaluate import prefix_quality
+from stlatent.geometry import FieldSettings, field_from_surface, read_surface, volume_iou
+from stlatent.geometry.values import Values
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -75,3 +78,21 @@ def test_shipped_video_model_is_as_described():
     assert all(fine > coarse + 1.5 for coarse, fine in itertools.pairwise(quality))
     assert quality[0] > 18 and quality[-1] > 26
     assert found[-1].values_per_number >= 48
+
+
+@torch.inference_mode()
+def test_shipped_voxel_model_is_as_described():
+    file = shipped()["voxel"]
+    assert file.stat().st_size <= 12 * 2**20
+    figures, model = json.loads((file.parent / "figures.json").read_text()), stlatent.load("voxel")
+    assert figures["parameters"] == sum(p.numel() for p in model.parameters())
+    numbers = [math.prod(shape) for shape in model.latent_shape((64, 64, 64))]
+    assert numbers[0] <= 128 and sum(numbers) <= 4096
+    field = field_from_surface(
+        read_surface(ROOT / "assets" / "meshes" / "power_drill.ply"), FieldSettings(resolution=64)
+    )
+    values = Values.of(model.config)
+    latents = model.encode(values.from_field(field)[None])
+    decoded = [values.to_field(model.decode(latents, k + 1)[0], 4.0) for k in range(3)]
+    found = [volume_iou(field.distance, shape.distance) for shape in decoded]
+    assert found[0] > 0.6 and found[0] < found[1] < found[2] and found[2] > 0.9
