@@ -18,7 +18,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,9 +82,22 @@ def others(x: Tensor, fps: float) -> dict[str, list[Point]]:
     """What each codec makes of a clip `[1, 3, T, H, W]`, the fewest bits first."""
     frames, curves = to_uint8(x)[0], {}
     for name, codec in CODECS.items():
-        points = [_classical(codec, crf, frames, fps) | {"crf": crf} for crf in codec.crf]
+        with _same_priority():
+            points = [_classical(codec, crf, frames, fps) | {"crf": crf} for crf in codec.crf]
         curves[name] = sorted(points, key=lambda point: point["bits_per_pixel"])
     return curves
+
+
+@contextmanager
+def _same_priority() -> Iterator[None]:
+    """SVT-AV1 makes the thread that calls it a real-time one where it may, and leaves it so."""
+    known = hasattr(os, "sched_getscheduler")
+    before = (os.sched_getscheduler(0), os.sched_getparam(0)) if known else None
+    try:
+        yield
+    finally:
+        if before:
+            os.sched_setscheduler(0, *before)
 
 
 def _classical(codec: Codec, crf: int, frames: np.ndarray, fps: float) -> Point:
