@@ -9,7 +9,7 @@ from typing import Protocol
 from ..checkpoint import Model
 from .device import chunk_pixels
 from .inputs import Input, find_clips, find_plane_files, find_shape_files
-from .job import Job
+from .job import Job, JobRecord
 from .manifest import Failure
 from .options import EncodeOptions
 from .planes import PlaneUnit
@@ -171,6 +171,13 @@ def _not_of_shapes(options: EncodeOptions, what: str) -> None:
 
 # by what the model reads
 MEDIA: dict[str, type[Medium]] = {"clips": Clips, "shapes": Shapes, "planes": Planes}
+
+
+def medium_of(record: JobRecord) -> type[Medium]:
+    """The kind of sources that a job encodes."""
+    if record.options.fields is not None:
+        return Shapes
+    return Planes if record.header.domain == "triplane" else Clips
 
 
 def medium(model: Model) -> Medium:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .job import JOB, read_job, units_done
 from .manifest import MANIFEST, UNITS, Failure, UnitRecord, read_units, unit_file
-from .media import MEDIA
+from .media import medium_of
 from .place import Place
 from .summary import merged
 
@@ -85,7 +85,7 @@ def job_status(path: str | Path) -> JobStatus:
         units=record.units,
         units_done=len(units),
         frames=total.frames,
-        parts=MEDIA[record.header.domain].parts,
+        parts=medium_of(record).parts,
         failed=tuple(total.failed),
         sources_per_second=sources_rate,
         frames_per_second=frames_rate,
