@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -89,8 +90,9 @@ FILES = {
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("videos")
-    for name, how in FILES.items():
-        make_video(folder / name, **how)
+    with ThreadPoolExecutor(1) as pool:  # run as root, SVT-AV1 leaves its caller a real-time thread
+        for name, how in FILES.items():
+            pool.submit(make_video, folder / name, **how).result()
     return folder
 
 
