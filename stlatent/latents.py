@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -24,6 +25,10 @@ class Latents:
     def numbers(self) -> int:
         """Latent numbers per sample over all levels."""
         return sum(level[0].numel() for level in self.levels)
+
+    def to(self, device: torch.device | str) -> Latents:
+        """The same on a device."""
+        return Latents(tuple(z.to(device) for z in self.levels), self.size)
 
     def with_finer(self, other: Latents, levels: int) -> Latents:
         """The first `levels` levels of these, and the finer ones of `other`.

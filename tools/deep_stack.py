@@ -24,7 +24,7 @@ from stlatent.config import parse
 from stlatent.data import ClipDataset, check_sources, find_sources, to_float
 from stlatent.losses.elbo import LossConfig
 from stlatent.train.config import OptimiserConfig
-from stlatent.train.fit import fit
+from stlatent.train.fit import Shuffled, fit
 
 GROUPS = (9, 15, 21)  # coarsest first: 45
 MODEL = {
@@ -71,16 +71,9 @@ def crops(root: Path, count: int, size: int, seed: int) -> Tensor:
     return torch.cat(reads)[:count]
 
 
-class Batches:
-    """One pass over the crops, in random order."""
-
-    def __init__(self, clips: Tensor, size: int, seed: int) -> None:
-        self.clips, self.size = clips, size
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def __iter__(self):
-        for rows in torch.randperm(len(self.clips), generator=self.generator).split(self.size):
-            yield to_float(self.clips[rows]).squeeze(2)
+def entered(clips: Tensor) -> Tensor:
+    """uint8 `[n, 1, H, W, 3]` as the model reads them."""
+    return to_float(clips).squeeze(2)
 
 
 def run(name: str, clips: Tensor, options: argparse.Namespace) -> dict[str, Any]:
@@ -88,7 +81,7 @@ def run(name: str, clips: Tensor, options: argparse.Namespace) -> dict[str, Any]
     torch.manual_seed(options.seed)
     done = fit(
         Ladder(parse(ModelConfig, MODEL | model, name)),
-        Batches(clips, options.batch, options.seed),
+        Shuffled(clips, options.batch, torch.Generator().manual_seed(options.seed), entered),
         parse(LossConfig, LOSS | loss, name),
         parse(OptimiserConfig, OPTIMISER | optimiser, name),
         steps=options.steps,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,20 +70,6 @@ def varied(shapes: Tensor, generator: torch.Generator) -> Tensor:
                 x = x.roll(by, dim)
         out.append(x)
     return torch.stack(out)
-
-
-@dataclass(frozen=True)
-class Batches:
-    """One pass over shapes in random order, each varied."""
-
-    shapes: Tensor
-    size: int
-    generator: torch.Generator
-
-    def __iter__(self) -> Iterator[Tensor]:
-        order = torch.randperm(len(self.shapes), generator=self.generator)
-        for rows in order.split(self.size):
-            yield varied(self.shapes[rows], self.generator)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,20 +66,6 @@ def clips(first_seed: int, count: int, file: Path) -> Clips:
         }
         checkpoint.write(file, tensors, {})
     return Clips(**checkpoint.read(file)[0])
-
-
-@dataclass(frozen=True)
-class Batches:
-    """One pass over clips in random order, `[B, 3, 17, 32, 32]`."""
-
-    clips: Clips
-    size: int
-    generator: torch.Generator
-
-    def __iter__(self) -> Iterator[Tensor]:
-        order = torch.randperm(len(self.clips.frames), generator=self.generator)
-        for rows in order.split(self.size):
-            yield to_float(self.clips.frames[rows])
 
 
 class Classifier(nn.Module):

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from stlatent.data import to_uint8
 from stlatent.data.synthetic import Retina, lesion_detector, lesions_found, retina
 from stlatent.losses.elbo import LossConfig
 from stlatent.train.config import OptimiserConfig
-from stlatent.train.fit import fit
+from stlatent.train.fit import Shuffled, fit
 
 STEM = {"stride": [4, 4], "width": 48, "blocks": 2}
 
@@ -48,25 +46,12 @@ LOSS = {
 }
 
 
-@dataclass(frozen=True)
-class Batches:
-    """One pass over drawn retinas `[n, 3, H, W]`, in random order."""
-
-    images: Tensor
-    size: int
-    generator: torch.Generator
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for rows in torch.randperm(len(self.images), generator=self.generator).split(self.size):
-            yield self.images[rows]
-
-
 def trained(name: str, images: Tensor, options: argparse.Namespace) -> Ladder:
     values = {"domain": "image", "likelihood": options.likelihood, "stem": STEM}
     torch.manual_seed(options.seed)
     done = fit(
         Ladder(parse(ModelConfig, values | {"levels": MODELS[name]}, name)),
-        Batches(images, options.batch, torch.Generator().manual_seed(options.seed)),
+        Shuffled(images, options.batch, torch.Generator().manual_seed(options.seed)),
         parse(LossConfig, LOSS, name),
         OptimiserConfig(lr=5e-4, warmup_steps=100, ema=0.995, clip=10),
         seconds=60 * options.minutes,

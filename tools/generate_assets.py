@@ -27,9 +27,9 @@ import stlatent
 from stlatent.checkpoint import replace_text
 from stlatent.codec.decode_shapes import write_shapes
 from stlatent.codec.sample import draw_samples
-from stlatent.codec.shapes import DecodedShape, shape_fields, shape_picture
+from stlatent.codec.shapes import DecodedShape, shape_fields
 from stlatent.codec.video_writer import check_outputs
-from stlatent.geometry import contact_sheet, volume_iou
+from stlatent.geometry import contact_sheet, shape_picture, volume_iou
 from stlatent.geometry.extras import needed
 from stlatent.triplane import shape_size
 

@@ -23,9 +23,15 @@ import stlatent
 from stlatent import Latents
 from stlatent.checkpoint import Model
 from stlatent.codec.decode_shapes import write_shapes
-from stlatent.codec.shapes import DecodedShape, shape_fields, shape_picture
+from stlatent.codec.shapes import DecodedShape, shape_fields
 from stlatent.codec.video_writer import check_outputs
-from stlatent.geometry import Field, contact_sheet, field_from_surface, read_surface
+from stlatent.geometry import (
+    Field,
+    contact_sheet,
+    field_from_surface,
+    read_surface,
+    shape_picture,
+)
 from stlatent.geometry.values import Values
 
 

@@ -1,6 +1,7 @@
 """Put a trained run among the shipped models, in half the bytes, with its measured figures.
 
 python tools/ship_model.py runs/video-base video --data VIDEOS
+python tools/ship_model.py runs/voxel voxel --data MESHES --refine 40
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from stlatent.codec.device import autocast
 from stlatent.config import dump, load
 from stlatent.evaluate.diagnostics import decode_prefixes, gather
 from stlatent.evaluate.kinds import kind_of
+from stlatent.refine import refine
 from stlatent.train import RunConfig
 from stlatent.train.kinds import open_data
 
@@ -29,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("run", type=Path, help="folder of a training run")
     parser.add_argument("name", help="what `--model` will call it")
     parser.add_argument("--data", type=Path, required=True, help="holds the run's held-out files")
+    help = "of shapes: also measure latents improved by so many steps of `encode --refine`"
+    parser.add_argument("--refine", type=int, default=0, metavar="N", help=help)
     options = parser.parse_args(arguments)
 
     config = load(RunConfig, options.run / "config.yaml")
@@ -43,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with autocast(torch.device("cpu"), "bf16"):
         bf16 = measure(shipped, samples)
     figures[f"bf16_{main}"] = [prefix[main] for prefix in bf16["prefixes"]]
+    if options.refine:
+        better = measure(shipped, samples, options.refine)
+        found = [prefix[main] for prefix in better["prefixes"]]
+        figures["refined"] = {"steps": options.refine, main: found}
     torch.manual_seed(config.seed)
     untrained = measure(stlatent.Ladder(config.model).eval(), samples)
     figures[f"untrained_{main}"] = [prefix[main] for prefix in untrained["prefixes"]]
@@ -61,11 +69,16 @@ def anywhere(config: RunConfig, name: str) -> RunConfig:
 
 
 @torch.inference_mode()
-def measure(model: stlatent.Ladder, samples: Mapping[str, torch.Tensor]) -> dict[str, object]:
-    """Figures of the held-out samples, as they are reported: means over them, per prefix."""
+def measure(
+    model: stlatent.Ladder, samples: Mapping[str, torch.Tensor], refined: int = 0
+) -> dict[str, object]:
+    """Figures of the held-out samples, as they are reported: means over them, per prefix.
+
+    refined: steps of gradient descent that improve the latents; the rate is that from before."""
     kind, rows = kind_of(model.config), []
     for x in samples.values():
         latents = model.encode(x)
+        latents = refine(model, x, latents, refined) if refined else latents
         rows.append(kind.quality(x, latents, model(x).kl, decode_prefixes(model, latents)))
     return {
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -20,6 +20,7 @@ import itertools
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,10 @@ from torch import Tensor
 
 from stlatent import Ladder
 from stlatent.checkpoint import replace_text
-from stlatent.data import to_uint8
+from stlatent.data import to_float, to_uint8
 from stlatent.diffusion import latent_spectra
 from stlatent.evaluate.metrics import psnr
+from stlatent.train.fit import Shuffled
 
 SMALL, LARGE = {"width": 128, "depth": 4}, {"width": 256, "depth": 6}
 WAYS = {
@@ -103,7 +105,8 @@ def study_clips(options: argparse.Namespace) -> None:
     # two sets of held-out clips: one to compare with, one that says how near real ones come
     test = clips.clips(clips.HELD_OUT, 2 * count, out / "test.safetensors")
     source, reference = test[:count], test[count:]
-    batches = clips.Batches(train, options.ladder_batch, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    batches = Shuffled(train.frames, options.ladder_batch, generator, to_float)
     loss = clips.LOSS | {"equivariance": options.equivariance}
     ladder = ladder_of(clips.LADDER, loss, batches, options.ladder_minutes, out / "ladder")
     network = clips.classifier(train, options.classifier_minutes, out / "classifier.safetensors")
@@ -139,7 +142,8 @@ def study_chairs(options: argparse.Namespace) -> None:
     data = chairs.chairs(options.data, options.held_out, options.seed)
     count = options.samples = len(data.held_out)  # sets are compared that are equally large
     generator = torch.Generator().manual_seed(0)
-    batches = chairs.Batches(data.train, options.ladder_batch, generator)
+    varied = partial(chairs.varied, generator=generator)
+    batches = Shuffled(data.train, options.ladder_batch, generator, varied)
     loss = chairs.LOSS | {"equivariance": options.equivariance}
     ladder = ladder_of(chairs.LADDER, loss, batches, options.ladder_minutes, out / "ladder")
 

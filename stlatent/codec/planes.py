@@ -14,7 +14,6 @@ from ..choose import Choose
 from ..config import ModelConfig, Scaling
 from ..data.planes import normalise, restore, write_planes
 from ..ladder import Ladder
-from ..latents import Latents
 from .coder import whole_codes
 from .decode import outputs
 from .device import autocast
@@ -97,9 +96,8 @@ def decode_planes(
     device = next(model.parameters()).device
     with torch.inference_mode(), autocast(device, precision):
         for item, path in tqdm(targets, disable=None):
-            latents = store.read(item.name, kept)
-            on_device = Latents(tuple(z.to(device) for z in latents.levels), latents.size)
-            x = model.decode(on_device, draw=draw)[0].float()
+            latents = store.read(item.name, kept).to(device)
+            x = model.decode(latents, draw=draw)[0].float()
             path.parent.mkdir(parents=True, exist_ok=True)
             write_planes(path, restore(x, scaling(model.config)))
     return [path for _, path in targets]

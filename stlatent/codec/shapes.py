@@ -25,10 +25,9 @@ from ..geometry import (
     mesh_from_field,
     mesh_from_function,
     mesh_from_planes,
-    turntable,
+    shape_picture,
 )
 from ..geometry.values import Values
-from ..latents import Latents
 from ..refine import refine
 from ..triplane import as_volume, shape_size
 from .coder import whole_codes
@@ -40,7 +39,7 @@ from .store import LatentReader
 from .unit import About, UnitWriter
 
 RESOLUTION = 64  # voxels per edge, for models that read any
-SHOWN, PIXELS = 4, 192  # shapes of a preview, and of each picture
+SHOWN = 4  # shapes of a preview
 
 log = logging.getLogger(__name__)
 
@@ -161,9 +160,8 @@ def decode_shape(
 ) -> DecodedShape:
     """An item from its first `levels` levels."""
     device = next(model.parameters()).device
-    latents = store.read(item.name, levels)
-    on_device = Latents(tuple(z.to(device) for z in latents.levels), latents.size)
-    return DecodedShape(model, model.decode(on_device, draw=draw), **dict(item.shape))
+    latents = store.read(item.name, levels).to(device)
+    return DecodedShape(model, model.decode(latents, draw=draw), **dict(item.shape))
 
 
 def shape_preview(model: Model, job: Job, reader: Reader, folder: Path) -> None:
@@ -197,11 +195,3 @@ def _pieces(reader: Reader, source: Input, folder: Path, number: int):
     for event in reader.read(fetch([source], folder), first=number + 1):
         if isinstance(event, Piece) and event.about["start"] == number:
             yield shape_field(event)[0]
-
-
-def shape_picture(field: Field, pixels: int = PIXELS) -> np.ndarray:
-    """One view, uint8 `[pixels, pixels, 3]`; white where nothing is inside."""
-    mesh = mesh_from_field(field)
-    if not len(mesh.faces):
-        return np.full((pixels, pixels, 3), 255, np.uint8)
-    return turntable(mesh, 1, pixels)[0]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..gaussian import BITS_PER_NAT
@@ -17,7 +16,7 @@ from ..geometry import (
     colour_psnr,
     compare_surfaces,
     mesh_from_field,
-    turntable,
+    shape_picture,
     volume_iou,
 )
 from ..geometry.values import Values
@@ -116,8 +115,4 @@ def field_of(x: Tensor, values: Values) -> Field:
 
 def shape_views(x: Tensor, values: Values) -> np.ndarray:
     """uint8 `[1, H, W, 3]`: a view of the surface; white where nothing is inside."""
-    with torch.no_grad():
-        mesh = mesh_from_field(field_of(x, values))
-    if not len(mesh.faces):
-        return np.full((1, PIXELS, PIXELS, 3), 255, np.uint8)
-    return turntable(mesh, 1, PIXELS)
+    return shape_picture(field_of(x, values), PIXELS)[None]

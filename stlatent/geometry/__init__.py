@@ -6,7 +6,7 @@ from .decoded import mesh_from_planes
 from .extract import mesh_from_field, mesh_from_function
 from .field import Field, FieldSettings, Route
 from .metrics import SurfaceDistance, colour_psnr, compare_surfaces, volume_iou
-from .preview import contact_sheet, turntable
+from .preview import contact_sheet, shape_picture, turntable
 from .read import MESH_SUFFIXES, BadMeshError, read_surface, surface_of
 from .surface import Surface
 from .texture import bake_texture
@@ -38,6 +38,7 @@ __all__ = [
     "mesh_from_planes",
     "read_surface",
     "read_volumes",
+    "shape_picture",
     "surface_of",
     "turntable",
     "varied",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import trimesh
 
+from .extract import mesh_from_field
+from .field import Field
 from .read import surface_of
 from .scan import rasterise
 from .surface import Surface, normals
@@ -38,6 +40,14 @@ def turntable(
     triangles = (triangles - (low + high) / 2) / np.linalg.norm(high - low) * 2
     angles = np.arange(views) * (2 * np.pi / views)
     return np.stack([_view(surface, triangles @ _camera(a, elevation).T, size) for a in angles])
+
+
+def shape_picture(field: Field, size: int = 192) -> np.ndarray:
+    """One view of a field's surface, uint8 `[size, size, 3]`; white where nothing is inside."""
+    mesh = mesh_from_field(field)
+    if not len(mesh.faces):
+        return np.full((size, size, 3), 255, np.uint8)
+    return turntable(mesh, 1, size)[0]
 
 
 def contact_sheet(pictures: np.ndarray, columns: int = 4) -> np.ndarray:

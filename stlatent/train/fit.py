@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,27 @@ from .loss import batch_loss
 from .optimiser import AveragedWeights, StepGuard, learning_rate
 
 Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """One pass over samples in memory, in another random order each time.
+
+    Attributes:
+        samples: `[N, ...]`, of any type.
+        size: of a batch; the last one may be smaller.
+        enter: makes of samples `[n, ...]` what the model reads.
+    """
+
+    samples: Tensor
+    size: int
+    generator: torch.Generator
+    enter: Callable[[Tensor], Tensor] = lambda x: x
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.randperm(len(self.samples), generator=self.generator)
+        for rows in order.split(self.size):
+            yield self.enter(self.samples[rows])
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ..data.shapes import (
     find_shapes,
     held_out_shapes,
 )
-from ..geometry import Field, FieldCache, contact_sheet, mesh_from_field, turntable, volume_iou
+from ..geometry import FieldCache, contact_sheet, shape_picture, volume_iou
 from ..geometry.values import Values
 from ..triplane import as_volume
 from .config import RunConfig, ShapeDataConfig
@@ -85,18 +85,10 @@ class Shapes(TrainingData):
             quality.append([volume_iou(field.distance, other.distance) for other in fields])
             bits.append(own_bits)
             if len(pictures) < SHOWN_SHAPES * (1 + len(fields)):
-                pictures += [_picture(one) for one in (field, *fields)]
+                pictures += [shape_picture(one, SHOWN_PIXELS) for one in (field, *fields)]
         sheet = contact_sheet(np.stack(pictures), 2 * (1 + len(model.levels)))
         write_picture(self.config.out, step, sheet)
         return {
             "volume_iou": [round(float(v), 4) for v in np.mean(quality, 0)],
             "bits_per_value": [round(float(b), 6) for b in np.mean(bits, 0)],
         }
-
-
-def _picture(field: Field) -> np.ndarray:
-    """uint8 `[H, W, 3]`; empty where nothing is inside."""
-    mesh = mesh_from_field(field)
-    if not len(mesh.faces):
-        return np.full((SHOWN_PIXELS, SHOWN_PIXELS, 3), 255, np.uint8)
-    return turntable(mesh, 1, SHOWN_PIXELS)[0]
