@@ -112,7 +112,13 @@ class TriplaneAutoencoder(nn.Module):
 def as_volume(model: Ladder | TriplaneAutoencoder, decoded: Tensor) -> Tensor:
     """What a model has decoded, as it reads it: of planes that stand for a field, the volume
     `[B, C, N, N, N]`; of all else, the same."""
-    return model.volume(decoded) if isinstance(model, TriplaneAutoencoder) else decoded
+    field = model.config.field
+    return on_grid(model.likelihood.decoder, decoded, field.resolution) if field else decoded
+
+
+def ladder_of(model: Ladder | TriplaneAutoencoder) -> Ladder:
+    """The ladder that makes a model's latents, and decodes them to what it was given."""
+    return model.ladder if isinstance(model, TriplaneAutoencoder) else model
 
 
 def shape_size(model: Ladder | TriplaneAutoencoder, resolution: int) -> tuple[int, ...]:

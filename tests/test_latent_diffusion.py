@@ -215,7 +215,7 @@ def test_another_scheduler_of_the_same_prediction_samples_too(tmp_path):
         ({"condition": [0.5]}, "one class from 0 to 1"),
         ({"num_inference_steps": [1, 2]}, "1, one per stage"),
         ({"num_inference_steps": 0}, "from 1 on"),
-        ({"output_type": "pil"}, "'pt' or 'latent'|pt or latent"),
+        ({"output_type": "pil"}, "pt or latent"),
         ({"size": (3, 3)}, "3 axes|reshape"),
         ({"windows": 2}, "trained without a past"),
     ],

@@ -1,13 +1,14 @@
-"""Draw assets from a ladder's own prior, as meshes with previews, and measure them.
+"""Assets from a ladder's prior, or from a pipeline of latent diffusion, with previews, measured.
 
     DIR/0000.glb, ...    the assets
     DIR/sheet.png        a view of each
     DIR/figures.json     validity: closed, and one main component (at least 95 % of the volume)
                          diversity: 1 - volume IoU of two assets, mean over all pairs
 
-A ladder for it, trained on volumes:
+A ladder for it, trained on volumes, and diffusion on its latents:
 stlatent train configs/shape/generate.yaml data.root=VOLUMES out=runs/chairs
 python tools/generate_assets.py runs/chairs -n 16 --size 32 --resolution 64 --out generated
+python tools/generate_assets.py runs/diffusion/pipeline -n 16 --resolution 64 --out diffused
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import DiffusionPipeline
 from PIL import Image
 
 import stlatent
+from stlatent import LadderPipeline
 from stlatent.checkpoint import replace_text
 from stlatent.codec.decode_shapes import write_shapes
 from stlatent.codec.sample import draw_samples
@@ -41,12 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model")
+    parser.add_argument("model", help="a shape model, or the folder of a pipeline")
     parser.add_argument("-n", type=int, default=16, dest="count", help="how many (16)")
     help = "voxels per edge it was trained on (64, or those of its field)"
     parser.add_argument("--size", type=int, help=help)
     parser.add_argument("--resolution", type=int, help="voxels per edge of the meshes (as --size)")
     parser.add_argument("--temperature", type=float, default=1.0, help="of the priors (1)")
+    help = "of diffusion: one number, or one per stage (25)"
+    parser.add_argument("--steps", type=int, nargs="+", default=[25], help=help)
+    parser.add_argument("--classes", type=int, nargs="+", help="to ask a pipeline for, in turn")
+    parser.add_argument("--guidance", type=float, default=1.0, help="towards these classes (1)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--replace", action="store_true", help="replace files that are there")
@@ -63,21 +70,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @torch.inference_mode()
 def generate(options: argparse.Namespace) -> dict[str, float]:
     """Draw, write and measure."""
-    model = stlatent.load(options.model)
-    given = {} if options.size is None else {"resolution": options.size}
-    settings = shape_fields(model.config, **given)
     paths = [options.out / f"{i:04d}.glb" for i in range(options.count)]
     sheet = options.out / "sheet.png"
     check_outputs([sheet, *paths], options.replace)
-    size = shape_size(model, settings.resolution)
-    draws = draw_samples(model, size, options.count, {}, options.temperature, options.seed)
-    shapes = [DecodedShape(model, x[None], settings.band_voxels) for x in draws]
+    diffuses = (Path(options.model) / DiffusionPipeline.config_name).exists()
+    shapes = diffused(options) if diffuses else drawn(options)
     write_shapes(zip(shapes, paths, strict=True), options.resolution)
     views = np.stack([shape_picture(shape.field()) for shape in shapes])
     Image.fromarray(contact_sheet(views, min(COLUMNS, len(views)))).save(sheet)
     figures = measure(shapes)
     replace_text(options.out / "figures.json", json.dumps(figures, indent=1) + "\n")
     return figures
+
+
+def drawn(options: argparse.Namespace) -> list[DecodedShape]:
+    """From the model's own prior."""
+    model = stlatent.load(options.model)
+    given = {} if options.size is None else {"resolution": options.size}
+    size = shape_size(model, shape_fields(model.config, **given).resolution)
+    draws = draw_samples(model, size, options.count, {}, options.temperature, options.seed)
+    return [DecodedShape(model, x[None]) for x in draws]
+
+
+def diffused(options: argparse.Namespace) -> list[DecodedShape]:
+    """From a pipeline; levels that it does not make are drawn from the prior."""
+    if options.size is not None:
+        raise ValueError("--size is for models; a pipeline makes shapes as it was trained to")
+    pipeline = LadderPipeline.from_pretrained(options.model)
+    pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline.set_progress_bar_config(disable=True)
+    vae = pipeline.vae
+    if vae.ladder.config.reads != "shapes":
+        raise ValueError(f"{options.model} makes no shapes but {vae.ladder.config.reads}")
+    if vae.config.levels < len(vae.ladder.levels):
+        vae.enable_prior_sampling(options.temperature)
+    shapes = []
+    for k in range(options.count):
+        made = pipeline(
+            options.classes[k % len(options.classes)] if options.classes else None,
+            num_inference_steps=options.steps if len(options.steps) > 1 else options.steps[0],
+            guidance_scale=options.guidance,
+            generator=torch.Generator().manual_seed(options.seed + k),
+            output_type="pt",
+        )
+        shapes.append(DecodedShape(vae.ladder, made.samples))
+    return shapes
 
 
 def measure(shapes: Sequence[DecodedShape]) -> dict[str, float]:

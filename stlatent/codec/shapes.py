@@ -126,12 +126,13 @@ class DecodedShape:
 
     Attributes:
         decoded: `[1, C, X, Y, Z]`, or planes `[1, P, 3, n, n]`.
-        band_voxels, placement, route: of the field, see `Field`.
+        band_voxels, placement, route: of the field, see `Field`; by default the usual band, and
+            the cube's own coordinates.
     """
 
     model: Model
     decoded: Tensor
-    band_voxels: float
+    band_voxels: float = FieldSettings().band_voxels
     placement: Placement | None = None
     route: Route | None = None
 
@@ -147,7 +148,7 @@ class DecodedShape:
         values are interpolated."""
         if own := self.model.config.field:
             n = resolution or own.resolution
-            return mesh_from_planes(self.model.field, self.decoded, n, self.placement)
+            return mesh_from_planes(self.model.likelihood.decoder, self.decoded, n, self.placement)
         field = self.field()
         if resolution is None:
             return mesh_from_field(field)

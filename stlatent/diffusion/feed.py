@@ -17,6 +17,7 @@ from ..codec.labels import VectorFile, folder_classes
 from ..codec.store import check_model
 from ..codec.windows import LatentWindow, collate
 from ..ladder import Ladder
+from ..triplane import ladder_of
 from .config import DiffusionRun
 
 
@@ -90,9 +91,9 @@ def open_data(config: DiffusionRun) -> LatentData:
     _check_sizes(both[0])
     figures = [manifest.statistics[k] for k in kept]
     mean, std = ([v for s in figures for v in getattr(s, name)] for name in ("mean", "std"))
-    ladder = load(config.model or manifest.model)
-    check_model(ladder, manifest, whole.store.place)
-    return LatentData(*both, ladder, tuple(size), mean, std)
+    model = load(config.model or manifest.model)
+    check_model(model, manifest, whole.store.place)
+    return LatentData(*both, ladder_of(model), tuple(size), mean, std)
 
 
 def order(

@@ -1,13 +1,29 @@
-"""Decoded tensors as pictures."""
+"""Decoded tensors as what people look at."""
 
 from __future__ import annotations
 
+import trimesh
 from PIL import Image
 from torch import Tensor
 
+from ..codec.shapes import DecodedShape
+from ..config import ModelConfig
 from ..data import to_uint8
+from ..geometry.values import CHANNELS
+from ..ladder import Ladder
 
-PICTURES = ("image", "video")  # the domains whose samples can be shown as they are
+
+def shown_as(model: ModelConfig) -> str:
+    """What samples of a model are: `pil`, `mesh`, or `pt` where neither can be made of them."""
+    if model.reads == "clips":
+        return "pil"
+    return "mesh" if model.reads == "shapes" and model.read_channels in CHANNELS else "pt"
+
+
+def meshes(ladder: Ladder, x: Tensor) -> list[trimesh.Trimesh]:
+    """Surfaces of decoded volumes `[B, C, X, Y, Z]`, or of planes that stand for a field, in the
+    cube [-1, 1]^3; without faces where nothing is inside."""
+    return [DecodedShape(ladder, one).mesh() for one in x.split(1)]
 
 
 def pictures(x: Tensor) -> list[Image.Image] | list[list[Image.Image]]:

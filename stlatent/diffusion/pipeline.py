@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import trimesh
 from diffusers import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
@@ -23,7 +24,7 @@ from ..export.posterior import Generators
 from .corruption import Scheduler, set_steps
 from .denoiser import LadderDenoiser
 from .memory import Past
-from .pictures import PICTURES, pictures
+from .pictures import meshes, pictures, shown_as
 
 Steps = int | Sequence[int]
 
@@ -36,7 +37,13 @@ class LadderPipelineOutput(BaseOutput):
         samples: see `output_type` of the call.
     """
 
-    samples: list[Image.Image] | list[list[Image.Image]] | Tensor | tuple[Tensor, ...]
+    samples: (
+        list[Image.Image]
+        | list[list[Image.Image]]
+        | list[trimesh.Trimesh]
+        | Tensor
+        | tuple[Tensor, ...]
+    )
 
 
 class LadderPipeline(DiffusionPipeline):
@@ -114,8 +121,9 @@ class LadderPipeline(DiffusionPipeline):
             augmentation: deviation of the noise on the levels that a stage is given, 0 to 1.
             generator: one, or one per sample.
             output_type: `pil`, a picture or a list of frames per sample, the default for image and
-                video; `pt`, `[B, C, *axes]` in [-1, 1], the default for others; `latent`, whitened
-                latents per level, as the ladder has them.
+                video; `mesh`, a `trimesh.Trimesh` per sample, the default for shapes; `pt`,
+                `[B, C, *axes]` in [-1, 1]; `latent`, whitened latents per level, as the ladder has
+                them.
             callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after
                 every step, counted over all of them; may return other latents under the same name.
 
@@ -215,7 +223,9 @@ class LadderPipeline(DiffusionPipeline):
             return tuple(levels)
         packed = self.vae.packing.fold(levels)
         x = self.vae.decode(packed, generator=generator, size=size, return_dict=False)[0]
-        return x if kind == "pt" else pictures(x)
+        if kind == "pt":
+            return x
+        return pictures(x) if kind == "pil" else meshes(self.vae.ladder, x)
 
     def _given(
         self, stage: int, levels: Sequence[Tensor], augmentation: float, generator: Generators
@@ -273,13 +283,14 @@ class LadderPipeline(DiffusionPipeline):
             )
 
     def _output_type(self, kind: str | None) -> str:
-        domain = self.denoiser.domain.name
-        legal = ("pil", "pt", "latent") if domain in PICTURES else ("pt", "latent")
+        shown = shown_as(self.vae.ladder.config)
+        legal = list(dict.fromkeys((shown, "pt", "latent")))
         if kind not in (None, *legal):
             raise ValueError(
-                f"output_type is '{kind}'; of domain '{domain}' give {' or '.join(legal)}"
+                f"output_type is '{kind}'; of domain '{self.denoiser.domain.name}' give "
+                f"{' or '.join(legal)}"
             )
-        return kind or legal[0]
+        return kind or shown
 
     def write(self, out: str | Path) -> None:
         """`save_pretrained`, but whatever lies at `out` stays until all is written."""

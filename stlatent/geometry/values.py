@@ -12,6 +12,7 @@ from ..config import ModelConfig
 from .cube import Placement
 from .field import Field, Route
 
+CHANNELS = (1, 4)  # distance; distance, r, g, b
 COLOUR_BAND_VOXELS = 2.0  # distance from the surface up to which a decoded colour means something
 
 
@@ -32,7 +33,7 @@ class Values:
         Raises:
             ValueError: it has another domain or number of channels.
         """
-        if model.reads != "shapes" or model.read_channels not in (1, 4):
+        if model.reads != "shapes" or model.read_channels not in CHANNELS:
             raise ValueError(
                 f"a model of domain '{model.domain}' with {model.channels} channels reads no "
                 "shapes; give domain voxel and 1 channel (distance) or 4 (distance, r, g, b), "
