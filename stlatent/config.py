@@ -154,6 +154,20 @@ class Scaling(Strict):
     scale: tuple[Annotated[float, Field(gt=0)], ...]
 
 
+class Cube(Strict):
+    """How shapes lie on a regular grid of voxels.
+
+    Attributes:
+        resolution: voxels per edge of the cube.
+        band_voxels: distance at which the field is truncated, in voxels.
+        margin: share of the cube's edge left free on each side of a mesh.
+    """
+
+    resolution: Annotated[int, Field(ge=8, le=1024)] = 128
+    band_voxels: Annotated[float, Field(ge=2)] = 4.0
+    margin: Annotated[float, Field(ge=0.01, lt=0.4)] = 0.05
+
+
 class ModelConfig(Strict):
     """A ladder: what it reads, its levels from coarse to fine, and how its output is judged.
 
@@ -180,6 +194,7 @@ class ModelConfig(Strict):
         field: of a triplane model that makes its planes of volumes and is judged by the field that
             they stand for; `channels` are then those of the planes. None: planes are the data.
         scaling: of data that have no range of their own, such as planes; as measured in training.
+        cube: of the shapes it was trained on.
     """
 
     domain: Literal["image", "video", "voxel", "triplane"]
@@ -199,6 +214,7 @@ class ModelConfig(Strict):
     checkpointing: bool = False
     field: FieldConfig | None = None
     scaling: Scaling | None = None
+    cube: Cube | None = None
 
     @property
     def axes(self) -> Domain:

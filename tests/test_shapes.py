@@ -20,7 +20,7 @@ import stlatent
 from stlatent import Ladder, LadderPipeline, TriplaneAutoencoder, checkpoint
 from stlatent.cli import main
 from stlatent.codec import EncodeOptions, LatentStore, encode_folder, reader
-from stlatent.codec.shapes import DecodedShape
+from stlatent.codec.shapes import DecodedShape, shape_fields
 from stlatent.config import ModelConfig, parse
 from stlatent.data.shapes import ShapeDataset, find_shapes, symmetries
 from stlatent.evaluate import write_report
@@ -416,6 +416,13 @@ def test_diffusion_of_shapes_ends_in_meshes(either, meshes, tmp_path):
     x = pipeline(generator=next(seeds), output_type="pt", **options).samples
     for surface, one in zip(surfaces, x.split(1), strict=True):
         assert np.array_equal(surface.vertices, DecodedShape(either, one).mesh().vertices)
+
+
+def test_a_model_remembers_what_shapes_it_was_trained_on(config, meshes, tmp_path):
+    given = ["data.fields.band_voxels=3", "data.fields.margin=0.1", "data.fields.resolution=24"]
+    run(config, [*options(meshes, tmp_path), *given, "steps=1"])
+    settings = shape_fields(stlatent.load(tmp_path / "run").config)
+    assert (settings.resolution, settings.band_voxels, settings.margin) == (24, 3, 0.1)
 
 
 def test_main_components():

@@ -7,7 +7,7 @@
 
 A ladder for it, trained on volumes, and diffusion on its latents:
 stlatent train configs/shape/generate.yaml data.root=VOLUMES out=runs/chairs
-python tools/generate_assets.py runs/chairs -n 16 --size 32 --resolution 64 --out generated
+python tools/generate_assets.py runs/chairs -n 16 --resolution 64 --out generated
 python tools/generate_assets.py runs/diffusion/pipeline -n 16 --resolution 64 --out diffused
 """
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("model", help="a shape model, or the folder of a pipeline")
     parser.add_argument("-n", type=int, default=16, dest="count", help="how many (16)")
-    help = "voxels per edge it was trained on (64, or those of its field)"
+    help = "voxels per edge (what it was trained on)"
     parser.add_argument("--size", type=int, help=help)
     parser.add_argument("--resolution", type=int, help="voxels per edge of the meshes (as --size)")
     parser.add_argument("--temperature", type=float, default=1.0, help="of the priors (1)")

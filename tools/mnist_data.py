@@ -46,7 +46,8 @@ def binarised(grey: Tensor, generator: torch.Generator) -> Tensor:
 
 def load(path: str | Path) -> tuple[Digits, Digits]:
     """Training and test set from an archive such as Keras' mnist.npz: x_train, y_train, x_test,
-    y_test, in either order of words. Raises ValueError where the file is no such archive."""
+    y_test, in either order of words. The test set comes in random order, always the same, as some
+    archives are sorted by class. Raises ValueError where the file is no such archive."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {frozenset(name.split("_")): file[name] for name in file.files}
@@ -58,4 +59,5 @@ def load(path: str | Path) -> tuple[Digits, Digits]:
     images = [torch.from_numpy(x).unsqueeze(1).float() / 255 for x in parts[::2]]
     classes = [torch.from_numpy(y).long() for y in parts[1::2]]
     train, test = (Digits(*pair) for pair in zip(images, classes, strict=True))
-    return train, test
+    order = torch.randperm(len(test.images), generator=torch.Generator().manual_seed(0))
+    return train, Digits(test.images[order], test.classes[order])

@@ -47,12 +47,13 @@ def perceptron(latents: tuple[int, ...], widths: tuple[int, ...], posterior: str
 
 
 def convolutional() -> dict[str, Any]:
-    """Two levels see the whole picture, two 7 x 7 positions, the last 14 x 14."""
-    rows = [(28, 192, 16, 1), (28, 192, 8, 1), (4, 96, 4, 2), (4, 96, 4, 2), (2, 48, 1, 2)]
+    """Two levels see the whole picture, three a grid of 7 x 7 positions."""
+    rows = [(28, 256, 16, 1), (28, 256, 8, 1), (4, 128, 4, 2), (4, 128, 4, 2), (4, 128, 2, 2)]
     levels = [
         {"stride": [s, s], "width": w, "latent": z, "groups": g, "blocks": 1} for s, w, z, g in rows
     ]
-    return {"levels": levels, "stem": {"stride": [2, 2], "width": 32, "blocks": 1}, "kernel": 3}
+    stem = {"stride": [4, 4], "width": 128, "blocks": 1}
+    return {"levels": levels, "stem": stem, "kernel": 3, "cell": "vdvae", "log_noise": 0.0}
 
 
 def steps(warmup: int) -> dict[str, Any]:
@@ -70,7 +71,7 @@ MODELS = {  # model, steps of warm-up
     "naive, warm-up": (perceptron(LATENTS, WIDTHS, "bottom_up"), 4000),
     "ladder": (perceptron(LATENTS, WIDTHS, "precision"), 4000),
     "residual": (perceptron(LATENTS, WIDTHS, "residual"), 4000),
-    "conv": (convolutional(), 2000),
+    "conv": (convolutional(), 1000),
 }
 
 

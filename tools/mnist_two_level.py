@@ -6,6 +6,7 @@ Level 0 is one position of 16 numbers, level 1 a grid of 7 x 7 positions. Pictur
 and the bottom redrawn, and the reverse. Figures: how often the digit's class stays, as a small
 classifier trained for it sees it, and how sharp samples are: the mean over pixels of |2 p - 1|,
 where p is the decoded probability of ink; 1 is black and white, a blurred edge lies lower.
+Models that lie in the folder are not trained again.
 """
 
 from __future__ import annotations
@@ -141,8 +142,10 @@ def main() -> None:
     right = float((net(x).argmax(1) == classes).float().mean())
     report: dict[str, Any] = {"classifier_right": right, "ink_sharpness": sharpness(x)}
     for name, levels in MODELS.items():
-        model = trained(levels, train, options)
-        checkpoint.save(model, options.out / name.replace(" ", "-") / checkpoint.FILE)
+        folder = options.out / name.replace(" ", "-")
+        if not (folder / checkpoint.FILE).exists():
+            checkpoint.save(trained(levels, train, options), folder / checkpoint.FILE)
+        model = checkpoint.load(folder)
         generator = torch.Generator().manual_seed(options.seed)
         found = [log_likelihood(model, part, options.draws, generator) for part in x.split(50)]
         report[name] = {

@@ -38,21 +38,21 @@ from .reader import Done, Piece, Reader
 from .store import LatentReader
 from .unit import About, UnitWriter
 
-RESOLUTION = 64  # voxels per edge, for models that read any
+RESOLUTION = 64  # voxels per edge, for models that read any and were trained on none
 SHOWN = 4  # shapes of a preview
 
 log = logging.getLogger(__name__)
 
 
 def shape_fields(model: ModelConfig, **given: object) -> FieldSettings:
-    """What meshes are turned into for a model: the `given` settings, and the resolution that it
-    reads.
+    """What meshes are turned into for a model: what it was trained on, but for what is `given`.
 
     Raises:
         ValueError: it reads another one than is given, or a setting is out of range.
     """
     own = model.field.resolution if model.field else RESOLUTION
-    settings = parse(FieldSettings, {"resolution": own} | given, "shapes")
+    trained = model.cube.model_dump() if model.cube else {"resolution": own}
+    settings = parse(FieldSettings, trained | given, "shapes")
     if model.field and settings.resolution != own:
         raise ValueError(
             f"resolution is {settings.resolution}; this model reads fields of {own} voxels per "
@@ -126,20 +126,21 @@ class DecodedShape:
 
     Attributes:
         decoded: `[1, C, X, Y, Z]`, or planes `[1, P, 3, n, n]`.
-        band_voxels, placement, route: of the field, see `Field`; by default the usual band, and
+        band_voxels, placement, route: of the field, see `Field`; by default the model's band, and
             the cube's own coordinates.
     """
 
     model: Model
     decoded: Tensor
-    band_voxels: float = FieldSettings().band_voxels
+    band_voxels: float | None = None
     placement: Placement | None = None
     route: Route | None = None
 
     def field(self) -> Field:
         """On the model's own grid of voxels."""
         values = as_volume(self.model, self.decoded)[0]
-        about = self.band_voxels, self.placement, self.route
+        band_voxels = self.band_voxels or shape_fields(self.model.config).band_voxels
+        about = band_voxels, self.placement, self.route
         return Values.of(self.model.config).to_field(values, *about)
 
     def mesh(self, resolution: int | None = None) -> trimesh.Trimesh:

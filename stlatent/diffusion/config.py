@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from ..config import Positive, Strict
 from ..losses.elbo import Share
-from ..train.config import Count, OptimiserConfig, Rate
+from ..train.config import Count, OptimiserConfig, Rate, Run
 
 
 class BackboneConfig(Strict):
@@ -134,27 +134,15 @@ class LatentDataConfig(Strict):
     labels: Path | None = None
 
 
-class DiffusionRun(Strict):
-    """A training run: `stlatent train CONFIG.yaml key.sub=value ...`.
+class DiffusionRun(Run):
+    """Training of latent diffusion; `out/pipeline` is what one loads.
 
     Attributes:
         model: the ladder that decodes, see `stlatent.load`; by default the one that encoded.
-        out: folder of the run; the same command resumes it. `out/pipeline` is what one loads.
-        steps, minutes: the run ends at whichever comes first; the schedule follows it.
-        precision: `fp32`, `bf16` or `fp16` (autocast).
-        save_every: steps between checkpoints and measurements.
-        tracker: any tracker of accelerate by name, besides `metrics.jsonl`.
     """
 
     diffusion: DiffusionConfig
     data: LatentDataConfig
     model: str | None = None
     optimiser: OptimiserConfig = OptimiserConfig(lr=5e-4, warmup_steps=200)
-    out: Path
-    seed: Count = 0
     steps: Positive = 50_000
-    minutes: Rate | None = None
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    log_every: Positive = 20
-    save_every: Positive = 500
-    tracker: str | None = "tensorboard"

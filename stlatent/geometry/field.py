@@ -10,13 +10,12 @@ import uuid
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from zipfile import BadZipFile
 
 import numpy as np
-from pydantic import Field as Limit
 
-from ..config import Strict
+from ..config import Cube, Strict
 from .cube import Axes, Placement, sample
 
 
@@ -34,19 +33,13 @@ class Route(Strict):
     sheets: float = 0.0
 
 
-class FieldSettings(Strict):
+class FieldSettings(Cube):
     """What a mesh is turned into.
 
     Attributes:
-        resolution: voxels per edge of the cube.
-        band_voxels: distance at which the field is truncated, in voxels.
-        margin: share of the cube's edge left free on each side of the mesh.
         axes: the direction in the asset along which each axis of the cube runs.
     """
 
-    resolution: Annotated[int, Limit(ge=8, le=1024)] = 128
-    band_voxels: Annotated[float, Limit(ge=2)] = 4.0
-    margin: Annotated[float, Limit(ge=0.01, lt=0.4)] = 0.05
     axes: Axes = ("x", "y", "z")
 
 

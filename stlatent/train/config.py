@@ -174,18 +174,34 @@ class OptimiserConfig(Strict):
     accumulate: Positive = 1
 
 
-class RunConfig(Strict):
-    """A training run: `stlatent train CONFIG.yaml key.sub=value ...`.
+class Run(Strict):
+    """A training run, whatever it trains: `stlatent train CONFIG.yaml key.sub=value ...`.
+
+    Attributes:
+        out: folder of the run; the same command resumes it.
+        steps, minutes: the run ends at whichever comes first; the schedule follows it.
+        precision: `fp32`, `bf16` or `fp16` (autocast; likelihoods and KL stay in float32).
+        save_every: steps between checkpoints and measurements.
+        tracker: any tracker of accelerate by name, besides `metrics.jsonl`.
+    """
+
+    out: Path
+    seed: Count = 0
+    steps: Positive = 100_000
+    minutes: Rate | None = None
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    log_every: Positive = 20
+    save_every: Positive = 500
+    tracker: str | None = "tensorboard"
+
+
+class RunConfig(Run):
+    """Training of an autoencoder.
 
     Attributes:
         data: of the kind that the model's domain asks for.
         perceptual, adversarial, alignment: optional terms of the loss.
-        out: folder of the run; the same command resumes it.
         start: weights to start from, a run folder or a model file, instead of random ones.
-        steps, minutes: the run ends at whichever comes first; the schedule follows it.
-        precision: `fp32`, `bf16` or `fp16` (autocast; likelihoods and KL stay in float32).
-        save_every: steps between checkpoints.
-        tracker: any tracker of accelerate by name, besides `metrics.jsonl`.
     """
 
     model: ModelConfig
@@ -195,15 +211,7 @@ class RunConfig(Strict):
     adversarial: AdversarialConfig | None = None
     alignment: AlignmentConfig | None = None
     optimiser: OptimiserConfig = OptimiserConfig()
-    out: Path
     start: Path | None = None
-    seed: Count = 0
-    steps: Positive = 100_000
-    minutes: Rate | None = None
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    log_every: Positive = 20
-    save_every: Positive = 500
-    tracker: str | None = "tensorboard"
 
     @field_validator("data", mode="wrap")
     @classmethod

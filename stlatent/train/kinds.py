@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ..config import Cube
 from .clips import Clips
 from .config import DataConfig, PlaneDataConfig, RunConfig, ShapeDataConfig
 from .data import TrainingData
-from .planes import Planes
+from .planes import Planes, planes_scaling
 from .shapes import Shapes
 
 KINDS: dict[type, type[TrainingData]] = {
@@ -13,6 +14,17 @@ KINDS: dict[type, type[TrainingData]] = {
     ShapeDataConfig: Shapes,
     PlaneDataConfig: Planes,
 }
+
+
+def with_data(config: RunConfig) -> RunConfig:
+    """The run with what its model has to know of its data in the model's config."""
+    data, model = config.data, config.model
+    known = {}
+    if isinstance(data, PlaneDataConfig) and not model.scaling:
+        known["scaling"] = planes_scaling(config)
+    if isinstance(data, ShapeDataConfig):
+        known["cube"] = Cube(**{name: getattr(data.fields, name) for name in Cube.model_fields})
+    return config.model_copy(update={"model": model.model_copy(update=known)})
 
 
 def open_data(config: RunConfig) -> TrainingData:

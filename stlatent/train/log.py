@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from .config import RunConfig
+from .config import Run
 
 FILE = "metrics.jsonl"
 
@@ -24,7 +24,7 @@ class Log:
     """
 
     def __init__(
-        self, config: RunConfig, accelerator: Accelerator, step: int, bad: Mapping[str, str]
+        self, config: Run, accelerator: Accelerator, step: int, bad: Mapping[str, str]
     ) -> None:
         self.config, self.main = config, accelerator.is_main_process
         self.path = config.out / FILE

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Model
+from ..config import Scaling
 from ..data import PlaneDataset, UnreadableError, find_planes, measure_scaling, read_planes
 from ..evaluate.metrics import psnr
 from .config import PlaneDataConfig, RunConfig
@@ -69,13 +70,9 @@ def split(config: RunConfig) -> Split:
     return Split(good, {name: files[name] for name in names}, bad)
 
 
-def scaled(config: RunConfig) -> RunConfig:
-    """A run on planes with their measured range in the model's config; any other as it is."""
-    if not isinstance(config.data, PlaneDataConfig) or config.model.scaling:
-        return config
-    scaling = measure_scaling([*split(config).train.values()])
-    model = config.model.model_copy(update={"scaling": scaling})
-    return config.model_copy(update={"model": model})
+def planes_scaling(config: RunConfig) -> Scaling:
+    """The measured range of the planes that a run trains on."""
+    return measure_scaling([*split(config).train.values()])
 
 
 class Planes(TrainingData):

@@ -20,12 +20,11 @@ from . import state
 from .config import RunConfig
 from .data import Batch
 from .extras import Extras
-from .kinds import open_data
+from .kinds import open_data, with_data
 from .log import Log
 from .loss import batch_loss
 from .optimiser import AveragedWeights, StepGuard, batch_noise, learning_rate, progress
 from .plan import describe
-from .planes import scaled
 
 STATE = "state.safetensors"
 
@@ -45,7 +44,7 @@ def run(path: str | Path, overrides: Sequence[str] = (), dry_run: bool = False) 
     if dry_run:
         print(dump(config) + describe(config))
         return None
-    config = scaled(config)
+    config = with_data(config)
     with PartialState().main_process_first():
         claim(config)
     train(Trainer(config))
