@@ -93,6 +93,6 @@ def test_fine_lesions(tmp_path: Path):
     few = ["--minutes", 0.02, "--retinas", 8, "--test", 3, "--batch", 2]
     report = study("fine_lesions.py", tmp_path, *few)
     models = [row for row in report.values() if isinstance(row, dict) and "latents" in row]
-    assert len(models) == 4 and {row["latents"] for row in models} == {1024}
+    assert len(models) == 5 and {row["latents"] for row in models} == {1024}
     assert report["detector"]["recall"] > 0.9
     assert (tmp_path / "lesions.png").stat().st_size > 1000

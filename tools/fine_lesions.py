@@ -4,6 +4,7 @@
 
 Synthetic retinas (`stlatent.data.synthetic`), models of equal latents trained for equal time. A
 lesion survives if the detector, whose recall on the drawn pictures is reported too, still finds it.
+Models that lie in the folder are not trained again.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ MODELS = {  # all of 1,024 numbers at 128 x 128
     "flat, stride 8": [level(8, 160, 4)],
     "flat, stride 16": [level(16, 176, 16)],
     "flat, stride 32": [level(32, 192, 64)],
+    "flat, one position": [level(128, 256, 1024)],  # the plain VAE
 }
 LOSS = {
     "rate": {"weight": 0.02, "warmup_steps": 200},
@@ -47,6 +49,9 @@ LOSS = {
 
 
 def trained(name: str, images: Tensor, options: argparse.Namespace) -> Ladder:
+    folder = options.out / name.replace(", ", "-").replace(" ", "-")
+    if (folder / checkpoint.FILE).exists():
+        return checkpoint.load(folder)
     values = {"domain": "image", "likelihood": options.likelihood, "stem": STEM}
     torch.manual_seed(options.seed)
     done = fit(
@@ -58,8 +63,7 @@ def trained(name: str, images: Tensor, options: argparse.Namespace) -> Ladder:
         seed=options.seed,
         precision=options.precision,
     )
-    path = options.out / name.replace(", ", "-").replace(" ", "-") / checkpoint.FILE
-    checkpoint.save(done.model, path, {"steps": len(done.losses)})
+    checkpoint.save(done.model, folder / checkpoint.FILE, {"steps": len(done.losses)})
     return done.model
 
 

@@ -65,12 +65,12 @@ MODELS = {  # model, steps of warm-up
     "flat": (perceptron((sum(LATENTS),), (256,), "joint"), 0),
     "flat, BN, warm-up": (
         perceptron((sum(LATENTS),), (192,), "joint") | {"cell": "nvae"},  # batch norm and swish
-        4000,
+        1500,
     ),
     "naive": (perceptron(LATENTS, WIDTHS, "bottom_up"), 0),
-    "naive, warm-up": (perceptron(LATENTS, WIDTHS, "bottom_up"), 4000),
-    "ladder": (perceptron(LATENTS, WIDTHS, "precision"), 4000),
-    "residual": (perceptron(LATENTS, WIDTHS, "residual"), 4000),
+    "naive, warm-up": (perceptron(LATENTS, WIDTHS, "bottom_up"), 1500),
+    "ladder": (perceptron(LATENTS, WIDTHS, "precision"), 1500),
+    "residual": (perceptron(LATENTS, WIDTHS, "residual"), 1500),
     "conv": (convolutional(), 1000),
 }
 
