@@ -87,6 +87,7 @@ def test_where_a_loss_diverges():
     assert diverges_at(fine + [None] * 3 + fine) is None  # came back
     assert diverges_at(fine + [1e9] * 200) == 300
     assert diverges_at(fine + [None] * 150) == 300
+    assert diverges_at(fine + [None] * 60 + [5.0] + [1e9] * 60) == 300  # once is not back
 
 
 def test_fine_lesions(tmp_path: Path):
