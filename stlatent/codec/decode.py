@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from .. import choose as choosing
+from ..checkpoint import Model
 from ..choose import Choose
 from ..ladder import Ladder
 from .coder import ClipDecoder
@@ -54,12 +55,13 @@ def decode_store(
         ValueError: the latents come from another model, there are not so many levels, or an output
             file exists and `replace` is not given.
     """
-    check_model(model, store.header, store.place)
+
+    def ending(item: Item) -> str:
+        return suffix(format, item.kind == "image")
+
+    kept, targets = planned(model, store, out, levels, ending, replace)
     store.model = model
     tile = check_side(tile or store.header.tile, model.levels[0].stride[-2:])
-    kept = store.check_levels(levels)
-    targets = outputs(store, Path(out), lambda item: suffix(format, item.kind == "image"))
-    check_outputs([path for _, path in targets], replace)
     device = next(model.parameters()).device
     start, frames = time.perf_counter(), 0
     with (
@@ -102,6 +104,27 @@ def decode_item(
         frames = decoder.push(latents)[:left]
         left -= len(frames)
         yield frames
+
+
+def planned(
+    model: Model,
+    store: LatentStore,
+    out: str | Path,
+    levels: int | None,
+    ending: Callable[[Item], str],
+    replace: bool,
+) -> tuple[int, list[tuple[Item, Path]]]:
+    """How many levels are decoded, and what goes where; see `outputs`.
+
+    Raises:
+        ValueError: the latents come from another model, there are not so many levels, or an output
+            file exists and `replace` is not given.
+    """
+    check_model(model, store.header, store.place)
+    kept = store.check_levels(levels)
+    targets = outputs(store, Path(out), ending)
+    check_outputs([path for _, path in targets], replace)
+    return kept, targets
 
 
 def outputs(

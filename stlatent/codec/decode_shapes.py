@@ -14,11 +14,10 @@ from ..checkpoint import Model
 from ..choose import Choose
 from ..geometry import write_mesh
 from ..geometry.write import WRITABLE
-from .decode import outputs
+from .decode import planned
 from .device import autocast
 from .shapes import DecodedShape, decode_shape
-from .store import LatentStore, check_model
-from .video_writer import check_outputs
+from .store import LatentStore
 
 MESH_FORMATS = tuple(suffix.removeprefix(".") for suffix in WRITABLE)
 
@@ -55,10 +54,7 @@ def decode_meshes(
         ValueError: the latents come from another model, there are not so many levels, or an output
             file exists and `replace` is not given.
     """
-    check_model(model, store.header, store.place)
-    kept = store.check_levels(levels)
-    targets = outputs(store, Path(out), lambda _: mesh_suffix(format))
-    check_outputs([path for _, path in targets], replace)
+    kept, targets = planned(model, store, out, levels, lambda _: mesh_suffix(format), replace)
     device = next(model.parameters()).device
 
     def shapes() -> Iterator[tuple[DecodedShape, Path]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -75,15 +75,7 @@ def find_shape_files(root: str | Path) -> list[Input]:
     Raises:
         ValueError: nothing lies there.
     """
-    place = Place(root)
-    if place.local is not None:
-        return [
-            Input(name, SHAPE_KINDS[path.suffix.lower()], path.stat().st_size, str(path))
-            for name, path in find_shapes(place.local).items()
-        ]
-    if found := _remote(place, SHAPE_KINDS):
-        return found
-    raise ValueError(f"{root} holds no mesh and no volume, or cannot be read")
+    return _find(root, find_shapes, SHAPE_KINDS, "mesh and no volume")
 
 
 def find_plane_files(root: str | Path) -> list[Input]:
@@ -92,15 +84,25 @@ def find_plane_files(root: str | Path) -> list[Input]:
     Raises:
         ValueError: nothing lies there.
     """
+    return _find(root, find_planes, PLANE_KINDS, "planes")
+
+
+def _find(
+    root: str | Path,
+    local: Callable[[Path], dict[str, Path]],
+    kinds: dict[str, str],
+    what: str,
+) -> list[Input]:
+    """Files below `root` by their `kinds`, those of this machine as `local` finds them."""
     place = Place(root)
     if place.local is not None:
         return [
-            Input(name, "planes", path.stat().st_size, str(path))
-            for name, path in find_planes(place.local).items()
+            Input(name, kinds[path.suffix.lower()], path.stat().st_size, str(path))
+            for name, path in local(place.local).items()
         ]
-    if found := _remote(place, PLANE_KINDS):
+    if found := _remote(place, kinds):
         return found
-    raise ValueError(f"{root} holds no planes, or cannot be read")
+    raise ValueError(f"{root} holds no {what}, or cannot be read")
 
 
 def usual_model(root: str | Path) -> str:

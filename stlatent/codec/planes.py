@@ -15,14 +15,13 @@ from ..config import ModelConfig, Scaling
 from ..data.planes import normalise, restore, write_planes
 from ..ladder import Ladder
 from .coder import whole_codes
-from .decode import outputs
+from .decode import planned
 from .device import autocast
 from .inputs import Input
 from .manifest import Failure
 from .reader import Done, Piece
-from .store import LatentStore, check_model
+from .store import LatentStore
 from .unit import About, UnitWriter
-from .video_writer import check_outputs
 
 SUFFIX = ".npy"
 
@@ -89,10 +88,7 @@ def decode_planes(
         ValueError: the latents come from another model, there are not so many levels, or an output
             file exists and `replace` is not given.
     """
-    check_model(model, store.header, store.place)
-    kept = store.check_levels(levels)
-    targets = outputs(store, Path(out), lambda _: SUFFIX)
-    check_outputs([path for _, path in targets], replace)
+    kept, targets = planned(model, store, out, levels, lambda _: SUFFIX, replace)
     device = next(model.parameters()).device
     with torch.inference_mode(), autocast(device, precision):
         for item, path in tqdm(targets, disable=None):
