@@ -168,6 +168,17 @@ def test_training_resumes_measures_and_names_what_is_bad(config, meshes, tmp_pat
     assert stlatent.load(tmp_path / "run").config.domain == "voxel"
 
 
+def test_a_model_of_other_shapes_can_be_gone_on_with(config, meshes, tmp_path):
+    """The same network, at another resolution; another network is refused."""
+    run(config, options(meshes, tmp_path, steps=1))
+    more = {"start": tmp_path / "run", "steps": 1, "out": tmp_path / "finer"}
+    run(config, options(meshes, tmp_path, **more, **{"data.fields.resolution": 24}))
+    assert stlatent.load(tmp_path / "finer").config.cube.resolution == 24
+    more["out"] = tmp_path / "other"
+    with pytest.raises(ValueError, match="has another expand than `model`"):
+        run(config, options(meshes, tmp_path, **more, **{"model.expand": 3}))
+
+
 @pytest.mark.parametrize(
     "change, words",
     [

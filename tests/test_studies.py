@@ -97,3 +97,53 @@ def test_fine_lesions(tmp_path: Path):
     assert len(models) == 5 and {row["latents"] for row in models} == {1024}
     assert report["detector"]["recall"] > 0.9
     assert (tmp_path / "lesions.png").stat().st_size > 1000
+
+
+def test_diffusion_of_clips(tmp_path: Path):
+    few = ["--clips", 24, "--samples", 6, "--batch", 8, "--steps", 1, 2, "--save-every", 50]
+    short = ["--ladder-minutes", 0.02, "--classifier-minutes", 0.02, "--minutes", 0.02]
+    report = study("study_diffusion.py", tmp_path, "clips", *few, *short)
+    assert {"ladder alone", "level 0 held, rest drawn", "other real clips"} <= set(report)
+    for steps in (1, 2):
+        packed, coarse = (
+            report[f"packed, {steps} steps"],
+            report[f"level 0, {steps} steps, rest drawn"],
+        )
+        assert packed["evaluations"] == coarse["evaluations"] == steps
+        assert packed["network_ms"] > 0 and 0 <= coarse["motion_accuracy"] <= 1
+    before = (tmp_path / "report.json").stat().st_mtime_ns
+    study("study_diffusion.py", tmp_path, "clips", *few, *short)
+    assert (tmp_path / "report.json").stat().st_mtime_ns == before  # nothing was measured again
+    assert (tmp_path / "samples.png").stat().st_size > 1000
+
+
+def test_diffusion_of_chairs(tmp_path: Path):
+    grid = np.stack(np.meshgrid(*[np.arange(32)] * 3, indexing="ij"))
+    boxes = [(abs(grid - 16).max(0) < side).ravel() for side in range(4, 12)] * 2
+    np.savez(tmp_path / "boxes.npz", occupancy=np.packbits(boxes, axis=1), count=len(boxes))
+    few = ["--held-out", 4, "--copies", 1, "--batch", 4, "--steps", 1, "--ways", "level 0"]
+    short = ["--ladder-minutes", 0.02, "--minutes", 0.02, "--save-every", 50]
+    data = ["--data", tmp_path / "boxes.npz"]
+    report = study("study_diffusion.py", tmp_path / "out", "chairs", *data, *few, *short)
+    assert report["chairs trained on"]["coverage"] > 0
+    assert {"mmd", "network_ms"} <= set(report["level 0, 1 steps, rest by mean"])
+    assert "level 0" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_measures_of_sets():
+    sys.path.insert(0, str(TOOLS))
+    from diffusion_chairs import scores
+    from diffusion_clips import frechet_distance
+
+    normal = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0))
+    assert frechet_distance(normal, normal) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(normal, normal + torch.tensor([3.0, 4, 0])) == pytest.approx(25)
+    wide = frechet_distance(normal, 2 * normal)  # (2 - 1)^2 per direction, and the mean's square
+    by_hand = normal.double().var(0).sum() + normal.double().mean(0).square().sum()
+    assert wide == pytest.approx(float(by_hand), rel=0.01)
+    shapes = -torch.ones(6, 1, 32, 32, 32)
+    for k in range(6):
+        shapes[k, :, 4 : 8 + 3 * k, 4:20, 4:20] = 1
+    same, apart = scores(shapes, shapes), scores(shapes[:3], shapes[3:])
+    assert (same.coverage, same.mmd) == (1, 0)
+    assert apart.mmd > 0 and scores(shapes[:1].repeat(6, 1, 1, 1, 1), shapes).coverage < 0.2

@@ -69,29 +69,54 @@ def clips(first_seed: int, count: int, file: Path) -> Clips:
 
 
 class Classifier(nn.Module):
-    """Names motion and texture; its features are what Fréchet distances are measured in."""
+    """Names motion and texture; its features are what Fréchet distances are measured in.
 
-    FEATURES = 64
+    Motion is seen at half the size in every other frame, texture at the full size in a few single
+    frames: one network for both never learned the texture.
+    """
+
+    WIDTH = 32  # features of each
 
     def __init__(self) -> None:
         super().__init__()
-        widths, layers = (6, 24, 48, self.FEATURES), []
-        for before, after, stride in zip(widths, widths[1:], ((1, 2, 2), (2, 2, 2), (2, 2, 2))):
-            layers += [nn.Conv3d(before, after, 3, stride, 1), nn.GroupNorm(8, after), nn.GELU()]
-        self.body = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Linear(2 * self.FEATURES, self.FEATURES), nn.GELU())
-        self.motion, self.texture = nn.Linear(self.FEATURES, 2), nn.Linear(self.FEATURES, 2)
+        width = self.WIDTH
+        self.clip = nn.Sequential(
+            *_stage(nn.Conv3d(6, 24, 3, (1, 2, 2), 1)),
+            *_stage(nn.Conv3d(24, width, 3, 2, 1)),
+        )
+        self.frame = nn.Sequential(
+            *_stage(nn.Conv2d(3, 16, 5, 1, 2)),
+            *_stage(nn.Conv2d(16, 32, 3, 2, 1)),
+            *_stage(nn.Conv2d(32, width, 3, 2, 1)),
+        )
+        self.moves = nn.Sequential(nn.Linear(2 * width, width), nn.GELU())
+        self.looks = nn.Sequential(nn.Linear(2 * width, width), nn.GELU())
+        self.motion, self.texture = nn.Linear(width, 2), nn.Linear(width, 2)
 
     def features(self, x: Tensor) -> Tensor:
-        """`[B, 3, 17, 32, 32]` -> `[B, 64]`; where and when is told as further channels."""
-        ranges = [torch.linspace(-1, 1, n, device=x.device) for n in x.shape[2:]]
+        """`[B, 3, 17, 32, 32]` -> `[B, 64]`: of motion, for which where and when is told as further
+        channels, and of texture."""
+        small = F.avg_pool3d(x[:, :, ::2], (1, 2, 2))
+        ranges = [torch.linspace(-1, 1, n, device=x.device) for n in small.shape[2:]]
         where = torch.stack(torch.meshgrid(*ranges, indexing="ij")).expand(len(x), -1, -1, -1, -1)
-        maps = self.body(torch.cat([x, where], 1)).flatten(2)
-        return self.head(torch.cat([maps.mean(2), maps.amax(2)], 1))
+        moves = self.moves(_pooled(self.clip(torch.cat([small, where], 1))))
+        frames = x[:, :, ::8].transpose(1, 2).flatten(0, 1)
+        looks = _pooled(self.frame(frames)).unflatten(0, (len(x), -1)).mean(1)
+        return torch.cat([moves, self.looks(looks)], 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.features(x)
-        return self.motion(features), self.texture(features)
+        moves, looks = self.features(x).chunk(2, 1)
+        return self.motion(moves), self.texture(looks)
+
+
+def _stage(conv: nn.Module) -> tuple[nn.Module, ...]:
+    return conv, nn.GroupNorm(8, conv.out_channels), nn.GELU()
+
+
+def _pooled(maps: Tensor) -> Tensor:
+    """Mean and maximum of every channel `[B, 2 C]`."""
+    maps = maps.flatten(2)
+    return torch.cat([maps.mean(2), maps.amax(2)], 1)
 
 
 def classifier(data: Clips, minutes: float, file: Path) -> Classifier:

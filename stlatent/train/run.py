@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,14 +93,9 @@ class Trainer:
             project_dir=config.out,
         )
         torch.manual_seed(config.seed)
-        model = (
-            checkpoint.load(config.start).train()
-            if config.start
-            else checkpoint.build(config.model)
-        )
-        model.requires_grad_(True)
-        if model.config != config.model:
-            raise ValueError(f"the model in start={config.start} has another config than `model`")
+        model = checkpoint.build(config.model)
+        if config.start:
+            model.load_state_dict(_weights(config))
         model = model.to(self.accelerator.device)
         self.average = AveragedWeights(model, config.optimiser.ema)
         optimiser = torch.optim.AdamW(
@@ -269,6 +264,19 @@ def claim(config: Any) -> None:
                 f"or the same settings to resume (only {', '.join(free)} may change)"
             )
     checkpoint.replace_text(file, dump(config))
+
+
+def _weights(config: RunConfig) -> Mapping[str, Tensor]:
+    """Of the model to start from: the same one, whatever the size of the shapes that it saw."""
+    start, wanted = checkpoint.load(config.start), config.model
+    found = start.config.model_copy(update={"cube": wanted.cube})
+    differs = [name for name, value in wanted if getattr(found, name) != value]
+    if differs:
+        raise ValueError(
+            f"the model in start={config.start} has another {' and '.join(differs)} than `model`; "
+            "give `model` the same settings, or leave start away"
+        )
+    return start.state_dict()
 
 
 def _summary(results: Sequence[Objective]) -> dict[str, object]:
