@@ -53,6 +53,7 @@ WAYS = {
     "levels 0-1": [SMALL | {"levels": 2}],
     "cascade": [SMALL | {"levels": 1}] * 3,
 }
+SHOWN = 8  # samples of each way in the picture
 Row = dict[str, Any]
 
 
@@ -82,6 +83,8 @@ def compare(
     """Train every way, and measure it at every number of steps; returns some samples of each."""
     report, shown = Report(options.out), {}
     asked = torch.arange(options.samples) % classes if classes else None
+    few = None if asked is None else asked[:SHOWN]
+    count = min(SHOWN, options.samples)
     for way in options.ways:
         folder = options.out / way.replace(", ", "-").replace(" ", "-")
         pipeline = diffused(WAYS[way], latents, ladder, size, classes, options, folder)
@@ -94,8 +97,7 @@ def compare(
                 return made.row | judge(made.x, asked)
 
             report.row(f"{way}, {steps} steps{below}", measure)
-        few = None if asked is None else asked[:8]
-        shown[way] = drawn(pipeline, 8, max(options.steps), few, options, True).x
+        shown[way] = drawn(pipeline, count, max(options.steps), few, options, True).x
     return shown
 
 
@@ -129,7 +131,7 @@ def study_clips(options: argparse.Namespace) -> None:
         report.row(f"spectrum of {name}", lambda high=high: high)
     whole = (clips.to_float(part) for part in train.frames.split(64))
     found = encoded(ladder, whole, train.classes)
-    shown = {"real": real[:8], "level 0 held": held.x[:8], "ladder alone": alone.x[:8]}
+    shown = {"real": real[:SHOWN], "level 0 held": held.x[:SHOWN], "ladder alone": alone.x[:SHOWN]}
     shown |= compare(ladder, found, clips.SIZE, 4, judge, options)
     picture({name: _film(x) for name, x in shown.items()}, out / "samples.png")
     finish(out, "frechet")
@@ -161,7 +163,11 @@ def study_chairs(options: argparse.Namespace) -> None:
     generator = torch.Generator().manual_seed(options.seed)
     copies = (chairs.varied(x, generator) for _ in range(options.copies) for x in parts)
     latents = encoded(ladder, copies, None)
-    shown = {"real": data.held_out[:8], "reconstructed": again[:8], "ladder alone": alone.x[:8]}
+    shown = {
+        "real": data.held_out[:SHOWN],
+        "reconstructed": again[:SHOWN],
+        "ladder alone": alone.x[:SHOWN],
+    }
     shown |= compare(ladder, latents, chairs.SIZE, 0, judge, options)
     picture({name: _depth(x) for name, x in shown.items()}, out / "samples.png")
     finish(out, "mmd")
