@@ -110,11 +110,12 @@ def test_diffusion_of_clips(tmp_path: Path):
             report[f"level 0, {steps} steps, rest drawn"],
         )
         assert packed["evaluations"] == coarse["evaluations"] == steps
-        assert packed["network_ms"] > 0 and 0 <= coarse["motion_accuracy"] <= 1
+        assert packed["network_ms"] > 0 and "motion_accuracy" in coarse
     before = (tmp_path / "report.json").stat().st_mtime_ns
     study("study_diffusion.py", tmp_path, "clips", *few, *short)
     assert (tmp_path / "report.json").stat().st_mtime_ns == before  # nothing was measured again
-    assert (tmp_path / "samples.png").stat().st_size > 1000
+    assert "Packed is best at" in (tmp_path / "report.md").read_text()
+    assert Image.open(tmp_path / "samples.png").size == (6 * 4 * 32 * 2, 6 * (32 + 2) * 2)
 
 
 def test_diffusion_of_chairs(tmp_path: Path):
@@ -125,9 +126,9 @@ def test_diffusion_of_chairs(tmp_path: Path):
     short = ["--ladder-minutes", 0.02, "--minutes", 0.02, "--save-every", 50]
     data = ["--data", tmp_path / "boxes.npz"]
     report = study("study_diffusion.py", tmp_path / "out", "chairs", *data, *few, *short)
-    assert report["chairs trained on"]["coverage"] > 0
-    assert {"mmd", "network_ms"} <= set(report["level 0, 1 steps, rest by mean"])
-    assert "level 0" in (tmp_path / "out" / "report.md").read_text()
+    assert report["level 0, 1 steps, rest by mean"]["evaluations"] == 1
+    rows = (tmp_path / "out" / "report.md").read_text().splitlines()
+    assert sum(line.startswith("| level 0, 1 steps") for line in rows) == 2  # drawn, by mean
 
 
 def test_measures_of_sets():
