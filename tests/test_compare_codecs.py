@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -12,10 +11,9 @@ from domains import ladder
 import stlatent
 
 pytest.importorskip("constriction")
+import compare_codecs as tool
+
 ROOT = Path(__file__).parents[1]
-SPEC = importlib.util.spec_from_file_location("compare", ROOT / "tools" / "compare_codecs.py")
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
 CLIP = ROOT / "assets" / "clips" / "wolf.mp4"
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 from pathlib import Path
 
 import av
+import compare_flat as tool
 import numpy as np
 import pytest
 
@@ -15,9 +15,6 @@ from stlatent.config import ModelConfig
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "configs" / "video" / "tiny.yaml"
-SPEC = importlib.util.spec_from_file_location("compare_flat", ROOT / "tools" / "compare_flat.py")
-tool = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(tool)
 
 
 def videos(folder: Path) -> Path:

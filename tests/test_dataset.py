@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 from itertools import chain, islice
 from pathlib import Path
 
@@ -233,13 +232,13 @@ def test_what_does_not_fit_is_refused(videos: Path, options: dict, said: str) ->
         LatentDataset(videos, **options)
 
 
-def test_the_benchmark_reads_little_more_than_the_levels_it_wants(tmp_path, monkeypatch) -> None:
+def test_the_benchmark_reads_little_more_than_the_levels_it_wants(tmp_path) -> None:
     pytest.importorskip("webdataset", reason="pip install webdataset")
+    import benchmark_reads
+
     sizes = {f"{i}": (17, 64, 64) for i in range(8)}
     path, out = store(tmp_path / "z", "video", "float32", sizes), tmp_path / "reads.json"
-    tool = Path(__file__).parents[1] / "tools" / "benchmark_reads.py"
-    monkeypatch.setattr("sys.argv", ["tool", f"{path}", "--seconds", "0.01", "--out", f"{out}"])
-    runpy.run_path(str(tool), run_name="__main__")
+    assert benchmark_reads.main([f"{path}", "--seconds", "0.01", "--out", f"{out}"]) == 0
     figures = json.loads(out.read_text())
     assert figures["items"] == 8
     for levels in ("level_0", "all_levels"):

@@ -6,7 +6,6 @@ import json
 import logging
 import multiprocessing
 import os
-import runpy
 import shutil
 import signal
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import benchmark_jobs
 import numpy as np
 import pytest
 import torch
@@ -222,7 +222,7 @@ def test_what_failed_is_tried_again(model, videos, undisturbed, tmp_path):
 
 def test_damaged_files_of_every_kind(model, videos, tmp_path):
     """As tools/benchmark_jobs.py damages them: every good one is encoded, every bad one named."""
-    kinds = runpy.run_path(str(Path(__file__).parents[1] / "tools/benchmark_jobs.py"))["DAMAGE"]
+    kinds = benchmark_jobs.DAMAGE
     shutil.copytree(videos / "sub", tmp_path / "in")
     chance = np.random.default_rng(0)
     good = (videos / "two.mp4").read_bytes()

@@ -3,12 +3,12 @@
 import itertools
 import json
 import math
-import runpy
-import sys
 from pathlib import Path
 
+import generate_videos
 import pytest
 import torch
+import train_latent_diffusion
 from diffusers import DDPMScheduler, FluxTransformer2DModel
 from domains import batch, ladder
 
@@ -258,7 +258,6 @@ def test_a_video_goes_on_from_what_came_before(clips, tmp_path):
 # data sets of latents on disk -------------------------------------------------------------------
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "diffusion"
-TOOL = Path(__file__).parents[1] / "tools" / "train_latent_diffusion.py"
 
 
 @pytest.fixture(scope="module")
@@ -301,32 +300,28 @@ def test_items_of_unlike_length_are_named(clips, tmp_path, capsys):
     assert "set data.frames where lengths differ" in capsys.readouterr().err
 
 
-def test_the_plain_script_trains_and_goes_on(clips, tmp_path, monkeypatch):
+def test_the_plain_script_trains_and_goes_on(clips, tmp_path):
     options = {"levels": 0, "length": 2, "width": 48, "depth": 1, "workers": 0, "batch": 2}
     arguments = [f"--{name}={value}" for name, value in options.items()]
     arguments += [str(clips / "latents"), "--classes", f"--out={tmp_path}"]
     for steps in (2, 4):
-        monkeypatch.setattr(sys, "argv", [str(TOOL), *arguments, f"--steps={steps}"])
-        runpy.run_path(str(TOOL), run_name="__main__")
+        assert train_latent_diffusion.main([*arguments, f"--steps={steps}"]) == 0
     network = FluxTransformer2DModel.from_pretrained(tmp_path / "transformer")
     assert network.config.in_channels == 4 and network.config.joint_attention_dim == 3
 
 
-def test_videos_from_the_command_line(clips, tmp_path, monkeypatch):
+def test_videos_from_the_command_line(clips, tmp_path):
     arguments = ["train", str(CONFIGS / "tiny.yaml"), f"data.root={clips / 'latents'}"]
     arguments += ["data.frames=9", "steps=1", "tracker=null", f"out={tmp_path / 'run'}"]
     assert main([*arguments, "diffusion.past=[2]", "diffusion.condition.classes=2"]) == 0
-    command = ["x", str(tmp_path / "run" / "pipeline"), f"--out={tmp_path / 'videos'}", "--count=2"]
-    more = ["--windows=2", "--classes", "0", "1", "--steps=2", "--draw=0.5"]
-    script = str(TOOL.with_name("generate_videos.py"))
-    monkeypatch.setattr(sys, "argv", [*command, *more])
-    runpy.run_path(script, run_name="__main__")
+    given = [str(tmp_path / "run" / "pipeline"), f"--out={tmp_path / 'videos'}", "--count=2"]
+    given += ["--windows=2", "--classes", "0", "1", "--steps=2", "--draw=0.5"]
+    assert generate_videos.main(given) == 0
     files = sorted(path.name for path in (tmp_path / "videos").iterdir())
     assert files == ["0000.mp4", "0001.mp4", "preview.png"]
     clip, _ = centre_clip(tmp_path / "videos" / "0001.mp4", (99, 32, 32))
     assert clip.shape[2] == 9 + 16
-    with pytest.raises(SystemExit):  # nothing is overwritten unasked
-        runpy.run_path(script, run_name="__main__")
+    assert generate_videos.main(given) == 2  # nothing is overwritten unasked
 
 
 # runs -------------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ import copy
 import itertools
 import json
 import math
-import runpy
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
+import generate_assets
+import mix_assets
 import numpy as np
 import pytest
 import torch
@@ -44,7 +44,6 @@ from stlatent.likelihoods import make_likelihood
 from stlatent.planes import turn_volume
 from stlatent.train import run
 
-TOOLS = Path(__file__).parents[1] / "tools"
 CONFIGS = Path(__file__).parents[1] / "configs"
 COARSE = FieldSettings(resolution=16)
 TINY = {
@@ -400,11 +399,11 @@ def test_mixing_and_generating(either, meshes, tmp_path):
     stlatent.save(either, tmp_path / "model.safetensors", {})
     given = [str(meshes / "a.ply"), str(meshes / "sub" / "b.ply"), "--steps", "2"]
     at = ["--model", str(tmp_path / "model.safetensors"), "--out", str(tmp_path / "mix")]
-    assert tool("mix_assets")([*given, *at]) == 0
+    assert mix_assets.main([*given, *at]) == 0
     assert len(list((tmp_path / "mix").glob("*.glb"))) == 3 + 2 * 3
-    assert tool("mix_assets")([*given, *at]) == 2  # nothing is overwritten
+    assert mix_assets.main([*given, *at]) == 2  # nothing is overwritten
     drawn = ["-n", "2", "--size", "16", "--out", str(tmp_path / "drawn")]
-    assert tool("generate_assets")([str(tmp_path / "model.safetensors"), *drawn]) == 0
+    assert generate_assets.main([str(tmp_path / "model.safetensors"), *drawn]) == 0
     figures = json.loads((tmp_path / "drawn" / "figures.json").read_text())
     assert figures["assets"] == 2 and 0 < figures["diversity"] <= 1 and figures["closed"] == 1
 
@@ -421,9 +420,9 @@ def test_diffusion_of_shapes_ends_in_meshes(either, meshes, tmp_path):
     assert main(["train", str(CONFIGS / "diffusion" / "tiny.yaml"), *run]) == 0
     folder = tmp_path / "run" / "pipeline"
     made = [str(folder), "-n", "2", "--steps", "2", "--out", str(tmp_path / "drawn")]
-    assert tool("generate_assets")(made) == 0
+    assert generate_assets.main(made) == 0
     assert json.loads((tmp_path / "drawn" / "figures.json").read_text())["assets"] == 2
-    assert tool("generate_assets")([*made, "--replace", "--size", "16"]) == 2
+    assert generate_assets.main([*made, "--replace", "--size", "16"]) == 2
     pipeline = LadderPipeline.from_pretrained(folder)
     options = {"num_inference_steps": 1, "batch_size": 2}
     seeds = (torch.Generator().manual_seed(k) for k in (0, 0))
@@ -443,11 +442,6 @@ def test_a_model_remembers_what_shapes_it_was_trained_on(config, meshes, tmp_pat
 
 def test_main_components():
     inside = np.zeros((8, 8, 8), bool)
-    share = runpy.run_path(str(TOOLS / "generate_assets.py"))["main_share"]
-    assert share(inside) == 0
+    assert generate_assets.main_share(inside) == 0
     inside[:2, :2, :3] = inside[5, 5, 5:7] = True
-    assert share(inside) == pytest.approx(12 / 14)
-
-
-def tool(name: str) -> Callable[[list[str]], int]:
-    return runpy.run_path(str(TOOLS / f"{name}.py"))["main"]
+    assert generate_assets.main_share(inside) == pytest.approx(12 / 14)

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from deep_stack import diverges_at
+from diffusion_chairs import scores
+from diffusion_clips import frechet_distance
 from PIL import Image
 
 TOOLS = Path(__file__).parents[1] / "tools"
@@ -79,9 +82,6 @@ def test_deep_stack(tmp_path: Path):
 
 
 def test_where_a_loss_diverges():
-    sys.path.insert(0, str(TOOLS))
-    from deep_stack import diverges_at
-
     fine = [5.0] * 300
     assert diverges_at(fine) is None
     assert diverges_at(fine + [None] * 3 + fine) is None  # came back
@@ -132,10 +132,6 @@ def test_diffusion_of_chairs(tmp_path: Path):
 
 
 def test_measures_of_sets():
-    sys.path.insert(0, str(TOOLS))
-    from diffusion_chairs import scores
-    from diffusion_clips import frechet_distance
-
     normal = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0))
     assert frechet_distance(normal, normal) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(normal, normal + torch.tensor([3.0, 4, 0])) == pytest.approx(25)

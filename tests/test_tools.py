@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 
+import benchmark_speed as benchmark
 import pytest
 import torch
 from domains import batch, ladder
@@ -17,16 +16,8 @@ ROOT = Path(__file__).parents[1]
 TINY = str(ROOT / "configs" / "video" / "tiny.yaml")
 
 
-@pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("speed", ROOT / "tools" / "benchmark_speed.py")
-    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def quick(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def quick(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Every pass is timed once, and the number of threads stays."""
     monkeypatch.setattr(benchmark, "LEAST_SECONDS", 0.0)
     monkeypatch.setattr(benchmark.torch, "set_num_threads", lambda count: None)
@@ -45,7 +36,7 @@ def test_speed_is_printed_and_written(quick, videos, tmp_path, capsys):
     out = tmp_path / "speed.json"
     size = ["--size", "5", "32", "32", "--clip", str(videos / "a.mp4"), "--rounds", "2"]
     folder = ["--folder", str(videos), "--out", str(out)]
-    quick.main(["--config", TINY, "--only", "tiny", *size, *folder])
+    assert quick.main(["--config", TINY, "--only", "tiny", *size, *folder]) == 0
     report, printed = json.loads(out.read_text()), capsys.readouterr().out
     fp32 = [row for row in report["speed"] if row["precision"] == "fp32"]
     us, tiny = fp32
@@ -63,7 +54,7 @@ def test_speed_is_printed_and_written(quick, videos, tmp_path, capsys):
     assert min(report["folder"]["reading_share"], report["folder"]["network_share"]) > 0
 
 
-def test_ours_is_run_as_a_whole_pass_would_be(benchmark, monkeypatch):
+def test_ours_is_run_as_a_whole_pass_would_be(monkeypatch):
     """Piece by piece, so that what is timed is what `stlatent encode` does."""
     monkeypatch.setattr("stlatent.codec.device.CPU_CHUNK_PIXELS", 1)
     model, x = ladder("video"), batch("video", (23, 32, 48), 1)
@@ -84,8 +75,7 @@ def test_ours_is_run_as_a_whole_pass_would_be(benchmark, monkeypatch):
 )
 def test_wrong_input_gets_one_line(quick, videos, capsys, arguments, said):
     clip = ["--clip", str(videos / "a.mp4")]
-    with pytest.raises(SystemExit) as exit:
-        quick.main(["--config", TINY, "--size", "5", "32", "32", *clip, *arguments])
-    assert exit.value.code == 2
+    given = ["--config", TINY, "--size", "5", "32", "32", *clip, *arguments]
+    assert quick.main(given) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1

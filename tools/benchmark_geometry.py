@@ -16,6 +16,7 @@ import os
 import resource
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import trimesh
 from PIL import Image
 
 from stlatent.checkpoint import replace_text
+from stlatent.cli.outcome import command
 from stlatent.geometry import (
     MESH_SUFFIXES,
     BadMeshError,
@@ -162,7 +164,8 @@ def round_trip(path: Path, resolution: int, signs: bool, sheets: Path | None) ->
     return row
 
 
-def main() -> None:
+@command("benchmark_geometry")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -174,7 +177,7 @@ def main() -> None:
         "--sheets", type=Path, help="folder for pictures of each mesh and its field"
     )
     parser.add_argument("--out", type=Path, help="a .json file for all figures")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
 
     report: Row = {"memory": memory(256), "speed": speed(), "distance_error": distance_error()}
     report["sign_agreement"] = sign_agreement(TORUS, 128)
@@ -196,4 +199,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -34,6 +34,7 @@ import torch
 
 import stlatent
 from stlatent.checkpoint import replace_text
+from stlatent.cli.outcome import command
 from stlatent.codec import EncodeOptions, LatentStore
 from stlatent.codec.video_writer import Mp4Writer
 from stlatent.config import load as load_config
@@ -260,6 +261,7 @@ DAMAGE: dict[str, Callable[[bytes, np.random.Generator], tuple[str, bytes]]] = {
 FIGURES = {"memory": memory, "kills": kills, "damage": damage, "workers": workers}
 
 
+@command("benchmark_jobs")
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
@@ -289,4 +291,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -20,7 +20,7 @@ import math
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from stlatent.checkpoint import replace_text
+from stlatent.cli.outcome import command
 from stlatent.codec import LatentStore
 from stlatent.codec.tensors import DTYPES
 
@@ -116,12 +117,13 @@ def from_tars(tars: list[str], levels: int) -> Iterator[list[torch.Tensor]]:
     yield from webdataset.WebDataset(tars, shardshuffle=100).shuffle(PER_TAR).repeat().map(decoded)
 
 
-def main() -> None:
+@command("benchmark_reads")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("latents", help="a data set made by `stlatent encode`")
     parser.add_argument("--seconds", type=float, default=3.0, help="per figure (3)")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     store = LatentStore(options.latents)
     torch.set_num_threads(1)
     figures: dict[str, object] = {"items": len(store.items)}
@@ -144,4 +146,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 import stlatent
 from stlatent.checkpoint import replace_text
+from stlatent.cli.outcome import command
 from stlatent.codec import encode_folder
 from stlatent.codec.device import autocast, chunk_units, native_precision
 from stlatent.codec.inputs import suitable_sources
@@ -223,6 +224,7 @@ def run(options: argparse.Namespace) -> Row:
     return report
 
 
+@command("benchmark_speed")
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Speed of a stlatent model and of others.")
     add = parser.add_argument
@@ -237,13 +239,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--folder", help="of videos: also print what takes the time of `stlatent encode`")
     add("--out", type=Path, help="JSON file for all figures")
     options = parser.parse_args(arguments)
-    try:
-        report = run(options)
-    except ValueError as error:
-        parser.exit(2, f"{parser.prog}: error: {error}\n")
+    report = run(options)
     if options.out:
         replace_text(options.out, json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -17,7 +17,6 @@ import io
 import json
 import math
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -31,6 +30,7 @@ from torch import Tensor
 
 import stlatent
 from stlatent.checkpoint import replace_text
+from stlatent.cli.outcome import command
 from stlatent.codec.bitstream import StreamEncoder, make_coding, read_clip
 from stlatent.codec.coder import ClipDecoder
 from stlatent.codec.quantise import STEP
@@ -254,7 +254,8 @@ def run(options: argparse.Namespace) -> None:
     replace_text(options.out / "codecs.json", json.dumps(report, indent=1) + "\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command("compare_codecs")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -266,12 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=float, nargs="+", default=STEPS, help="as of the writer")
     parser.add_argument("--out", type=Path, default=Path("runs/codecs"), metavar="DIR")
     os.environ.setdefault("SVT_LOG", "1")  # errors only
-    try:
-        run(parser.parse_args(arguments))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    run(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

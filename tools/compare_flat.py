@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from torch import Tensor
 import stlatent
 from stlatent.checkpoint import replace_text
 from stlatent.choose import Draw
+from stlatent.cli.outcome import command
 from stlatent.config import ModelConfig, dump, load
 from stlatent.evaluate import plots, prefix_quality, psnr
 from stlatent.gaussian import BITS_PER_NAT
@@ -215,7 +215,8 @@ def compare(config: RunConfig, rates: Sequence[float], out: Path, plan: bool = F
     replace_text(out / "compare.json", json.dumps(report, indent=1) + "\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command("compare_flat")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -227,12 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_intermixed_args(arguments)
     named = bool(options.words) and "=" not in options.words[0]
     path, overrides = (options.words[0], options.words[1:]) if named else (BASE, options.words)
-    try:
-        compare(load(RunConfig, path, overrides), options.rates, options.out, options.plan)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    compare(load(RunConfig, path, overrides), options.rates, options.out, options.plan)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from stlatent import Ladder, ModelConfig
 from stlatent.checkpoint import replace_text
+from stlatent.cli.outcome import command
 from stlatent.config import parse
 from stlatent.data import ClipDataset, check_sources, find_sources, to_float
 from stlatent.losses.elbo import LossConfig
@@ -128,7 +130,8 @@ def picture(report: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def main() -> None:
+@command("deep_stack")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)
     parser.add_argument("--steps", type=int, default=2000)
@@ -138,7 +141,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/deep"))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     clips = crops(options.photos, options.crops, options.size, options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / "report.json"
@@ -157,4 +160,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ import torch
 from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from stlatent.cli.outcome import command
 from stlatent.diffusion import diffusion_report, noise_levels
 from stlatent.evaluate import plots
 from stlatent.gaussian import BITS_PER_NAT
@@ -174,7 +174,8 @@ def draw(rows: Sequence[Row], entropy: float, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command("diffusion_bound")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -202,8 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows.append(measure(pictures, x, name, steps))
             print(line(rows[-1], entropy), flush=True)
     draw(rows, entropy, options.out)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from stlatent import Ladder, Latents, ModelConfig, checkpoint
 from stlatent.checkpoint import replace_text
+from stlatent.cli.outcome import command
 from stlatent.config import parse
 from stlatent.data import to_uint8
 from stlatent.data.synthetic import Retina, lesion_detector, lesions_found, retina
@@ -120,7 +122,8 @@ def picture(models: dict[str, Ladder], x: Tensor, path: Path, seed: int) -> None
     Image.fromarray(frame).save(path)
 
 
-def main() -> None:
+@command("fine_lesions")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=20, help="of training per model")
     parser.add_argument("--size", type=int, default=128)
@@ -131,7 +134,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/lesions"))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     images = torch.stack([retina(1000 + i, options.size).image for i in range(options.retinas)])
     test = [retina(i, options.size) for i in range(options.test)]
@@ -148,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from stlatent.checkpoint import load_decoder, save_decoder
+from stlatent.cli.outcome import command
 from stlatent.config import DecoderConfig
 from stlatent.data import write_planes
 from stlatent.fields import on_grid
@@ -33,6 +34,7 @@ from stlatent.geometry.values import Values
 from stlatent.train.fit_planes import PlaneFitter
 
 
+@command("fit_triplanes")
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("meshes", type=Path)
@@ -50,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(options.seed)
     files = sorted(f for f in options.meshes.rglob("*") if f.suffix.lower() in MESH_SUFFIXES)
     if not files:
-        raise SystemExit(f"{options.meshes} holds no mesh ({' '.join(MESH_SUFFIXES)})")
+        raise ValueError(f"{options.meshes} holds no mesh ({' '.join(MESH_SUFFIXES)})")
     if options.out.exists() and any(options.out.iterdir()):
-        raise SystemExit(f"{options.out} is not empty; give another folder")
+        raise ValueError(f"{options.out} is not empty; give another folder")
     cache = FieldCache(options.out / ".fields", FieldSettings(resolution=options.resolution))
     config = DecoderConfig(channels=4 if options.colour else 1)
     values = Values(coloured=options.colour, occupancy=False)
@@ -85,4 +87,4 @@ def fields(files: Sequence[Path], cache: FieldCache) -> Iterator[tuple[Path, Fie
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

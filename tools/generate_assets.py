@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from PIL import Image
 import stlatent
 from stlatent import LadderPipeline
 from stlatent.checkpoint import replace_text
+from stlatent.cli.outcome import command
 from stlatent.codec.decode_shapes import write_shapes
 from stlatent.codec.sample import draw_samples
 from stlatent.codec.shapes import DecodedShape, shape_fields
@@ -40,7 +40,8 @@ MAIN_SHARE = 0.95  # of the volume, for a component to be the main one
 COLUMNS = 8
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command("generate_assets")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -58,13 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--replace", action="store_true", help="replace files that are there")
     options = parser.parse_args(arguments)
-    try:
-        figures = generate(options)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(json.dumps(figures, indent=1))
-    return 0
+    print(json.dumps(generate(options), indent=1))
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ Levels that are not diffused come from the ladder's own prior: its mean, or draw
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 
 from stlatent import LadderPipeline
+from stlatent.cli.outcome import command
 from stlatent.codec.video_writer import check_outputs, frame_writer
 from stlatent.data import to_uint8
 
@@ -56,7 +58,8 @@ def generate(options: argparse.Namespace) -> None:
     print(f"{options.out}: {options.count} videos of {len(frames)} frames, and {sheet.name}")
 
 
-def main() -> None:
+@command("generate_videos")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("pipeline", type=Path, help="a folder that `stlatent train` left as `pipeline`")
@@ -71,13 +74,10 @@ def main() -> None:
     add("--fps", type=float, default=24.0)
     add("--seed", type=int, default=0, help="of the first; the next ones count on")
     add("--replace", action="store_true", help="videos that are there")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.steps = options.steps[0] if len(options.steps) == 1 else options.steps
-    try:
-        generate(options)
-    except ValueError as error:
-        parser.error(str(error))
+    generate(options)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

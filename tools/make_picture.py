@@ -14,11 +14,13 @@ import torch
 from PIL import Image
 
 import stlatent
+from stlatent.cli.outcome import command
 from stlatent.data import centre_clip, find_sources, to_uint8
 
 GAP = 6  # white pixels between pictures
 
 
+@command("make_picture")
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", type=Path)
@@ -51,4 +53,4 @@ def joined(pictures: Sequence[np.ndarray], axis: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -18,6 +18,7 @@ import torch
 
 import stlatent
 from stlatent.checkpoint import replace_text
+from stlatent.cli.outcome import command
 from stlatent.codec.coder import ClipDecoder, ClipEncoder
 from stlatent.codec.device import autocast
 from stlatent.codec.tiles import check_side
@@ -72,6 +73,7 @@ def psnr_db(squared_error: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / squared_error.mean()))
 
 
+@command("measure_seams")
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("video", type=Path)
@@ -80,12 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tile", type=int, default=256, help="side of a tile in pixels (256)")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     options = parser.parse_args(arguments)
-    try:
-        with VideoReader(options.video) as reader:
-            x = reader.read(range(min(options.frames, reader.frames)))
-        figures = measure(stlatent.load(options.model), x, options.tile)
-    except ValueError as error:
-        parser.exit(2, f"{parser.prog}: error: {error}\n")
+    with VideoReader(options.video) as reader:
+        x = reader.read(range(min(options.frames, reader.frames)))
+    figures = measure(stlatent.load(options.model), x, options.tile)
     text = json.dumps(figures, indent=1)
     print(text)
     if options.out:
@@ -93,4 +92,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -11,7 +11,6 @@ python tools/mix_assets.py A.glb B.glb --model voxel --out mixed
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from PIL import Image
 import stlatent
 from stlatent import Latents
 from stlatent.checkpoint import Model
+from stlatent.cli.outcome import command
 from stlatent.codec.decode_shapes import write_shapes
 from stlatent.codec.shapes import DecodedShape, shape_fields
 from stlatent.codec.video_writer import check_outputs
@@ -35,7 +35,8 @@ from stlatent.geometry import (
 from stlatent.geometry.values import Values
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command("mix_assets")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -49,13 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--replace", action="store_true", help="replace files that are there")
     options = parser.parse_args(arguments)
-    try:
-        made = mix(options)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{options.out}: {made} meshes and sheet.png")
-    return 0
+    print(f"{options.out}: {mix(options)} meshes and sheet.png")
 
 
 @torch.inference_mode()

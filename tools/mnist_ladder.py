@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from stlatent import Draw, Ladder, ModelConfig, checkpoint
 from stlatent.checkpoint import replace_text
+from stlatent.cli.outcome import command
 from stlatent.config import parse
 from stlatent.evaluate import log_likelihood
 from stlatent.losses.elbo import LossConfig, Objective
@@ -178,7 +180,8 @@ def picture(options: argparse.Namespace, names: list[str]) -> None:
     figure.savefig(options.out / "samples.png", dpi=120)
 
 
-def main() -> None:
+@command("mnist_ladder")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="mnist.npz")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
@@ -192,7 +195,7 @@ def main() -> None:
     parser.add_argument("--at-a-time", type=int, default=20, help="draws in one batch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/mnist"))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     train, test = mnist_data.load(options.data)
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / "report.json"
@@ -209,4 +212,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from stlatent import Ladder, ModelConfig, checkpoint
 from stlatent.checkpoint import replace_text
+from stlatent.cli.outcome import command
 from stlatent.config import parse
 from stlatent.evaluate import log_likelihood, redraw
 from stlatent.losses.elbo import LossConfig
@@ -124,7 +126,8 @@ def grids(model: Ladder, x: Tensor, path: Path, seed: int) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
+@command("mnist_two_level")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="mnist.npz")
     parser.add_argument("--minutes", type=float, default=15, help="of training per model")
@@ -133,7 +136,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/mnist-two"))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     train, test = mnist_data.load(options.data)
     options.out.mkdir(parents=True, exist_ok=True)
     x = test.binary(torch.Generator().manual_seed(options.seed))[: options.digits]
@@ -163,4 +166,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -15,6 +15,7 @@ import torch
 
 import stlatent
 from stlatent import checkpoint
+from stlatent.cli.outcome import command
 from stlatent.codec.device import autocast
 from stlatent.config import dump, load
 from stlatent.evaluate.diagnostics import decode_prefixes, gather
@@ -26,6 +27,7 @@ from stlatent.train.kinds import open_data
 MODELS = Path(__file__).parents[1] / "assets" / "models"
 
 
+@command("ship_model")
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of a training run")
@@ -98,4 +100,4 @@ def measure(
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

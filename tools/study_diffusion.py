@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,7 @@ from torch import Tensor
 
 from stlatent import Ladder
 from stlatent.checkpoint import replace_text
+from stlatent.cli.outcome import command
 from stlatent.data import to_float, to_uint8
 from stlatent.diffusion import latent_spectra
 from stlatent.evaluate.metrics import psnr
@@ -139,7 +140,7 @@ def study_clips(options: argparse.Namespace) -> None:
 
 def study_chairs(options: argparse.Namespace) -> None:
     if options.data is None:
-        raise SystemExit("name the archive of chairs with --data chair_32.npz")
+        raise ValueError("name the archive of chairs with --data chair_32.npz")
     out, report = options.out, Report(options.out)
     data = chairs.chairs(options.data, options.held_out, options.seed)
     count = options.samples = len(data.held_out)  # sets are compared that are equally large
@@ -239,7 +240,8 @@ def _depth(x: Tensor) -> Tensor:
     return torch.cat(views, 1).expand(3, -1, -1) * 2 - 1
 
 
-def main() -> None:
+@command("study_diffusion")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("what", choices=["clips", "chairs"])
@@ -262,9 +264,9 @@ def main() -> None:
     add("--temperature", type=float, default=1.0, help="of the ladder's prior")
     add("--guidance", type=float, default=1.0)
     add("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     {"clips": study_clips, "chairs": study_chairs}[options.what](options)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -13,6 +13,7 @@ and a pipeline that decodes.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from stlatent.cli.outcome import command
 from stlatent.codec import LatentDataset, collate, folder_classes
 from stlatent.diffusion.feed import order
 from stlatent.train import state
@@ -133,7 +135,8 @@ def train(options: argparse.Namespace) -> None:
             FlowMatchEulerDiscreteScheduler().save_pretrained(options.out / "scheduler")
 
 
-def main() -> None:
+@command("train_latent_diffusion")
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("latents", type=Path, help="a data set made by `stlatent encode`")
     parser.add_argument("--levels", type=int, nargs="+", help="such as 0, or 0 1 (all)")
@@ -148,8 +151,8 @@ def main() -> None:
     parser.add_argument("--precision", choices=["no", "bf16", "fp16"], default="no")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
-    train(parser.parse_args())
+    train(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

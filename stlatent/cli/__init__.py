@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ..config import read
 from . import options as shared
 from .jobs import add_encode, add_jobs, add_verify, encode, jobs, verify
 from .options import MODEL, Options, Verb
+from .outcome import command
 from .sampling import add_sample, sample
 
 EXAMPLES = {
@@ -31,18 +31,12 @@ EXAMPLES = {
 }
 
 
+@command("stlatent")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 (some files failed) or 2 (wrong input)."""
     options = _parse(arguments)
     logging.basicConfig(format="%(message)s")
-    try:
-        return options.run(options)
-    except (ValueError, OSError) as error:
-        print(f"stlatent: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stlatent: interrupted", file=sys.stderr)
-        return 130
+    return options.run(options)
 
 
 def parser() -> argparse.ArgumentParser:
