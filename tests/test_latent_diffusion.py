@@ -310,7 +310,7 @@ def test_the_plain_script_trains_and_goes_on(clips, tmp_path):
     assert network.config.in_channels == 4 and network.config.joint_attention_dim == 3
 
 
-def test_videos_from_the_command_line(clips, tmp_path):
+def test_videos_from_the_command_line(clips, tmp_path, capsys):
     arguments = ["train", str(CONFIGS / "tiny.yaml"), f"data.root={clips / 'latents'}"]
     arguments += ["data.frames=9", "steps=1", "tracker=null", f"out={tmp_path / 'run'}"]
     assert main([*arguments, "diffusion.past=[2]", "diffusion.condition.classes=2"]) == 0
@@ -322,6 +322,8 @@ def test_videos_from_the_command_line(clips, tmp_path):
     clip, _ = centre_clip(tmp_path / "videos" / "0001.mp4", (99, 32, 32))
     assert clip.shape[2] == 9 + 16
     assert generate_videos.main(given) == 2  # nothing is overwritten unasked
+    assert generate_videos.main([str(tmp_path), f"--out={tmp_path / 'none'}"]) == 2
+    assert "no pipeline" in capsys.readouterr().err
 
 
 # runs -------------------------------------------------------------------------------------------

@@ -28,6 +28,10 @@ def generate(options: argparse.Namespace) -> None:
     paths = [options.out / f"{k:04d}.mp4" for k in range(options.count)]
     sheet = options.out / "preview.png"
     check_outputs([*paths, sheet], options.replace)
+    if not (options.pipeline / LadderPipeline.config_name).exists():
+        raise ValueError(
+            f"{options.pipeline} is no pipeline: it has no {LadderPipeline.config_name}"
+        )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pipeline = LadderPipeline.from_pretrained(options.pipeline).to(device)
     if pipeline.denoiser.domain.name != "video":
