@@ -194,9 +194,10 @@ def test_wrong_configs_are_explained(config, meshes, tmp_path, change, words):
 
 
 def test_shapes_are_a_function_of_seed_and_number(meshes, tmp_path):
+    cache, values, every = FieldCache(tmp_path, COARSE), Values(True, False), symmetries(False)
+
     def dataset(seed: int = 0) -> ShapeDataset:
-        cache = FieldCache(tmp_path, COARSE)
-        return ShapeDataset(find_shapes(meshes), cache, Values(True, False), 2, seed=seed)
+        return ShapeDataset(find_shapes(meshes), cache, values, 2, every, seed=seed)
 
     one, two = dataset(), dataset()
     shapes = [one[i] for i in range(8)]
@@ -204,6 +205,15 @@ def test_shapes_are_a_function_of_seed_and_number(meshes, tmp_path):
     assert any(not torch.equal(dataset(1)[i].values, shapes[i].values) for i in range(3))
     assert {name for shape in shapes for name, _ in shape.failed} == {"broken.obj"}
     assert all(shape.values.shape == (4, 16, 16, 16) for shape in shapes)
+
+
+def test_shapes_are_shown_as_they_are_unless_turned(meshes, tmp_path):
+    cache, values = FieldCache(tmp_path, COARSE), Values(True, False)
+    mesh = {"a.ply": meshes / "a.ply"}
+    there = values.from_field(cache.open(mesh["a.ply"]))
+    assert all(torch.equal(ShapeDataset(mesh, cache, values)[i].values, there) for i in range(4))
+    turned = ShapeDataset(mesh, cache, values, symmetries=symmetries(False))
+    assert not all(torch.equal(turned[i].values, there) for i in range(4))
 
 
 def test_symmetries_are_48_shapes_and_8_of_them_upright(meshes):
@@ -438,6 +448,10 @@ def test_a_model_remembers_what_shapes_it_was_trained_on(config, meshes, tmp_pat
     run(config, [*options(meshes, tmp_path), *given, "steps=1"])
     settings = shape_fields(stlatent.load(tmp_path / "run").config)
     assert (settings.resolution, settings.band_voxels, settings.margin) == (24, 3, 0.1)
+    beside = [str(tmp_path / "run"), "-n", "2", "--beside-data", "--out", str(tmp_path / "drawn")]
+    assert generate_assets.main(beside) == 0
+    data = json.loads((tmp_path / "drawn" / "figures.json").read_text())["data"]
+    assert data["assets"] == 2 and data["valid"] == 1 and 0 < data["diversity"] < 1
 
 
 def test_main_components():

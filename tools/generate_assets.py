@@ -4,10 +4,11 @@
     DIR/sheet.png        a view of each
     DIR/figures.json     validity: closed, and one main component (at least 95 % of the volume)
                          diversity: 1 - volume IoU of two assets, mean over all pairs
+                         with --beside-data, the same of shapes that the run was trained on
 
 A ladder for it, trained on volumes, and diffusion on its latents:
 stlatent train configs/shape/generate.yaml data.root=VOLUMES out=runs/chairs
-python tools/generate_assets.py runs/chairs -n 16 --resolution 64 --out generated
+python tools/generate_assets.py runs/chairs -n 16 --resolution 64 --beside-data --out generated
 python tools/generate_assets.py runs/diffusion/pipeline -n 16 --resolution 64 --out diffused
 """
 
@@ -18,6 +19,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,8 +34,11 @@ from stlatent.codec.decode_shapes import write_shapes
 from stlatent.codec.sample import draw_samples
 from stlatent.codec.shapes import DecodedShape, shape_fields
 from stlatent.codec.video_writer import check_outputs
-from stlatent.geometry import contact_sheet, shape_picture, volume_iou
+from stlatent.config import load
+from stlatent.geometry import Field, contact_sheet, mesh_from_field, shape_picture, volume_iou
 from stlatent.geometry.extras import needed
+from stlatent.train import RunConfig
+from stlatent.train.kinds import open_data
 from stlatent.triplane import shape_size
 
 MAIN_SHARE = 0.95  # of the volume, for a component to be the main one
@@ -58,22 +63,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--replace", action="store_true", help="replace files that are there")
+    help = "also measure as many shapes that MODEL, a run folder, was trained on"
+    parser.add_argument("--beside-data", action="store_true", help=help)
     options = parser.parse_args(arguments)
     print(json.dumps(generate(options), indent=1))
 
 
 @torch.inference_mode()
-def generate(options: argparse.Namespace) -> dict[str, float]:
+def generate(options: argparse.Namespace) -> dict[str, Any]:
     """Draw, write and measure."""
+    data = trained_on(options.model, options.count) if options.beside_data else None
     paths = [options.out / f"{i:04d}.glb" for i in range(options.count)]
     sheet = options.out / "sheet.png"
     check_outputs([sheet, *paths], options.replace)
     diffuses = (Path(options.model) / DiffusionPipeline.config_name).exists()
     shapes = diffused(options) if diffuses else drawn(options)
     write_shapes(zip(shapes, paths, strict=True), options.resolution)
-    views = np.stack([shape_picture(shape.field()) for shape in shapes])
+    fields = [shape.field() for shape in shapes]
+    views = np.stack([shape_picture(field) for field in fields])
     Image.fromarray(contact_sheet(views, min(COLUMNS, len(views)))).save(sheet)
-    figures = measure(shapes)
+    figures = measure(fields) | ({"data": measure(data)} if data else {})
     replace_text(options.out / "figures.json", json.dumps(figures, indent=1) + "\n")
     return figures
 
@@ -112,10 +121,19 @@ def diffused(options: argparse.Namespace) -> list[DecodedShape]:
     return shapes
 
 
-def measure(shapes: Sequence[DecodedShape]) -> dict[str, float]:
-    """Shares of assets that are valid, and how much they differ."""
-    closed = [bool(shape.mesh().is_watertight) for shape in shapes]
-    fields = [shape.field() for shape in shapes]
+def trained_on(run: str, count: int) -> list[Field]:
+    """The first shapes of a run's training, turned and varied as there."""
+    config = load(RunConfig, Path(run) / "config.yaml")
+    if config.model.reads != "shapes":
+        raise ValueError(f"{run} makes no shapes but {config.model.reads}")
+    data = open_data(config)
+    shapes = (data.mixture["shapes", i].values for i in range(count))
+    return [data.values.to_field(x, config.data.fields.band_voxels) for x in shapes]
+
+
+def measure(fields: Sequence[Field]) -> dict[str, float]:
+    """Shares of shapes that are valid, and how much they differ."""
+    closed = [bool(mesh_from_field(field).is_watertight) for field in fields]
     shares = [main_share(field.inside) for field in fields]
     one = [share >= MAIN_SHARE for share in shares]
     pairs = itertools.combinations(fields, 2)

@@ -26,6 +26,8 @@ from ..geometry.resample import straightened, volume_field
 from ..geometry.values import Values
 from ..planes import turn_volume
 
+AS_IT_IS = (("x", "y", "z"),)
+
 
 class Shape(NamedTuple):
     """values: `[C, X, Y, Z]` in [-1, 1]. failed: (name, reason) of files that turned out to be
@@ -91,7 +93,7 @@ class ShapeDataset(Dataset):
         cache: of the meshes' fields.
         values: what the model reads.
         variants: shapes made of each mesh, itself and others that are stretched, bent and turned.
-        upright: whether only symmetries are shown that keep y up.
+        symmetries: the ways in which shapes are shown, as axes of `turn_volume`.
         volume_axes: see `Placement.axes`.
 
     Attributes:
@@ -107,12 +109,12 @@ class ShapeDataset(Dataset):
         cache: FieldCache,
         values: Values,
         variants: int = 1,
-        upright: bool = False,
+        symmetries: Sequence[tuple[str, ...]] = AS_IT_IS,
         volume_axes: Sequence[str] = ("x", "y", "z"),
         seed: int = 0,
     ) -> None:
         self.cache, self.values, self.seed, self.variants = cache, values, seed, variants
-        self.symmetries = symmetries(upright)
+        self.symmetries = symmetries
         self.items: list[tuple[str, Path | Volumes, int]] = []
         self.bad: dict[str, str] = {}
         for name, path in files.items():

@@ -99,7 +99,9 @@ class ShapeDataConfig(Strict):
             `[x, -z, y]` where the last axis points up.
         fields: what a mesh is turned into; volumes are brought to the same resolution.
         variants: shapes made of each mesh, itself and others that are stretched, bent and turned.
-        upright: whether only those turns and reflections of the cube are shown that keep y up.
+        turned: whether each shape is shown in a random turn and reflection of the cube; false where
+            all face the same way, and shapes that are drawn should too.
+        upright: whether only those turns and reflections are shown that keep y up.
         batch: shapes per process and step.
         workers: processes that read; 0 reads in the training process itself.
         cache: folder that keeps the fields of meshes; `~` is the user's home.
@@ -111,6 +113,7 @@ class ShapeDataConfig(Strict):
     volume_axes: Axes = ("x", "y", "z")
     fields: FieldSettings = FieldSettings(resolution=64)
     variants: Positive = 8
+    turned: bool = True
     upright: bool = False
     batch: Positive = 4
     workers: Count = 2

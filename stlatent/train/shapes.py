@@ -10,11 +10,13 @@ from torch import Tensor
 
 from ..checkpoint import Model
 from ..data.shapes import (
+    AS_IT_IS,
     ShapeBatch,
     ShapeDataset,
     collate_shapes,
     find_shapes,
     held_out_shapes,
+    symmetries,
 )
 from ..geometry import FieldCache, contact_sheet, shape_picture, volume_iou
 from ..geometry.values import Values
@@ -57,7 +59,7 @@ class Shapes(TrainingData):
             self.cache,
             self.values,
             data.variants,
-            data.upright,
+            symmetries(data.upright) if data.turned else AS_IT_IS,
             data.volume_axes,
             self.config.seed,
         )
