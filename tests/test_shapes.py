@@ -39,7 +39,7 @@ from stlatent.geometry import (
     volume_iou,
 )
 from stlatent.geometry.resample import straightened, volume_field
-from stlatent.geometry.values import Values
+from stlatent.geometry.values import PLAIN, Values
 from stlatent.likelihoods import make_likelihood
 from stlatent.planes import turn_volume
 from stlatent.train import run
@@ -214,6 +214,17 @@ def test_shapes_are_shown_as_they_are_unless_turned(meshes, tmp_path):
     assert all(torch.equal(ShapeDataset(mesh, cache, values)[i].values, there) for i in range(4))
     turned = ShapeDataset(mesh, cache, values, symmetries=symmetries(False))
     assert not all(torch.equal(turned[i].values, there) for i in range(4))
+
+
+def test_a_shape_without_colours_is_plain_by_its_surface_to_a_coloured_model(meshes):
+    ball = Path(meshes).parent / "plain.stl"
+    trimesh.creation.icosphere(2).export(ball)
+    field, values = field_from_surface(read_surface(ball), COARSE), Values(True, False)
+    x = values.from_field(field)
+    near = field.band_voxels * np.abs(field.distance) < 2
+    assert not field.known.any() and 0 < near.mean() < 1
+    assert torch.equal(x[1:], torch.from_numpy(near) * torch.full((3, 1, 1, 1), PLAIN))
+    assert not values.to_field(x, field.band_voxels).known.any()  # as it was
 
 
 def test_symmetries_are_48_shapes_and_8_of_them_upright(meshes):

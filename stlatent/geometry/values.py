@@ -14,13 +14,15 @@ from .field import Field, Route
 
 CHANNELS = (1, 4)  # distance; distance, r, g, b
 COLOUR_BAND_VOXELS = 2.0  # distance from the surface up to which a decoded colour means something
+PLAIN = 0.5  # of shapes without any colour: a light grey, which no colour of 8 bits is
 
 
 @dataclass(frozen=True)
 class Values:
     """Fields as `[C, X, Y, Z]` in [-1, 1]: the distance, or 1 inside and -1 outside, then colours.
 
-    An unknown colour is 0 in all three channels, which no colour of 8 bits is.
+    An unknown colour is 0 in all three channels, which no colour of 8 bits is; a shape without any
+    is plain by its surface, so that it comes back so.
     """
 
     coloured: bool
@@ -45,8 +47,12 @@ class Values:
         """float32 `[C, X, Y, Z]`."""
         first = np.where(field.inside, np.float32(1), np.float32(-1))
         first = first if self.occupancy else field.distance
-        parts = [first[None], field.colour] if self.coloured else [first[None]]
-        return torch.from_numpy(np.concatenate(parts))
+        if not self.coloured:
+            return torch.from_numpy(first[None])
+        near = by_surface(field.distance, field.band_voxels)
+        plain = np.where(near, np.float32(PLAIN), np.float32(0))
+        colour = field.colour if field.known.any() else [plain] * 3
+        return torch.from_numpy(np.stack([first, *colour]))
 
     def to_field(
         self,
@@ -59,9 +65,13 @@ class Values:
         array = values.detach().float().cpu().numpy().clip(-1, 1)
         distance = -array[0] if self.occupancy else array[0]
         colour = array[1:] if self.coloured else np.zeros((3, *distance.shape), np.float32)
-        near = np.abs(distance) * band_voxels < COLOUR_BAND_VOXELS
-        known = near & (colour != 0).any(0)
+        known = by_surface(distance, band_voxels) & (colour != 0).any(0) & (colour != PLAIN).any(0)
         colour = colour * known
         return Field(
             distance, colour, known, band_voxels, placement or Placement(), route or Route()
         )
+
+
+def by_surface(distance: np.ndarray, band_voxels: float) -> np.ndarray:
+    """Where a colour means something, bool `[X, Y, Z]`."""
+    return np.abs(distance) * band_voxels < COLOUR_BAND_VOXELS
