@@ -216,8 +216,8 @@ def test_shapes_are_shown_as_they_are_unless_turned(meshes, tmp_path):
     assert not all(torch.equal(turned[i].values, there) for i in range(4))
 
 
-def test_a_shape_without_colours_is_plain_by_its_surface_to_a_coloured_model(meshes):
-    ball = Path(meshes).parent / "plain.stl"
+def test_a_shape_without_colours_is_plain_by_its_surface_to_a_coloured_model(tmp_path):
+    ball = tmp_path / "plain.stl"
     trimesh.creation.icosphere(2).export(ball)
     field, values = field_from_surface(read_surface(ball), COARSE), Values(True, False)
     x = values.from_field(field)
@@ -459,6 +459,10 @@ def test_a_model_remembers_what_shapes_it_was_trained_on(config, meshes, tmp_pat
     run(config, [*options(meshes, tmp_path), *given, "steps=1"])
     settings = shape_fields(stlatent.load(tmp_path / "run").config)
     assert (settings.resolution, settings.band_voxels, settings.margin) == (24, 3, 0.1)
+
+
+def test_the_shapes_of_a_run_are_measured_beside_its_draws(config, meshes, tmp_path):
+    run(config, [*options(meshes, tmp_path), "steps=1"])
     beside = [str(tmp_path / "run"), "-n", "2", "--beside-data", "--out", str(tmp_path / "drawn")]
     assert generate_assets.main(beside) == 0
     data = json.loads((tmp_path / "drawn" / "figures.json").read_text())["data"]

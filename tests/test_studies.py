@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from deep_stack import diverges_at
+from deep_stack import diverges_at, worst
 from diffusion_chairs import scores
 from diffusion_clips import frechet_distance
 from PIL import Image
@@ -88,6 +88,8 @@ def test_where_a_loss_diverges():
     assert diverges_at(fine + [1e9] * 200) == 300
     assert diverges_at(fine + [None] * 150) == 300
     assert diverges_at(fine + [None] * 60 + [5.0] + [1e9] * 60) == 300  # once is not back
+    assert worst([9.0] * 100 + [1.0] * 50 + [3.0, None] * 25 + [1.0] * 100) == 5 / 3
+    assert worst([9.0] * 100 + [None] * 100) is None
 
 
 def test_fine_lesions(tmp_path: Path):

@@ -118,6 +118,16 @@ def mean(values: list[float | None]) -> float | None:
     return sum(finite) / len(finite) if finite else None
 
 
+def worst(losses: list[float | None]) -> float | None:
+    """The highest mean of a hundred steps after the first hundred."""
+    means = (mean(losses[i : i + 100]) for i in range(100, len(losses), 100))
+    return max((value for value in means if value is not None), default=None)
+
+
+def cell(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
 def picture(report: dict[str, Any], path: Path) -> None:
     figure, axis = plt.subplots(figsize=(9, 5))
     for name, row in report.items():
@@ -146,16 +156,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / "report.json"
     report = json.loads(file.read_text()) if file.exists() else {}
-    print("| variant | diverges at step | not finite | skipped | loss at the end |")
-    print("|---|---|---|---|---|")
+    print("| variant | diverges at step | not finite | skipped | at its worst | loss at the end |")
+    print("|---|---|---|---|---|---|")
     for name in options.variants:
         if name not in report:
             report[name] = run(name, clips, options)
             replace_text(file, json.dumps(report))
         row = report[name]
-        last = "–" if row["last_loss"] is None else f"{row['last_loss']:.3f}"
-        at = "–" if row["diverges_at"] is None else row["diverges_at"]
-        print(f"| {name} | {at} | {row['not_finite']} | {row['skipped']} | {last} |", flush=True)
+        last, most = cell(row["last_loss"], ".3f"), cell(worst(row["losses"]), ".4g")
+        at, lost = cell(row["diverges_at"], "d"), row["not_finite"]
+        print(f"| {name} | {at} | {lost} | {row['skipped']} | {most} | {last} |", flush=True)
     picture(report, options.out / "losses.png")
 
 

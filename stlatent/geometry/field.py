@@ -18,6 +18,8 @@ import numpy as np
 from ..config import Cube, Strict
 from .cube import Axes, Placement, sample
 
+COLOUR_BAND_VOXELS = 2.0  # distance from the surface up to which a colour means something
+
 
 class Route(Strict):
     """How a field was made, per asset.
@@ -51,7 +53,8 @@ class Field:
         distance: float32 `[X, Y, Z]` in [-1, 1]: signed distance to the surface in units of
             `band_voxels` voxels, truncated; negative inside.
         colour: float32 `[3, X, Y, Z]` in [-1, 1] (RGB as on a screen); 0 where unknown.
-        known: where colour is known, bool `[X, Y, Z]`: within two voxels of a coloured surface.
+        known: where colour is known, bool `[X, Y, Z]`: within `COLOUR_BAND_VOXELS` of a
+            coloured surface.
         band_voxels: distance at which the field is truncated, in voxels.
         placement: where the cube lies in the asset's coordinates.
         route: how the field was made.

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from ..config import ModelConfig
 from .cube import Placement
-from .field import Field, Route
+from .field import COLOUR_BAND_VOXELS, Field, Route
 
 CHANNELS = (1, 4)  # distance; distance, r, g, b
-COLOUR_BAND_VOXELS = 2.0  # distance from the surface up to which a decoded colour means something
 PLAIN = 0.5  # of shapes without any colour: a light grey, which no colour of 8 bits is
 
 
@@ -49,8 +48,7 @@ class Values:
         first = first if self.occupancy else field.distance
         if not self.coloured:
             return torch.from_numpy(first[None])
-        near = by_surface(field.distance, field.band_voxels)
-        plain = np.where(near, np.float32(PLAIN), np.float32(0))
+        plain = by_surface(field.distance, field.band_voxels) * np.float32(PLAIN)
         colour = field.colour if field.known.any() else [plain] * 3
         return torch.from_numpy(np.stack([first, *colour]))
 

@@ -17,13 +17,12 @@ import numpy as np
 from . import kernels
 from .cube import Placement, to_index, voxel_centres, voxel_size
 from .extras import needed
-from .field import Field, FieldSettings, Route
+from .field import COLOUR_BAND_VOXELS, Field, FieldSettings, Route
 from .orient import sheets, turned_faces
 from .scan import lattice
 from .surface import Surface, areas, normals
 
 SPACING = 0.25  # voxels between the points at which colours are taken
-COLOUR_REACH = 2.0  # voxels from a coloured surface up to which colour is known
 SHELL = 0.6  # half the thickness of a shell in voxels: a grid can miss a sheet of half a voxel
 SLAB = 2_000_000  # voxels looked at in one go, which bounds the memory
 AROUND = np.ones((3, 3, 3), bool)
@@ -224,7 +223,7 @@ def _colour(
     marks: _Marks, nearest: np.ndarray, distance: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colour `[3, X, Y, Z]` in [-1, 1] in steps of 8 bits, and where it is known."""
-    known = marks.known[nearest] & (np.abs(distance) < COLOUR_REACH)
+    known = marks.known[nearest] & (np.abs(distance) < COLOUR_BAND_VOXELS)
     colour = np.zeros((3, *distance.shape), np.float32)
     pixels = np.round(marks.colour[nearest[known]] * 255).astype(np.float32)
     colour[:, known] = (pixels / np.float32(127.5) - 1).T
