@@ -14,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .config import DecoderConfig, ModelConfig, parse
-from .fields import FieldDecoder
-from .ladder import Ladder
-from .triplane import TriplaneAutoencoder
+from .model.config import DecoderConfig, ModelConfig, parse
+from .model.ladder import Ladder
+from .triplane.autoencoder import TriplaneAutoencoder
+from .triplane.fields import FieldDecoder
 
 Model = Ladder | TriplaneAutoencoder
 Module = TypeVar("Module", bound=nn.Module)

@@ -21,15 +21,20 @@ from test_jobs import content, killed
 
 import stlatent
 from stlatent import Ladder, Level
-from stlatent.codec import EncodeOptions, LatentStore, decode_store, encode_folder, verify_store
-from stlatent.codec.bitstream import StreamEncoder, chunk_frames, make_coding, read_clip
-from stlatent.codec.coder import Code
-from stlatent.codec.entropy import MismatchError, StreamReader, StreamWriter
-from stlatent.codec.quantise import STEP, Reading, Writing, bin_mass
-from stlatent.codec.video_writer import Mp4Writer
-from stlatent.config import CodebookConfig
-from stlatent.data import centre_clip, to_float, to_uint8
-from stlatent.domain import Past
+from stlatent.bits.bitstream import StreamEncoder, chunk_frames, make_coding, read_clip
+from stlatent.bits.entropy import MismatchError, StreamReader, StreamWriter
+from stlatent.bits.quantise import STEP, Reading, Writing, bin_mass
+from stlatent.jobs.decode import decode_store
+from stlatent.jobs.encode import encode_folder
+from stlatent.jobs.options import EncodeOptions
+from stlatent.jobs.verify import verify_store
+from stlatent.media.video.clips import centre_clip
+from stlatent.media.video.coder import Code
+from stlatent.media.video.pixels import to_float, to_uint8
+from stlatent.media.video.write import Mp4Writer
+from stlatent.model.config import CodebookConfig
+from stlatent.model.domain import Past
+from stlatent.store.reader import LatentStore
 
 pytest.importorskip("constriction")
 CLIPS = Path(__file__).parents[1] / "assets" / "clips"
@@ -109,7 +114,7 @@ def bits(model: Ladder, videos: Path, tmp_path_factory: pytest.TempPathFactory) 
     """The videos, in chunks of one unit, so that the longest has two."""
     out = tmp_path_factory.mktemp("data") / "bits"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stlatent.codec.bitstream.CHUNK_PIXELS", 1)
+        patch.setattr("stlatent.bits.bitstream.CHUNK_PIXELS", 1)
         result = encode_folder(model, videos, out, "tiny", BITS)
     assert [failure.name for failure in result.failed] == ["text.mp4"]
     return out
@@ -146,7 +151,7 @@ def test_symbols_are_those_of_any_domain(variant):
 
 
 def test_a_long_video_goes_chunk_by_chunk_however_it_comes(model, monkeypatch):
-    monkeypatch.setattr("stlatent.codec.bitstream.CHUNK_PIXELS", 8 * 37 * 50)
+    monkeypatch.setattr("stlatent.bits.bitstream.CHUNK_PIXELS", 8 * 37 * 50)
     x = batch("video", (30, 37, 50), count=1)
     one, many = written(model, x), written(model, x, cuts=(1, 7, 2, 16))
     assert [a.stream for a in one] == [b.stream for b in many]
@@ -207,7 +212,7 @@ def test_a_data_set_reads_as_any_other(model, videos, bits, tmp_path, monkeypatc
     store, plain = LatentStore(bits, model), tmp_path / "plain"
     exact = EncodeOptions(dtype=("float32",), precision="fp32")
     encode_folder(model, videos, plain, "tiny", exact)
-    monkeypatch.setattr("stlatent.codec.bitstream.CHUNK_PIXELS", 1)
+    monkeypatch.setattr("stlatent.bits.bitstream.CHUNK_PIXELS", 1)
     for name, item in LatentStore(plain).items.items():
         x = to_float(pixels(videos / name))[None]
         found, codes = store.read(name).levels, written(model, x)
@@ -243,7 +248,7 @@ def test_levels_cut_off_leave_a_coarser_data_set(model, bits, tmp_path, levels):
 
 
 def test_what_is_killed_goes_on_to_the_same_bytes(model, videos, bits, tmp_path, monkeypatch):
-    monkeypatch.setattr("stlatent.codec.bitstream.CHUNK_PIXELS", 1)
+    monkeypatch.setattr("stlatent.bits.bitstream.CHUNK_PIXELS", 1)
 
     def work() -> None:
         encode_folder(model, videos, tmp_path / "out", "tiny", BITS)
@@ -304,7 +309,7 @@ def test_codes_are_stored_as_indices_or_bits(tmp_path, entropy_code):
 
 READ = """
 import sys, numpy, torch
-from stlatent.codec import LatentStore
+from stlatent.store import LatentStore
 torch.set_num_threads(3)
 levels = LatentStore(sys.argv[1]).read("a.mp4").levels
 numpy.savez(sys.argv[2], *(z.numpy() for z in levels))
@@ -374,7 +379,7 @@ def test_another_model_is_refused_and_other_priors_are_found_out(model, bits, mo
     with pytest.raises(ValueError, match=r"one.mp4: chunk 0: the priors of level 1 .*: levels=1"):
         store.read("one.mp4")
     assert torch.equal(store.read("one.mp4", 1).levels[0], expected.levels[0])
-    monkeypatch.setattr("stlatent.codec.bitstream.numerics", lambda: 7)
+    monkeypatch.setattr("stlatent.bits.bitstream.numerics", lambda: 7)
     with pytest.raises(ValueError, match="another entropy coder"):
         store.read("one.mp4", 1)
 

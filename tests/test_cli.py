@@ -16,8 +16,9 @@ from test_codec import pixels, write_video
 
 import stlatent
 from stlatent.cli import EXAMPLES, VERBS, main
-from stlatent.codec import LatentStore
-from stlatent.data import VideoReader, to_float, to_uint8
+from stlatent.media.video.pixels import to_float, to_uint8
+from stlatent.media.video.readers import VideoReader
+from stlatent.store.reader import LatentStore
 
 
 @pytest.fixture(scope="module")

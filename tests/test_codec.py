@@ -14,14 +14,17 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from stlatent import Ladder, Latents
-from stlatent.codec import EncodeOptions, LatentStore, decode_store, encode_folder
-from stlatent.codec.coder import ClipEncoder
-from stlatent.codec.decode import outputs
-from stlatent.codec.prefetch import prefetch
-from stlatent.codec.unit import UnitWriter
-from stlatent.codec.video_writer import Mp4Writer, frame_writer, suffix
-from stlatent.data import VideoReader, to_float, to_uint8
-from stlatent.gaussian import BITS_PER_NAT
+from stlatent.jobs.decode import decode_store, outputs
+from stlatent.jobs.encode import encode_folder
+from stlatent.jobs.options import EncodeOptions
+from stlatent.jobs.prefetch import prefetch
+from stlatent.jobs.unit import UnitWriter
+from stlatent.media.video.coder import ClipEncoder
+from stlatent.media.video.pixels import to_float, to_uint8
+from stlatent.media.video.readers import VideoReader
+from stlatent.media.video.write import Mp4Writer, frame_writer, suffix
+from stlatent.model.gaussian import BITS_PER_NAT
+from stlatent.store.reader import LatentStore
 
 EXACT = EncodeOptions(dtype=("float32",), precision="fp32")
 SIZES = {  # T, H, W
@@ -61,7 +64,7 @@ def latents(model: Ladder, videos: Path, tmp_path_factory: pytest.TempPathFactor
     """The videos, streamed in chunks of one group of frames."""
     out = tmp_path_factory.mktemp("data") / "latents"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stlatent.codec.device.CPU_CHUNK_PIXELS", 1)
+        patch.setattr("stlatent.jobs.device.CPU_CHUNK_PIXELS", 1)
         encode_folder(model, videos, out, "tiny", EXACT)
     return out
 
@@ -264,7 +267,7 @@ def test_an_image_model_wants_pictures(videos, tmp_path):
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_decoding_is_that_of_the_model(model, videos, latents, tmp_path, monkeypatch, levels):
-    monkeypatch.setattr("stlatent.codec.device.CPU_CHUNK_PIXELS", 1)
+    monkeypatch.setattr("stlatent.jobs.device.CPU_CHUNK_PIXELS", 1)
     store = LatentStore(latents)
     made = decode_store(model, store, tmp_path, levels, "npy", precision="fp32")
     assert len(made) == len(SIZES)

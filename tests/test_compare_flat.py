@@ -11,7 +11,7 @@ import compare_flat as tool
 import numpy as np
 import pytest
 
-from stlatent.config import ModelConfig
+from stlatent.model.config import ModelConfig
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "configs" / "video" / "tiny.yaml"

@@ -10,20 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from stlatent.data import (
-    ClipDataset,
-    FrameCache,
-    Source,
-    UnreadableError,
-    VideoReader,
-    check_sources,
-    collate,
-    find_sources,
-    to_float,
-    to_uint8,
-)
-from stlatent.data.readers import AvDecoder
-from stlatent.data.timeline import read_timeline
+from stlatent.media.video.cache import FrameCache
+from stlatent.media.video.check import check_sources
+from stlatent.media.video.clips import ClipDataset, collate
+from stlatent.media.video.files import Source, UnreadableError, find_sources
+from stlatent.media.video.pixels import to_float, to_uint8
+from stlatent.media.video.readers import AvDecoder, VideoReader
+from stlatent.media.video.timeline import read_timeline
 from stlatent.train.order import Mixture, Order, loader
 
 BITS = 8
@@ -372,7 +365,7 @@ def test_the_cache_changes_nothing_but_the_time(mixed, tmp_path, monkeypatch):
         assert torch.equal(plain[i].clips, cached[i].clips)
     files = list((tmp_path / "cache").iterdir())
     assert len(files) == 3 and all(file.suffix == ".npy" for file in files)
-    monkeypatch.setattr("stlatent.data.cache.VideoReader", None)  # no decoding any more
+    monkeypatch.setattr("stlatent.media.video.cache.VideoReader", None)  # no decoding any more
     again = ClipDataset(good, 5, 16, cache=FrameCache(tmp_path / "cache"))
     assert torch.equal(again[4].clips, plain[4].clips)
 

@@ -13,21 +13,18 @@ from domains import SIZES, batch, ladder
 from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
-import stlatent.codec
-from stlatent.codec import (
-    LatentDataset,
-    LatentStore,
-    LatentStream,
-    VectorFile,
-    collate,
-    folder_classes,
-)
-from stlatent.codec.coder import Code
-from stlatent.codec.manifest import Header, Manifest, Statistics, write_json
-from stlatent.codec.place import Place
-from stlatent.codec.summary import merged
-from stlatent.codec.unit import About, UnitWriter
+import stlatent.store
 from stlatent.export.packing import packing_of
+from stlatent.jobs.unit import About, UnitWriter
+from stlatent.media.video.coder import Code
+from stlatent.store.dataset import LatentDataset
+from stlatent.store.labels import VectorFile, folder_classes
+from stlatent.store.manifest import Header, Manifest, Statistics, write_json
+from stlatent.store.place import Place
+from stlatent.store.reader import LatentStore
+from stlatent.store.shuffle import LatentStream
+from stlatent.store.summary import merged
+from stlatent.store.windows import collate
 
 VIDEOS = {"a/long": 41, "a/short": 1, "b/mid": 17, "b/wide": 33, "c/mid": 17}  # frames
 
@@ -181,7 +178,7 @@ def test_a_stream_puts_equal_shapes_together_and_varies_where_windows_begin(vide
 
 
 def test_the_example_of_the_format_page_runs(videos: Path, monkeypatch) -> None:
-    page = (Path(stlatent.codec.__file__).parent / "FORMAT.md").read_text()
+    page = (Path(stlatent.store.__file__).parent / "FORMAT.md").read_text()
     example = page.partition("## Training on it")[2].partition("```python\n")[2].partition("```")[0]
     monkeypatch.chdir(videos.parent)
     Path("latents").symlink_to(videos, target_is_directory=True)

@@ -7,15 +7,15 @@ from domains import batch, ladder
 from safetensors.torch import save_file
 
 from stlatent import DOMAINS, Latents
-from stlatent.config import parse
 from stlatent.diffusion.spectrum import _energy, _spectrum, latent_spectra
 from stlatent.losses.alignment import FeatureAlignment
 from stlatent.losses.elbo import LossConfig
+from stlatent.model.config import parse
+from stlatent.model.transform import cosines
 from stlatent.train.config import OptimiserConfig
 from stlatent.train.extras import AlignmentConfig, Extras
 from stlatent.train.fit import fit
 from stlatent.train.scale import scale_error
-from stlatent.transform import cosines
 
 SIZES = {"image": (32, 64), "video": (9, 32, 32), "voxel": (16, 16, 16), "triplane": (3, 32, 32)}
 

@@ -5,9 +5,9 @@ import torch
 from domains import SIZES, STRIDES, batch, config
 
 from stlatent import DOMAINS, TRIPLANE, VIDEO
-from stlatent.blocks import BLOCKS
-from stlatent.domain import Past
-from stlatent.layers import Attention, Conv, attend
+from stlatent.model.blocks import BLOCKS
+from stlatent.model.domain import Past
+from stlatent.model.layers import Attention, Conv, attend
 
 
 @pytest.mark.parametrize("name", DOMAINS)

@@ -6,12 +6,13 @@ import pytest
 import torch
 from domains import SIZES, STRIDES, batch
 
-from stlatent import Draw, Ladder, Latents, Level, ModelConfig, Stage, stream
-from stlatent.blocks import BLOCKS
-from stlatent.codebook import vectors
-from stlatent.config import CodebookConfig, parse
-from stlatent.gaussian import Gaussian
-from stlatent.posteriors import KINDS
+from stlatent import Draw, Ladder, Latents, Level, ModelConfig, Stage
+from stlatent.model import stream
+from stlatent.model.blocks import BLOCKS
+from stlatent.model.codebook import vectors
+from stlatent.model.config import CodebookConfig, parse
+from stlatent.model.gaussian import Gaussian
+from stlatent.model.posteriors import KINDS
 
 BOOKS = {
     "ema": CodebookConfig(size=16),

@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from stlatent.diffusion import diffusion_report, noise_levels, reconstruction_nats
-from stlatent.gaussian import BITS_PER_NAT, Gaussian
+from stlatent.model.gaussian import BITS_PER_NAT, Gaussian
 
-TOOL = Path(__file__).parents[1] / "tools" / "diffusion_bound.py"
+TOOL = Path(__file__).parents[1] / "tools" / "studies" / "diffusion_bound.py"
 SCHEDULES = ("linear", "linear, wide", "cosine", "even", "flow")
 
 

@@ -23,19 +23,18 @@ from test_codec import EXACT, SIZES, moving_pattern, pixels, whole, write_video
 from torch.utils.data import DataLoader
 
 from stlatent import Ladder
-from stlatent.codec import (
-    LatentDataset,
-    LatentStore,
-    collate,
-    decode_store,
-    encode_folder,
-    job_status,
-    reader,
-)
-from stlatent.codec.coder import ClipDecoder, ClipEncoder
-from stlatent.codec.tiles import Tiling
-from stlatent.codec.video_writer import Mp4Writer
-from stlatent.data import VideoReader, to_float, to_uint8
+from stlatent.jobs import reader
+from stlatent.jobs.decode import decode_store
+from stlatent.jobs.encode import encode_folder
+from stlatent.jobs.status import job_status
+from stlatent.media.video.coder import ClipDecoder, ClipEncoder
+from stlatent.media.video.pixels import to_float, to_uint8
+from stlatent.media.video.readers import VideoReader
+from stlatent.media.video.tiles import Tiling
+from stlatent.media.video.write import Mp4Writer
+from stlatent.store.dataset import LatentDataset
+from stlatent.store.reader import LatentStore
+from stlatent.store.windows import collate
 
 SMALL = EXACT.model_copy(update={"unit_files": 1})
 
@@ -155,7 +154,7 @@ def test_only_one_process_works_at_a_shard(model, videos, tmp_path):
         encode_folder(model, videos, tmp_path / "out", "tiny", SMALL)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stlatent.codec.encode.merged", again)
+        patch.setattr("stlatent.jobs.encode.merged", again)
         with pytest.raises(ValueError, match="another process works at"):
             encode_folder(model, videos, tmp_path / "out", "tiny", SMALL)
 
@@ -163,7 +162,7 @@ def test_only_one_process_works_at_a_shard(model, videos, tmp_path):
 # bad input ------------------------------------------------------------------------------------
 
 HOSTILE = """
-import stlatent.data.readers as readers, time, os
+import stlatent.media.video.readers as readers, time, os
 class Reader(readers.VideoReader):
     def read(self, indices):
         if "crash" in self.path.name: os.abort()
@@ -176,7 +175,7 @@ readers.VideoReader = Reader
 def test_decoders_that_crash_or_hang_cost_one_file_each(model, tmp_path, monkeypatch):
     for name in ("a.mp4", "b_crash.mp4", "c.mp4", "d_hang.mp4", "e_crash.mp4", "f.mp4"):
         write_video(tmp_path / "in" / name, (3, 16, 32))
-    start = reader.START.replace("from stlatent.codec", HOSTILE + "from stlatent.codec", 1)
+    start = reader.START.replace("from stlatent.jobs", HOSTILE + "from stlatent.jobs", 1)
     monkeypatch.setattr(reader, "START", start)
     result = encode_folder(model, tmp_path / "in", tmp_path / "out", "tiny", limit_seconds=2)
     assert [(f.name, f.stage) for f in result.failed] == [
@@ -221,7 +220,7 @@ def test_what_failed_is_tried_again(model, videos, undisturbed, tmp_path):
 
 
 def test_damaged_files_of_every_kind(model, videos, tmp_path):
-    """As tools/benchmark_jobs.py damages them: every good one is encoded, every bad one named."""
+    """As `benchmark_jobs.py` damages them: every good one is encoded, every bad one named."""
     kinds = benchmark_jobs.DAMAGE
     shutil.copytree(videos / "sub", tmp_path / "in")
     chance = np.random.default_rng(0)
@@ -294,7 +293,7 @@ def test_variable_rates_become_even_ones(tmp_path):
 def test_frames_are_those_shown_at_each_instant(model, tmp_path, monkeypatch):
     """More frames than there are: each is repeated, none decoded twice."""
     write_video(tmp_path / "in" / "a.mp4", (5, 32, 48), fps=10)
-    monkeypatch.setattr("stlatent.codec.device.CPU_CHUNK_PIXELS", 1)
+    monkeypatch.setattr("stlatent.jobs.device.CPU_CHUNK_PIXELS", 1)
     seen = []
     real = ClipEncoder.push
     monkeypatch.setattr(
@@ -310,7 +309,7 @@ def test_equal_shapes_go_through_together(model, tmp_path, monkeypatch):
     """And give what each gives by itself."""
     for i, size in enumerate([(3, 16, 32), (3, 32, 16), (3, 16, 32), (3, 16, 32), (40, 16, 32)]):
         write_video(tmp_path / "in" / f"{i}.mp4", size, fps=10 + i)
-    monkeypatch.setattr("stlatent.codec.device.CPU_CHUNK_PIXELS", 2 * 3 * 16 * 32)
+    monkeypatch.setattr("stlatent.jobs.device.CPU_CHUNK_PIXELS", 2 * 3 * 16 * 32)
     batches = []
     real = ClipEncoder.push
     monkeypatch.setattr(
@@ -408,7 +407,7 @@ def test_buckets_hold_what_folders_do(model, videos, undisturbed, bucket, tmp_pa
 
 
 def test_a_commit_that_fails_leaves_no_object(model, videos, bucket, monkeypatch):
-    from stlatent.codec.place import Place
+    from stlatent.store.place import Place
 
     def blocks():
         yield b"half"

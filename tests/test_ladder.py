@@ -7,7 +7,8 @@ import torch
 from domains import SIZES, VARIANTS, batch, config, ladder
 
 import stlatent
-from stlatent import Draw, Ladder, Latents, choose, stream
+from stlatent import Draw, Ladder, Latents
+from stlatent.model import choose, stream
 
 TOLERANCE = 1e-4
 

@@ -14,10 +14,6 @@ from domains import batch, ladder
 
 from stlatent import LadderPipeline, checkpoint
 from stlatent.cli import main
-from stlatent.codec import encode_folder
-from stlatent.codec.video_writer import frame_writer
-from stlatent.config import parse
-from stlatent.data import centre_clip, to_uint8
 from stlatent.diffusion import (
     DiffusionRun,
     LatentData,
@@ -29,9 +25,14 @@ from stlatent.diffusion import (
 )
 from stlatent.diffusion.config import NoiseConfig
 from stlatent.diffusion.feed import order
-from stlatent.diffusion.train import DiffusionTrainer, make_denoiser
+from stlatent.diffusion.training import DiffusionTrainer, make_denoiser
 from stlatent.export.packing import packing_of
 from stlatent.export.statistics import measure
+from stlatent.jobs.encode import encode_folder
+from stlatent.media.video.clips import centre_clip
+from stlatent.media.video.pixels import to_uint8
+from stlatent.media.video.write import frame_writer
+from stlatent.model.config import parse
 
 SIZES = {
     "image": (32, 48),

@@ -15,12 +15,11 @@ MAX_LINES = 330
 
 # Imports point down or sideways: a unit may import those of its own row and of the rows above it.
 LAYERS = [
-    {"domain", "gaussian", "strict", "config"},
-    {"layers", "choose", "latents", "packing", "transform", "planes"},
-    {"blocks", "codebook", "posteriors", "cells", "fields", "likelihoods"},
-    {"data", "geometry", "losses"},
-    {"ladder", "triplane", "checkpoint", "stream", "refine"},
-    {"codec", "train", "evaluate"},
+    {"model", "triplane"},
+    {"checkpoint", "geometry", "losses"},
+    {"media"},
+    {"store", "bits"},
+    {"jobs", "train", "evaluate"},
     {"diffusion", "export"},
     {"cli", "__main__", ""},  # "" is the package's own face, stlatent/__init__.py
 ]
@@ -42,7 +41,7 @@ LAZY = OPTIONAL | {"matplotlib"}
 
 
 def sources() -> dict[str, str]:
-    """Module name (`stlatent.data.video`; a package ends in `.__init__`) -> source."""
+    """Module name (`stlatent.media.video`; a package ends in `.__init__`) -> source."""
     files = sorted((ROOT / PACKAGE).rglob("*.py"))
     return {
         ".".join(f.relative_to(ROOT).with_suffix("").parts): f.read_text(encoding="utf-8")
@@ -51,7 +50,7 @@ def sources() -> dict[str, str]:
 
 
 def unit(module: str) -> str:
-    """The part of the package that a module belongs to: `data` for `stlatent.data.video`."""
+    """The part of the package that a module belongs to: `media` for `stlatent.media.video`."""
     return module.removesuffix(".__init__").partition(".")[2].partition(".")[0]
 
 
@@ -125,14 +124,15 @@ def test_files_stay_short() -> None:
 
 
 PROPER = {
-    "stlatent.__init__": "from . import choose\nfrom .ladder import Ladder",
-    "stlatent.domain": "import torch",
-    "stlatent.config": "from .domain import Domain",
-    "stlatent.choose": "from .domain import Domain",
-    "stlatent.ladder": "from stlatent import choose\nfrom .config import X",
-    "stlatent.data.__init__": "from .video import Reader",
-    "stlatent.data.video": "from ..domain import Domain",
-    "stlatent.train.loop": "from ..data.video import Reader\nimport stlatent.ladder",
+    "stlatent.__init__": "import lazy_loader",
+    "stlatent.model.domain": "import torch",
+    "stlatent.model.config": "from .domain import Domain",
+    "stlatent.model.choose": "from .domain import Domain",
+    "stlatent.model.ladder": "from . import choose\nfrom .config import X",
+    "stlatent.media.__init__": "import lazy_loader",
+    "stlatent.media.video": "from ..model.domain import Domain",
+    "stlatent.jobs.job": "from ..media.video import Reader",
+    "stlatent.train.loop": "from ..media.video import Reader\nimport stlatent.model.ladder",
     "stlatent.losses.perceptual": "def f():\n    import timm",
     "stlatent.evaluate.plots": "def f():\n    import matplotlib.pyplot as plt",
     "stlatent.evaluate.more": "def f():\n    from matplotlib import pyplot",
@@ -147,13 +147,13 @@ def test_the_checker_accepts_what_is_proper() -> None:
 @pytest.mark.parametrize(
     ("module", "source", "complaint"),
     [
-        ("stlatent.domain", "from .ladder import Ladder", "imports stlatent.ladder, which lies"),
-        ("stlatent.data.mesh", "from ..ladder import Ladder", "imports stlatent.ladder, which"),
-        ("stlatent.losses.gan", "def f():\n    from .. import ladder", "imports stlatent.ladder"),
-        ("stlatent.ladder", "import stlatent.train.loop", "imports stlatent.train.loop, which"),
-        ("stlatent.codec.job", "from stlatent import load", "imports stlatent.__init__, which"),
-        ("stlatent.codec.job", "import stlatent", "imports stlatent.__init__, which"),
-        ("stlatent.domain", "from .config import X", "stlatent.config -> stlatent.domain"),
+        ("stlatent.model.domain", "from ..train.loop import X", "imports stlatent.train.loop"),
+        ("stlatent.media.mesh", "from ..jobs.job import X", "imports stlatent.jobs.job, which"),
+        ("stlatent.losses.gan", "def f():\n    from ..jobs import job", "imports stlatent.jobs"),
+        ("stlatent.model.ladder", "import stlatent.train.loop", "imports stlatent.train.loop"),
+        ("stlatent.jobs.job", "from stlatent import load", "imports stlatent.__init__, which"),
+        ("stlatent.jobs.job", "import stlatent", "imports stlatent.__init__, which"),
+        ("stlatent.model.domain", "from .config import X", "stlatent.model.config -> stlatent"),
         ("stlatent.train.grid", "import matplotlib.pyplot", "imports matplotlib at module level"),
         ("stlatent.losses.lpips", "class A:\n    from timm import x", "imports timm at module"),
         ("stlatent.losses.lpips", "def f():\n    import timm.data", "timm is imported by"),

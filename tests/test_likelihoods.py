@@ -7,8 +7,8 @@ import torch
 from domains import SIZES, STRIDES
 
 from stlatent import Ladder, ModelConfig, Stage
-from stlatent.config import parse
-from stlatent.likelihoods import KINDS, make_likelihood
+from stlatent.model.config import parse
+from stlatent.model.likelihoods import KINDS, make_likelihood
 
 
 def likelihood(kind: str, channels: int = 3, domain: str = "image", **changes):

@@ -7,9 +7,9 @@ import torch
 from test_family import family
 
 from stlatent import Ladder, Latents, ModelConfig
-from stlatent.config import parse
 from stlatent.evaluate.likelihood import log_likelihood
 from stlatent.losses.elbo import LossConfig
+from stlatent.model.config import parse
 from stlatent.train.config import OptimiserConfig
 from stlatent.train.fit import fit
 

@@ -7,12 +7,13 @@ import pytest
 import torch
 from domains import STRIDES, batch, config, ladder
 
-from stlatent import DOMAINS, ModelConfig, transform
-from stlatent.choose import Draw, Held, Prefix, Site, mean
-from stlatent.config import dump, load, parse
-from stlatent.gaussian import Gaussian
+from stlatent import DOMAINS, ModelConfig
 from stlatent.losses.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
 from stlatent.losses.elbo import LossConfig, draw_prefixes, objective
+from stlatent.model import transform
+from stlatent.model.choose import Draw, Held, Prefix, Site, mean
+from stlatent.model.config import dump, load, parse
+from stlatent.model.gaussian import Gaussian
 from stlatent.train.config import OptimiserConfig, RunConfig
 from stlatent.train.loss import batch_loss
 from stlatent.train.optimiser import StepGuard, learning_rate

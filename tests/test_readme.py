@@ -14,10 +14,10 @@ import torch
 import stlatent
 from stlatent.checkpoint import shipped
 from stlatent.cli import parser
-from stlatent.data import centre_clip
 from stlatent.evaluate import prefix_quality
 from stlatent.geometry import FieldSettings, field_from_surface, read_surface, volume_iou
 from stlatent.geometry.values import Values
+from stlatent.media.video.clips import centre_clip
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -60,7 +60,7 @@ def test_commands_exist():
 
 
 def test_scripts_exist():
-    for script in re.findall(r"(?:bash|python) (tools/\w+\.\w+)", README):
+    for script in re.findall(r"(?:bash|python) (tools/[\w/]+\.\w+)", README):
         assert (ROOT / script).is_file(), script
 
 

@@ -5,11 +5,11 @@ import torch
 from domains import VARIANTS, ladder
 from torch import nn
 
-from stlatent.config import parse
-from stlatent.domain import DOMAINS
-from stlatent.layers import Conv
 from stlatent.losses.elbo import LossConfig, RateConfig, balance
 from stlatent.losses.regularisers import SpectralConfig, SpectralPenalty
+from stlatent.model.config import parse
+from stlatent.model.domain import DOMAINS
+from stlatent.model.layers import Conv
 
 
 def largest(weight: torch.Tensor, groups: int) -> float:

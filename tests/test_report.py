@@ -18,7 +18,6 @@ from domains import ladder
 from skimage import data
 
 from stlatent import Draw, Ladder, Level, ModelConfig, Stage
-from stlatent.config import CodebookConfig
 from stlatent.evaluate import (
     band_shares,
     level_statistics,
@@ -28,6 +27,7 @@ from stlatent.evaluate import (
     write_report,
 )
 from stlatent.evaluate.spectrum import spatial_energy, temporal_energy
+from stlatent.model.config import CodebookConfig
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 NASTY = 'a/<b>"clip" & $more.mp4'

@@ -20,10 +20,6 @@ import yaml
 import stlatent
 from stlatent import Ladder, LadderPipeline, TriplaneAutoencoder, checkpoint
 from stlatent.cli import main
-from stlatent.codec import EncodeOptions, LatentStore, encode_folder, reader
-from stlatent.codec.shapes import DecodedShape, shape_fields
-from stlatent.config import ModelConfig, parse
-from stlatent.data.shapes import ShapeDataset, find_shapes, symmetries
 from stlatent.evaluate import write_report
 from stlatent.evaluate.shapes import compared
 from stlatent.evaluate.spectrum import spatial_energy
@@ -40,9 +36,16 @@ from stlatent.geometry import (
 )
 from stlatent.geometry.resample import straightened, volume_field
 from stlatent.geometry.values import PLAIN, Values
-from stlatent.likelihoods import make_likelihood
-from stlatent.planes import turn_volume
+from stlatent.jobs import reader
+from stlatent.jobs.encode import encode_folder
+from stlatent.jobs.options import EncodeOptions
+from stlatent.jobs.shapes import DecodedShape, shape_fields
+from stlatent.media.shape.data import ShapeDataset, find_shapes, symmetries
+from stlatent.model.config import ModelConfig, parse
+from stlatent.model.likelihoods import make_likelihood
+from stlatent.store.reader import LatentStore
 from stlatent.train import run
+from stlatent.triplane.planes import turn_volume
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 COARSE = FieldSettings(resolution=16)
@@ -324,7 +327,7 @@ def test_fields_of_another_resolution_are_refused_beforehand(
 
 
 HOSTILE = """
-import stlatent.codec.read_shapes as shapes, time, os
+import stlatent.media.shape.child as shapes, time, os
 read = shapes.read_surface
 def hostile(path):
     if "crash" in path.name: os.abort()
@@ -338,7 +341,7 @@ def test_meshes_that_crash_or_hang_cost_one_file_each(model, tmp_path, monkeypat
     (tmp_path / "in").mkdir()
     for name in ("a", "b_crash", "c_hang", "d"):
         boxes((1, 2, 3)).export(tmp_path / "in" / f"{name}.ply")
-    start = reader.START.replace("from stlatent.codec", HOSTILE + "from stlatent.codec", 1)
+    start = reader.START.replace("from stlatent.jobs", HOSTILE + "from stlatent.jobs", 1)
     monkeypatch.setattr(reader, "START", start)
     settings = EncodeOptions(fields=COARSE)
     result = encode_folder(model, tmp_path / "in", tmp_path / "z", "m", settings, limit_seconds=8)

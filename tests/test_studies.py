@@ -15,7 +15,7 @@ from diffusion_chairs import scores
 from diffusion_clips import frechet_distance
 from PIL import Image
 
-TOOLS = Path(__file__).parents[1] / "tools"
+TOOLS = Path(__file__).parents[1] / "tools" / "studies"
 
 
 @pytest.fixture(scope="module")

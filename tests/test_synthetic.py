@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
-from stlatent.data.synthetic import (
+from synthetic import (
     CIRCLING,
     DOTS,
     STRIPES,
@@ -17,6 +15,7 @@ from stlatent.data.synthetic import (
     moving_shapes,
     retina,
 )
+from torch import Tensor
 
 SEEDS = range(12)
 

@@ -17,8 +17,9 @@ from test_jobs import content
 
 import stlatent
 from stlatent.cli import main
-from stlatent.codec import encode_folder, job_status
-from stlatent.codec.ray_pool import RayPool
+from stlatent.jobs.encode import encode_folder
+from stlatent.jobs.ray_pool import RayPool
+from stlatent.jobs.status import job_status
 
 OPTIONS = EXACT.model_copy(update={"unit_files": 1})
 COPIES = 2

@@ -15,7 +15,7 @@ import torch
 
 import stlatent
 from stlatent.train import run
-from stlatent.train.run import Trainer
+from stlatent.train.loop import Trainer
 
 TINY = Path(__file__).parents[1] / "configs" / "video" / "tiny.yaml"
 

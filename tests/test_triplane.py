@@ -16,21 +16,8 @@ import trimesh
 import yaml
 
 import stlatent
-from stlatent import TRIPLANE, ModelConfig, checkpoint, fields
-from stlatent.choose import mean
+from stlatent import TRIPLANE, ModelConfig, checkpoint
 from stlatent.cli import main
-from stlatent.config import DecoderConfig, parse
-from stlatent.data import (
-    PlaneDataset,
-    UnreadableError,
-    find_planes,
-    measure_scaling,
-    normalise,
-    read_planes,
-    restore,
-    write_planes,
-)
-from stlatent.fields import FieldDecoder, cosine_planes, draw_points, on_grid
 from stlatent.geometry import (
     FieldSettings,
     field_from_surface,
@@ -39,7 +26,25 @@ from stlatent.geometry import (
     volume_iou,
 )
 from stlatent.losses.elbo import LossConfig
-from stlatent.planes import (
+from stlatent.media.planes.data import (
+    PlaneDataset,
+    find_planes,
+    measure_scaling,
+    normalise,
+    read_planes,
+    restore,
+    write_planes,
+)
+from stlatent.media.video.files import UnreadableError
+from stlatent.model.choose import mean
+from stlatent.model.config import DecoderConfig, parse
+from stlatent.train import run
+from stlatent.train.config import OptimiserConfig
+from stlatent.train.fit import fit
+from stlatent.train.fit_planes import PlaneFitter
+from stlatent.triplane import fields
+from stlatent.triplane.fields import FieldDecoder, cosine_planes, draw_points, on_grid
+from stlatent.triplane.planes import (
     LACKS,
     PLANES,
     fold_volume,
@@ -48,10 +53,6 @@ from stlatent.planes import (
     turn_points,
     turn_volume,
 )
-from stlatent.train import run
-from stlatent.train.config import OptimiserConfig
-from stlatent.train.fit import fit
-from stlatent.train.fit_planes import PlaneFitter
 
 TURNS = [
     tuple(sign + axis for sign, axis in zip(signs, order))

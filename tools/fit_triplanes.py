@@ -19,9 +19,6 @@ import torch
 
 from stlatent.checkpoint import load_decoder, save_decoder
 from stlatent.cli.outcome import command
-from stlatent.config import DecoderConfig
-from stlatent.data import write_planes
-from stlatent.fields import on_grid
 from stlatent.geometry import (
     MESH_SUFFIXES,
     BadMeshError,
@@ -31,7 +28,10 @@ from stlatent.geometry import (
     volume_iou,
 )
 from stlatent.geometry.values import Values
+from stlatent.media.planes.data import write_planes
+from stlatent.model.config import DecoderConfig
 from stlatent.train.fit_planes import PlaneFitter
+from stlatent.triplane.fields import on_grid
 
 
 @command("fit_triplanes")

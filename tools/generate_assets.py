@@ -30,16 +30,22 @@ import stlatent
 from stlatent import LadderPipeline
 from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
-from stlatent.codec.decode_shapes import write_shapes
-from stlatent.codec.sample import draw_samples
-from stlatent.codec.shapes import DecodedShape, shape_fields
-from stlatent.codec.video_writer import check_outputs
-from stlatent.config import load
-from stlatent.geometry import Field, contact_sheet, mesh_from_field, shape_picture, volume_iou
+from stlatent.geometry import (
+    Field,
+    contact_sheet,
+    mesh_from_field,
+    shape_picture,
+    volume_iou,
+)
 from stlatent.geometry.extras import needed
+from stlatent.jobs.decode_shapes import write_shapes
+from stlatent.jobs.sample import draw_samples
+from stlatent.jobs.shapes import DecodedShape, shape_fields
+from stlatent.media.video.write import check_outputs
+from stlatent.model.config import load
 from stlatent.train import RunConfig
 from stlatent.train.kinds import open_data
-from stlatent.triplane import shape_size
+from stlatent.triplane.autoencoder import shape_size
 
 MAIN_SHARE = 0.95  # of the volume, for a component to be the main one
 COLUMNS = 8

@@ -18,8 +18,8 @@ from PIL import Image
 
 from stlatent import LadderPipeline
 from stlatent.cli.outcome import command
-from stlatent.codec.video_writer import check_outputs, frame_writer
-from stlatent.data import to_uint8
+from stlatent.media.video.pixels import to_uint8
+from stlatent.media.video.write import check_outputs, frame_writer
 
 SHOWN = 6  # frames of each video on the sheet
 

@@ -15,7 +15,9 @@ from PIL import Image
 
 import stlatent
 from stlatent.cli.outcome import command
-from stlatent.data import centre_clip, find_sources, to_uint8
+from stlatent.media.video.clips import centre_clip
+from stlatent.media.video.files import find_sources
+from stlatent.media.video.pixels import to_uint8
 
 GAP = 6  # white pixels between pictures
 

@@ -22,9 +22,6 @@ import stlatent
 from stlatent import Latents
 from stlatent.checkpoint import Model
 from stlatent.cli.outcome import command
-from stlatent.codec.decode_shapes import write_shapes
-from stlatent.codec.shapes import DecodedShape, shape_fields
-from stlatent.codec.video_writer import check_outputs
 from stlatent.geometry import (
     Field,
     contact_sheet,
@@ -33,6 +30,9 @@ from stlatent.geometry import (
     shape_picture,
 )
 from stlatent.geometry.values import Values
+from stlatent.jobs.decode_shapes import write_shapes
+from stlatent.jobs.shapes import DecodedShape, shape_fields
+from stlatent.media.video.write import check_outputs
 
 
 @command("mix_assets")

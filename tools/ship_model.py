@@ -16,11 +16,11 @@ import torch
 import stlatent
 from stlatent import checkpoint
 from stlatent.cli.outcome import command
-from stlatent.codec.device import autocast
-from stlatent.config import dump, load
 from stlatent.evaluate.diagnostics import decode_prefixes, gather
 from stlatent.evaluate.kinds import kind_of
-from stlatent.refine import refine
+from stlatent.jobs.device import autocast
+from stlatent.jobs.refine import refine
+from stlatent.model.config import dump, load
 from stlatent.train import RunConfig
 from stlatent.train.kinds import open_data
 

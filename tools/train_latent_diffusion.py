@@ -26,8 +26,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from stlatent.cli.outcome import command
-from stlatent.codec import LatentDataset, collate, folder_classes
 from stlatent.diffusion.feed import order
+from stlatent.store.dataset import LatentDataset
+from stlatent.store.labels import folder_classes
+from stlatent.store.windows import collate
 from stlatent.train import state
 from stlatent.train.optimiser import AveragedWeights
 

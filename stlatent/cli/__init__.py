@@ -8,9 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..codec import LatentStore, decode_meshes, decode_planes, decode_store
-from ..codec.sample import centre_clips, spread_shapes
-from ..config import read
+from ..jobs.decode import decode_store
+from ..jobs.decode_shapes import decode_meshes
+from ..jobs.planes import decode_planes
+from ..jobs.sample import centre_clips, spread_shapes
+from ..model.config import read
+from ..store.reader import LatentStore
 from . import options as shared
 from .jobs import add_encode, add_jobs, add_verify, encode, jobs, verify
 from .options import MODEL, Options, Verb
@@ -92,7 +95,7 @@ def _train(verb: Verb) -> None:
 
 def train(options: Options) -> int:
     if "diffusion" in read(options.config):
-        from ..diffusion.train import run  # brings diffusers
+        from ..diffusion.training import run  # brings diffusers
     else:
         from ..train import run  # takes a second to import
 
@@ -183,7 +186,7 @@ def _export(verb: Verb) -> None:
 
 
 def export(options: Options) -> int:
-    from ..export import export as write  # brings diffusers
+    from ..export.folder import export as write  # brings diffusers
     from ..export.folder import parse_levels
 
     levels = parse_levels(options.levels) if options.levels else None

@@ -6,17 +6,20 @@ import argparse
 import os
 import re
 
+from ..bits.quantise import STEP
 from ..checkpoint import Model
-from ..codec import EncodeOptions, EncodeResult, encode_folder, job_status, verify_store
-from ..codec.inputs import usual_model
-from ..codec.job import check_free
-from ..codec.place import Place
-from ..codec.quantise import STEP
-from ..codec.ray_pool import RayPool
-from ..codec.shapes import shape_fields
-from ..codec.team import Team, launched_team
-from ..config import parse
-from ..geometry import FieldSettings
+from ..geometry.field import FieldSettings
+from ..jobs.encode import EncodeResult, encode_folder
+from ..jobs.inputs import usual_model
+from ..jobs.job import check_free
+from ..jobs.options import EncodeOptions
+from ..jobs.ray_pool import RayPool
+from ..jobs.shapes import shape_fields
+from ..jobs.status import job_status
+from ..jobs.team import Team, launched_team
+from ..jobs.verify import verify_store
+from ..model.config import parse
+from ..store.place import Place
 from . import options as shared
 from .options import MODEL, Options, Verb
 

@@ -8,8 +8,8 @@ import re
 import torch
 
 from ..checkpoint import Model, load
-from ..codec.decode_shapes import MESH_FORMATS
-from ..codec.video_writer import FORMATS
+from ..jobs.decode_shapes import MESH_FORMATS
+from ..media.video.write import FORMATS
 
 MODEL = "a shipped model by name (such as video), a run folder, or a model file or its folder"
 Verb = argparse.ArgumentParser

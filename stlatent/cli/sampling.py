@@ -8,14 +8,16 @@ from pathlib import Path
 from torch import Tensor
 
 from ..checkpoint import Model
-from ..codec.decode_shapes import mesh_suffix, write_shapes
-from ..codec.sample import draw_samples, held_levels
-from ..codec.shapes import DecodedShape, shape_fields
-from ..codec.video_writer import check_outputs, frame_writer, suffix
-from ..data import centre_clip, to_uint8
-from ..geometry import field_from_surface, read_surface
+from ..geometry.read import read_surface
 from ..geometry.values import Values
-from ..triplane import shape_size
+from ..geometry.voxelise import field_from_surface
+from ..jobs.decode_shapes import mesh_suffix, write_shapes
+from ..jobs.sample import draw_samples, held_levels
+from ..jobs.shapes import DecodedShape, shape_fields
+from ..media.video.clips import centre_clip
+from ..media.video.pixels import to_uint8
+from ..media.video.write import check_outputs, frame_writer, suffix
+from ..triplane.autoencoder import shape_size
 from . import options as shared
 from .options import MODEL, Options, Verb
 

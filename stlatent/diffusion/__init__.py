@@ -1,34 +1,5 @@
 """Diffusion on top of a ladder, and as one."""
 
-from .config import DiffusionRun
-from .corruption import corrupt, make_scheduler, set_steps
-from .denoiser import LadderDenoiser
-from .feed import LatentData, LatentTensors
-from .hierarchy import diffusion_report, reconstruction_nats
-from .noise import NoiseLevels, noise_levels
-from .pipeline import LadderPipeline, LadderPipelineOutput
-from .report import DiffusionReport, StepStatistics
-from .spectrum import Spectrum, latent_spectra
-from .train import run, train
+import lazy_loader
 
-__all__ = [
-    "DiffusionReport",
-    "DiffusionRun",
-    "LadderDenoiser",
-    "LadderPipeline",
-    "LadderPipelineOutput",
-    "LatentData",
-    "LatentTensors",
-    "NoiseLevels",
-    "Spectrum",
-    "StepStatistics",
-    "corrupt",
-    "diffusion_report",
-    "latent_spectra",
-    "make_scheduler",
-    "noise_levels",
-    "reconstruction_nats",
-    "run",
-    "set_steps",
-    "train",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ..config import Positive, Strict
 from ..losses.elbo import Share
+from ..model.config import Positive, Strict
 from ..train.config import Count, OptimiserConfig, Rate, Run
 
 

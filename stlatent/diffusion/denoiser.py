@@ -23,10 +23,10 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from ..config import parse
-from ..domain import DOMAINS
-from ..domain import Past as StreamPast
-from ..packing import Packing
+from ..model.config import parse
+from ..model.domain import DOMAINS
+from ..model.domain import Past as StreamPast
+from ..model.packing import Packing
 from .backbones import make_backbone
 from .config import ConditionConfig, StageConfig
 from .memory import Memory, Past

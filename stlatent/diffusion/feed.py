@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..checkpoint import load
-from ..codec.dataset import LatentDataset
-from ..codec.labels import VectorFile, folder_classes
-from ..codec.store import check_model
-from ..codec.windows import LatentWindow, collate
-from ..ladder import Ladder
-from ..triplane import ladder_of
+from ..model.ladder import Ladder
+from ..store.dataset import LatentDataset
+from ..store.labels import VectorFile, folder_classes
+from ..store.reader import check_model
+from ..store.windows import LatentWindow, collate
+from ..triplane.autoencoder import ladder_of
 from .config import DiffusionRun
 
 

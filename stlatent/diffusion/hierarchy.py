@@ -45,7 +45,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..gaussian import Gaussian
+from ..model.gaussian import Gaussian
 from .noise import NoiseLevels, noise_levels
 from .report import DiffusionReport, DiffusionTally, Visit
 

@@ -6,11 +6,11 @@ import trimesh
 from PIL import Image
 from torch import Tensor
 
-from ..codec.shapes import DecodedShape
-from ..config import ModelConfig
-from ..data import to_uint8
 from ..geometry.values import CHANNELS
-from ..ladder import Ladder
+from ..jobs.shapes import DecodedShape
+from ..media.video.pixels import to_uint8
+from ..model.config import ModelConfig
+from ..model.ladder import Ladder
 
 
 def shown_as(model: ModelConfig) -> str:

@@ -18,7 +18,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
-from ..export import AutoencoderLadder
+from ..export.autoencoder import AutoencoderLadder
 from ..export.folder import put
 from ..export.posterior import Generators
 from .corruption import Scheduler, set_steps

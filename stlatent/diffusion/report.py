@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..evaluate.diagnostics import NO_CLIPS, LevelStatistics
 from ..evaluate.spectrum import BandShares, BandTally, spatial_energy, temporal_energy
-from ..gaussian import BITS_PER_NAT
+from ..model.gaussian import BITS_PER_NAT
 from .noise import NoiseLevels
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..domain import Domain
-from ..ladder import Ladder
-from ..transform import cosines
+from ..model.domain import Domain
+from ..model.ladder import Ladder
+from ..model.transform import cosines
 
 EDGES = (1 / 8, 1 / 4, 1 / 2)  # of bands, as shares of the highest frequency along an axis
 BANDS = ("under 1/8", "1/8–1/4", "1/4–1/2", "over 1/2")

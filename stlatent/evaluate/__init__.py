@@ -1,30 +1,5 @@
 """Quality of every prefix, what each level holds, and a report of it all."""
 
-from .diagnostics import (
-    ClipQuality,
-    LevelStatistics,
-    PrefixQuality,
-    level_statistics,
-    prefix_quality,
-    redraw,
-)
-from .likelihood import LogLikelihood, log_likelihood
-from .metrics import psnr, ssim
-from .report import write_report
-from .spectrum import BandShares, band_shares
+import lazy_loader
 
-__all__ = [
-    "BandShares",
-    "ClipQuality",
-    "LevelStatistics",
-    "LogLikelihood",
-    "PrefixQuality",
-    "band_shares",
-    "level_statistics",
-    "log_likelihood",
-    "prefix_quality",
-    "psnr",
-    "redraw",
-    "ssim",
-    "write_report",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

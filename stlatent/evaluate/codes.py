@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..codebook import Codes
-from ..ladder import Step
+from ..model.codebook import Codes
+from ..model.ladder import Step
 
 
 @dataclass(frozen=True)

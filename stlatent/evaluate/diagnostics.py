@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..gaussian import BITS_PER_NAT
-from ..ladder import Ladder
-from ..latents import Latents
-from ..triplane import as_volume
+from ..model.gaussian import BITS_PER_NAT
+from ..model.ladder import Ladder
+from ..model.latents import Latents
+from ..triplane.autoencoder import as_volume
 from .metrics import psnr, ssim
 
 NO_CLIPS = "there are no clips to evaluate; give at least one of shape [1, C, *axes]"

@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
-from ..config import ModelConfig
 from ..geometry.values import Values
+from ..model.config import ModelConfig
 from . import shapes, summary
 from .diagnostics import clip_quality
 from .figures import PSNR, SSIM, Figure

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..choose import Draw
-from ..gaussian import BITS_PER_NAT
-from ..ladder import Ladder
+from ..model.choose import Draw
+from ..model.gaussian import BITS_PER_NAT
+from ..model.ladder import Ladder
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from ..data.pixels import to_uint8
+from ..media.video.pixels import to_uint8
 
 SMALLEST_PX, LARGEST_PX = 128, 256
 GAP_PX = 4

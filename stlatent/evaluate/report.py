@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import fingerprint
-from ..ladder import Ladder
+from ..model.ladder import Ladder
 from . import plots
 from .codes import CodeTally
 from .diagnostics import (

@@ -8,19 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
-from ..gaussian import BITS_PER_NAT
-from ..geometry import (
-    Field,
-    FieldSettings,
-    Placement,
-    colour_psnr,
-    compare_surfaces,
-    mesh_from_field,
-    shape_picture,
-    volume_iou,
-)
+from ..geometry.cube import Placement
+from ..geometry.extract import mesh_from_field
+from ..geometry.field import Field, FieldSettings
+from ..geometry.metrics import colour_psnr, compare_surfaces, volume_iou
+from ..geometry.preview import shape_picture
 from ..geometry.values import Values
-from ..latents import Latents
+from ..model.gaussian import BITS_PER_NAT
+from ..model.latents import Latents
 from .figures import Figure
 
 EDGE = 2.0  # of the cube

@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..ladder import Ladder
+from ..model.ladder import Ladder
 from .diagnostics import NO_CLIPS, redraw
 
 WAVELENGTHS_PX = (64, 32, 16, 8, 4)

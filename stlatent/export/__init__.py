@@ -1,6 +1,5 @@
 """Ladders as autoencoders of `diffusers`, and as ONNX graphs."""
 
-from .autoencoder import AutoencoderLadder
-from .folder import export
+import lazy_loader
 
-__all__ = ["AutoencoderLadder", "export"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

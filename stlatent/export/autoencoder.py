@@ -14,12 +14,12 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
-from .. import choose as choosing
 from ..checkpoint import replace_text
-from ..choose import Choose, Held
-from ..config import ModelConfig, parse
-from ..domain import Past
-from ..ladder import Ladder
+from ..model import choose as choosing
+from ..model.choose import Choose, Held
+from ..model.config import ModelConfig, parse
+from ..model.domain import Past
+from ..model.ladder import Ladder
 from .packing import packing_of
 from .posterior import Generators, LadderPosterior, Noted, draw
 from .spellings import ATTRIBUTES, ratios, spellings

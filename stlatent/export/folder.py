@@ -19,7 +19,7 @@ from diffusers.utils import CONFIG_NAME
 from torch import Tensor
 
 from ..checkpoint import load, write
-from ..ladder import Ladder
+from ..model.ladder import Ladder
 from .autoencoder import AutoencoderLadder
 from .statistics import Data, batches_of, measure
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..ladder import Ladder
-from ..packing import Packing
+from ..model.ladder import Ladder
+from ..model.packing import Packing
 
 
 def packing_of(model: Ladder, levels: int, mean: Sequence[float], std: Sequence[float]) -> Packing:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..choose import Choose, Distribution, Draw, Site
-from ..packing import Packing
+from ..model.choose import Choose, Distribution, Draw, Site
+from ..model.packing import Packing
 
 CERTAIN = -30.0  # log-variance of a code, which leaves nothing to draw; diffusers clamps there
 

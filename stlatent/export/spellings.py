@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ladder import Ladder
-from ..packing import Packing
+from ..model.ladder import Ladder
+from ..model.packing import Packing
 
 # looked up on the model itself
 ATTRIBUTES = {"spatial_compression_ratio", "temporal_compression_ratio", "temperal_downsample"}

@@ -9,11 +9,11 @@ import torch
 import yaml
 from torch import Tensor
 
-from .. import choose as choosing
 from ..checkpoint import locate
-from ..codec.sample import centre_clips
-from ..codec.tensors import Moments
-from ..ladder import Ladder
+from ..jobs.sample import centre_clips
+from ..model import choose as choosing
+from ..model.ladder import Ladder
+from ..store.tensors import Moments
 from .packing import level_channels
 from .posterior import Noted
 

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import AfterValidator
 from pydantic import Field as Limit
 
-from ..config import Strict
+from ..model.config import Strict
 from .extras import needed
 
 Direction = Literal["x", "y", "z", "-x", "-y", "-z"]

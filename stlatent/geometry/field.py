@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from ..config import Cube, Strict
+from ..model.config import Cube, Strict
 from .cube import Axes, Placement, sample
 
 COLOUR_BAND_VOXELS = 2.0  # distance from the surface up to which a colour means something

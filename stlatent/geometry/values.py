@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import ModelConfig
+from ..model.config import ModelConfig
 from .cube import Placement
 from .field import COLOUR_BAND_VOXELS, Field, Route
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..domain import Domain, Past
-from ..layers import Conv, Down
+from ..model.domain import Domain, Past
+from ..model.layers import Conv, Down
 
 
 class PatchDiscriminator(nn.Module):

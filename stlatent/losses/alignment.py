@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..domain import Domain
+from ..model.domain import Domain
 from .perceptual import PerceptualLoss
 
 

@@ -10,8 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ..config import Strict
-from ..gaussian import BITS_PER_NAT
+from ..model.config import Strict
+from ..model.gaussian import BITS_PER_NAT
 from .regularisers import SpectralConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]

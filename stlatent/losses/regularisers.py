@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..blocks import BatchNorm
-from ..config import Positive, Strict
-from ..layers import Conv, Norm
+from ..model.blocks import BatchNorm
+from ..model.config import Positive, Strict
+from ..model.layers import Conv, Norm
 
 Above = Annotated[float, Field(gt=0)]
 EPSILON = 1e-3  # of the normalisation, NVAE's

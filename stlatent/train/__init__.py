@@ -1,6 +1,5 @@
 """Training: the loop and its parts."""
 
-from .config import RunConfig
-from .run import run
+import lazy_loader
 
-__all__ = ["RunConfig", "run"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,20 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import (
-    Batch,
-    ClipDataset,
-    FrameCache,
-    Source,
-    centre_clip,
-    check_sources,
-    collate,
-    find_sources,
-    to_float,
-    to_uint8,
-)
 from ..evaluate.metrics import psnr
-from ..ladder import Ladder
+from ..media.video.cache import FrameCache
+from ..media.video.check import check_sources
+from ..media.video.clips import Batch, ClipDataset, centre_clip, collate
+from ..media.video.files import Source, find_sources
+from ..media.video.pixels import to_float, to_uint8
+from ..model.ladder import Ladder
 from .config import DataConfig, RunConfig
 from .data import Figures, TrainingData
 from .measure import measured, write_picture

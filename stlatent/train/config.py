@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from ..config import ModelConfig, Positive, Strict
-from ..domain import Domain
 from ..geometry.cube import Axes
 from ..geometry.field import FieldSettings
 from ..losses.elbo import LossConfig, Share
+from ..model.config import ModelConfig, Positive, Strict
+from ..model.domain import Domain
 from .extras import AdversarialConfig, AlignmentConfig, PerceptualConfig
 
 Rate = Annotated[float, Field(gt=0)]

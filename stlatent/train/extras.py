@@ -8,12 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..config import Positive, Strict
-from ..ladder import Ladder, Pass
 from ..losses.adversarial import PatchDiscriminator, discriminator_loss, generator_loss
 from ..losses.alignment import FeatureAlignment
 from ..losses.perceptual import PerceptualLoss
 from ..losses.regularisers import SpectralConfig, SpectralPenalty
+from ..model.config import Positive, Strict
+from ..model.ladder import Ladder, Pass
 
 Above = Annotated[float, Field(gt=0)]
 

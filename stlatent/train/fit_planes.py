@@ -7,9 +7,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..config import DecoderConfig
-from ..fields import FieldDecoder, cosine_planes
-from ..likelihoods import Points, Sdf
+from ..model.config import DecoderConfig
+from ..model.likelihoods import Points, Sdf
+from ..triplane.fields import FieldDecoder, cosine_planes
 
 PLANES_LR, DECODER_LR = 5e-3, 1e-3
 BATCH = 4  # shapes per step

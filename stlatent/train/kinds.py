@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..config import Cube
+from ..model.config import Cube
 from .clips import Clips
 from .config import DataConfig, PlaneDataConfig, RunConfig, ShapeDataConfig
 from .data import TrainingData

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import Model
-from ..choose import Draw, Prefix
-from ..ladder import Pass
 from ..losses.elbo import LossConfig, Objective, draw_prefixes, objective
+from ..model.choose import Draw, Prefix
+from ..model.ladder import Pass
 from .scale import scale_error
 
 Extra = Callable[[Pass], Tensor | float]

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checkpoint import Model
-from ..gaussian import BITS_PER_NAT
+from ..model.gaussian import BITS_PER_NAT
 
 
 @torch.no_grad()

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Model
-from ..config import Scaling
-from ..data import PlaneDataset, UnreadableError, find_planes, measure_scaling, read_planes
 from ..evaluate.metrics import psnr
+from ..media.planes.data import PlaneDataset, find_planes, measure_scaling, read_planes
+from ..media.video.files import UnreadableError
+from ..model.config import Scaling
 from .config import PlaneDataConfig, RunConfig
 from .data import Figures, TrainingData
 from .measure import measured, write_picture

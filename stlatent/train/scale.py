@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..choose import Held
-from ..domain import Past
-from ..ladder import Ladder, Pass
+from ..model.choose import Held
+from ..model.domain import Past
+from ..model.ladder import Ladder, Pass
 
 
 def scale_error(ladder: Ladder, x: Tensor, out: Pass) -> Tensor:

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Model
-from ..data.shapes import (
+from ..geometry.cache import FieldCache
+from ..geometry.metrics import volume_iou
+from ..geometry.preview import contact_sheet, shape_picture
+from ..geometry.values import Values
+from ..media.shape.data import (
     AS_IT_IS,
     ShapeBatch,
     ShapeDataset,
@@ -18,9 +22,7 @@ from ..data.shapes import (
     held_out_shapes,
     symmetries,
 )
-from ..geometry import FieldCache, contact_sheet, shape_picture, volume_iou
-from ..geometry.values import Values
-from ..triplane import as_volume
+from ..triplane.autoencoder import as_volume
 from .config import RunConfig, ShapeDataConfig
 from .data import Figures, TrainingData
 from .measure import measured, write_picture

@@ -1,0 +1,36 @@
+from . import checkpoint
+from .checkpoint import fingerprint, load, save
+from .diffusion import LadderDenoiser, LadderPipeline
+from .export.autoencoder import AutoencoderLadder, ModelMixin
+from .model import choose
+from .model.choose import Draw
+from .model.config import Level, ModelConfig, Stage
+from .model.domain import DOMAINS, IMAGE, TRIPLANE, VIDEO, VOXEL, Domain
+from .model.ladder import Ladder
+from .model.latents import Latents
+from .triplane.autoencoder import TriplaneAutoencoder
+
+__all__ = [
+    "DOMAINS",
+    "IMAGE",
+    "TRIPLANE",
+    "VIDEO",
+    "VOXEL",
+    "AutoencoderLadder",
+    "Domain",
+    "Draw",
+    "Ladder",
+    "LadderDenoiser",
+    "LadderPipeline",
+    "Latents",
+    "Level",
+    "ModelConfig",
+    "ModelMixin",
+    "Stage",
+    "TriplaneAutoencoder",
+    "checkpoint",
+    "choose",
+    "fingerprint",
+    "load",
+    "save",
+]

@@ -1,0 +1,1 @@
+"""Latents as bits: entropy coding under the priors of the ladder that made them."""

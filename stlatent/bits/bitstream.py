@@ -1,0 +1,253 @@
+"""Clips as bits: a ladder's latents, entropy-coded under the ladder's own priors.
+
+A chunk is some frames that go through the network together. Each becomes one stream per level (and
+tile, where frames are cut into tiles). What a file holds of one level of a clip is
+
+    steps       of rounding, of each channel `[C]`, bfloat16; none where the latents are codes
+    streams     chunk by chunk, in a chunk tile by tile, see `entropy.py`
+
+Both ways are the model's one top-down pass with another way to choose latents, see `quantise.py`.
+
+Whoever reads must compute the priors that the writer had. So the network runs in float32 without
+shortcuts, chunk by chunk as it did in the writer, on any device. What still differs, in the last
+digits, is absorbed up to a tolerance, see `entropy.py`. Where a level's priors differ by more,
+reading raises an error before anything of that chunk comes out; the coarser levels can still be
+read. The prior of level 0 comes from weights alone (of its first group, if it has several) and
+leaves the largest tolerance: that level can be read anywhere.
+
+Symbols come back exactly. So do latents on the same machine; on another they carry the noise of the
+means that they are counted from, about 1e-7, which does not grow from chunk to chunk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..media.video.coder import ClipEncoder, Code
+from ..media.video.tiles import Tiling
+from ..model.choose import Site
+from ..model.config import Level
+from ..model.domain import Past
+from ..model.ladder import Ladder
+from ..store.manifest import Coding
+from .entropy import MismatchError, StreamReader, numerics
+from .quantise import Reading, Stream, Writing
+
+# Of all frames of a chunk. It does not depend on the device, since chunks belong to the file; so
+# many that what every stream costs beside its symbols hardly counts.
+CHUNK_PIXELS = 2**21  # 32 frames of 256 x 256
+
+
+def make_coding(model: Ladder, step: Sequence[float]) -> Coding:
+    """How to code with `model`, rounded to steps of so many deviations of the posterior: one for
+    all levels, or one per level.
+
+    Raises:
+        ValueError: there are more or fewer, or the extra `entropy` is not installed.
+    """
+    count = len(model.levels)
+    if len(step) not in (1, count):
+        raise ValueError(
+            f"{len(step)} steps are given, but the model has {count} levels; "
+            f"give one for all, or {count}"
+        )
+    steps = tuple(step) * (count // len(step))
+    return Coding(step=steps, chunk_pixels=CHUNK_PIXELS, numerics=f"{numerics():08x}")
+
+
+class StreamEncoder(ClipEncoder):
+    """Entropy-codes one clip, in pieces of any length, chunk by chunk. A latent that comes out is
+    what is read again.
+
+    Args:
+        size, tile: as for `ClipEncoder`.
+
+    Raises:
+        ValueError: the model is in training mode; later, latents are too far from their priors.
+    """
+
+    def __init__(
+        self, model: Ladder, size: Sequence[int], coding: Coding, tile: int | None = None
+    ) -> None:
+        check_mode(model)
+        super().__init__(model, size, tile=tile)
+        self._frames = chunk_frames(model, coding, size)
+        self._choose = Writing(coding.step)
+
+    def _ready(self, waiting: int) -> int:
+        count = waiting - (not self._started)
+        return waiting - count % self._frames if count >= self._frames else 0
+
+    def _encode(self, x: Tensor) -> list[Code]:
+        chunks, begun = [], self._started
+        while x.shape[1]:
+            count = self._frames + (not begun)
+            chunks.append(self._chunk(x[:, :count], begun))
+            x, begun = x[:, count:], True
+        return [_together(parts) for parts in zip(*chunks, strict=True)]
+
+    def _chunk(self, x: Tensor, begun: bool) -> list[Code]:
+        tiles, streams = [], []
+        with exact(self.device):
+            for i, cut in enumerate(self._cut(x)):
+                tiles.append(self._pass(i, cut, self._choose))
+                streams.append(self._choose.end_chunk())
+        return [
+            self._code(k, latents, parts, begun)
+            for k, (latents, parts) in enumerate(
+                zip(zip(*tiles, strict=True), zip(*streams, strict=True), strict=True)
+            )
+        ]
+
+    def _code(
+        self, level: int, latents: Sequence[Tensor], streams: Sequence[Stream], begun: bool
+    ) -> Code:
+        content = b"".join(stream.content for stream in streams)
+        return Code(
+            join_level(self.tiling, self.model.levels[level], latents).cpu(),
+            torch.tensor([sum(stream.bits for stream in streams)], dtype=torch.float64),
+            stream=content if begun else self._steps(level) + content,
+            tolerance=min(stream.tolerance for stream in streams),
+        )
+
+    def _steps(self, level: int) -> bytes:
+        """Of its groups side by side; none of codes."""
+        groups = [steps for site, steps in self._choose.steps.items() if site.level == level]
+        return b"".join(s.view(torch.int16).numpy().astype("<i2").tobytes() for s in groups)
+
+
+def read_clip(
+    model: Ladder,
+    coding: Coding,
+    size: Sequence[int],
+    files: Sequence[BinaryIO],
+    tile: int | None = None,
+) -> Iterator[list[Tensor]]:
+    """The latents of the first levels of a clip, chunk by chunk: `[1, C, *axes]` per level.
+
+    Args:
+        size: of the clip along the axes of the model's domain.
+        files: of each level to be read, where it begins.
+
+    Raises:
+        ValueError: the coder or the model is not that of the writer; or, from the chunk on where
+            it is so, a file is damaged, or this machine computes other priors than the writer's.
+    """
+    check_mode(model)
+    if coding.numerics != f"{numerics():08x}":
+        raise ValueError(
+            f"these bits were written with another entropy coder (numerics {coding.numerics}, here "
+            f"{numerics():08x}): another version of constriction, or a machine whose exp or erf "
+            f"differs"
+        )
+    levels = model.levels[: len(files)]
+    tiling = Tiling(size[-2:], model.levels[0].stride[-2:], tile)
+    choose = Reading(_read_steps(levels, files), [level.groups - 1 for level in levels])
+    pasts: list[tuple[Tensor, ...] | None] = [None] * len(tiling.tiles)
+    for chunk, frames in enumerate(_chunks(model, coding, size)):
+        tiles = []
+        for i, one in enumerate(tiling.tiles):
+            past = Past(pasts[i])
+            try:
+                choose.start([StreamReader(file) for file in files])
+                tiles.append(_descend(model, choose, (*frames, *one.size), past, len(files)))
+            except MismatchError as error:
+                raise ValueError(_mismatch(chunk, *error.args)) from None
+            pasts[i] = past.state
+        parts = zip(levels, zip(*tiles, strict=True), strict=True)
+        yield [join_level(tiling, level, latents) for level, latents in parts]
+
+
+def _descend(
+    model: Ladder, choose: Reading, size: Sequence[int], past: Past, levels: int
+) -> list[Tensor]:
+    """Latents of the first levels of a chunk."""
+    grid = model.domain.shape(size, model.levels[0].stride, past.started)
+    with exact(next(model.parameters()).device):
+        steps, _ = model.descend(choose, grid, past, levels=levels)
+    groups = [[s.z for s in steps if s.site.level == level] for level in range(levels)]
+    return [torch.cat(z, 1) for z in groups]
+
+
+def _read_steps(levels: Sequence[Level], files: Sequence[BinaryIO]) -> dict[Site, Tensor]:
+    """Of each group that is not codes."""
+    found = {}
+    for k, (level, file) in enumerate(zip(levels, files, strict=True)):
+        for group in range(0 if level.codebook else level.groups):
+            content = file.read(2 * level.latent).ljust(2 * level.latent, b"\0")
+            bits = np.frombuffer(content, "<i2").astype(np.int16)
+            found[Site(k, group)] = torch.from_numpy(bits).view(torch.bfloat16)
+    return found
+
+
+def _chunks(model: Ladder, coding: Coding, size: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """How many frames each has; nothing of an input without time, which is one chunk."""
+    if model.domain.causal is None:
+        yield ()
+        return
+    count = chunk_frames(model, coding, size[-2:])
+    left, full = size[0], count + 1
+    while left > 0:
+        yield (min(left, full),)
+        left, full = left - full, count
+
+
+def chunk_frames(model: Ladder, coding: Coding, size: Sequence[int]) -> int:
+    """Frames per chunk of `size` (height, width), a multiple of the coarsest stride in time; the
+    first chunk has one more."""
+    unit = 1 if model.domain.causal is None else model.levels[0].stride[0]
+    return unit * max(1, coding.chunk_pixels // (math.prod(size) * unit))
+
+
+def join_level(tiling: Tiling, level: Level, tiles: Sequence[Tensor]) -> Tensor:
+    """The latents of a frame from those of its tiles."""
+    join = tiling.pick if level.codebook else tiling.join
+    return join(tiles, level.stride[-2:])
+
+
+def _together(chunks: Sequence[Code]) -> Code:
+    """Chunks that follow each other in time, as one."""
+    return Code(
+        torch.cat([code.latents for code in chunks], 2),
+        torch.stack([code.bits for code in chunks]).sum(0),
+        stream=b"".join(code.stream for code in chunks),
+        tolerance=min(code.tolerance for code in chunks),
+    )
+
+
+def _mismatch(chunk: int, level: int | None = None) -> str:
+    where = "a level ends" if level is None else f"the priors of level {level} are not the writer's"
+    less = f", or read only what is coarser: levels={level}" if level else ""
+    return (
+        f"chunk {chunk}: {where}; `stlatent verify` says whether files are damaged: if they are "
+        f"not, this machine computes otherwise; read on a device like the writer's{less}"
+    )
+
+
+@contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """float32 as written: no autocast, no TF32, no algorithms that differ from run to run."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with (
+            torch.no_grad(),
+            torch.autocast(device.type, enabled=False),
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+def check_mode(model: Ladder) -> None:
+    """ValueError unless `model` does the same twice."""
+    if model.training:
+        raise ValueError("the model is in training mode; call model.eval() before coding with it")

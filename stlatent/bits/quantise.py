@@ -1,0 +1,195 @@
+"""Ways to choose a latent that a stream of bits can tell: one that writes it, one that reads it.
+
+A Gaussian latent is rounded to steps from its prior's mean (Duan et al. 2023, QRes-VAE), so a
+latent of which the input says nothing is the prior's mean exactly:
+
+    z = prior.mean + step * k,    k = round((posterior.mean - prior.mean) / step)
+
+and P(k) is what the prior, moved to 0, has between k - 1/2 and k + 1/2 steps. Of latents that are
+codes the index is told, bit by bit, each under the odds that the prior gives its two branches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..model.choose import Distribution, Site
+from ..model.codebook import CodePrior, Codes, vectors
+from ..model.gaussian import BITS_PER_NAT, Gaussian
+from .entropy import EDGE, EXCESS, MismatchError, StreamReader, StreamWriter
+
+# Rounding to these steps, in deviations of the posterior, makes as much noise as the posterior's
+# own, which is what the decoder was trained with.
+STEP = math.sqrt(12)
+LEAST_MASS = 2.0**-24  # that the coder can give to a symbol
+
+Steps = Mapping[Site, Tensor]  # [C] of each group that is not codes
+
+
+class Stream(NamedTuple):
+    """What has been written of one level in one chunk.
+
+    Attributes:
+        content: the stream.
+        bits: -log2 of the probabilities that the priors gave to the symbols.
+        tolerance: by how much logarithms of prior deviations (of odds, of codes), in nats, may
+            differ where it is read.
+    """
+
+    content: bytes
+    bits: float
+    tolerance: float
+
+
+class Writing:
+    """Chooses rounded latents and writes them; batches of one.
+
+    A step is `step` posterior deviations wide: for each channel, their geometric mean over the
+    first chunk. The prior's deviation would not do: a latent that its prior knows needs no bits.
+
+    Args:
+        step: per level.
+
+    Attributes:
+        steps: of each group and channel, bfloat16; since the first chunk.
+    """
+
+    def __init__(self, step: Sequence[float]) -> None:
+        self.step = step
+        self.steps: dict[Site, Tensor] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._streams = [StreamWriter() for _ in self.step]
+        self._bits = [0.0 for _ in self.step]
+
+    def end_chunk(self) -> list[Stream]:
+        """The chunk just written, per level; what follows goes to new streams."""
+        done = [
+            Stream(writer.to_bytes(), bits, writer.tolerance)
+            for writer, bits in zip(self._streams, self._bits, strict=True)
+        ]
+        self._begin()
+        return done
+
+    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
+        write = self._code if isinstance(posterior, Codes) else self._round
+        return write(site, posterior, prior)
+
+    def _round(self, site: Site, posterior: Gaussian, prior: Gaussian) -> Tensor:
+        if site not in self.steps:
+            mean = posterior.log_std.transpose(0, 1).flatten(1).mean(1)
+            self.steps[site] = (self.step[site.level] * mean.exp()).bfloat16().cpu()
+        step = _along_channels(self.steps[site], prior)
+        symbols = ((posterior.mean - prior.mean) / step).round()
+        furthest = symbols.abs().max().item()
+        if not furthest < EDGE + EXCESS:  # nor is NaN
+            raise ValueError(
+                f"latents of level {site.level} lie up to {furthest:.3g} steps from their prior's "
+                f"mean, and {EDGE + EXCESS} can be written; give a step larger than "
+                f"{self.step[site.level]:g}"
+            )
+        self._streams[site.level].numbers(_log_scale(prior, step), _flat(symbols))
+        mass = bin_mass(symbols, prior.log_std - step.log())
+        self._bits[site.level] -= _sum_bits(mass.log())
+        return prior.mean + step * symbols
+
+    def _code(self, site: Site, posterior: Codes, prior: CodePrior) -> Tensor:
+        tree, indices = _tree(prior.logits), _flat(posterior.indices)
+        path = np.zeros_like(indices)
+        for height, nodes in reversed(list(enumerate(tree))):
+            bits = self._streams[site.level].bits(_odds(nodes, path), indices >> height & 1)
+            path = 2 * path + bits
+        self._bits[site.level] += _sum_bits(posterior.kl(prior))
+        return vectors(posterior.indices, prior.table)
+
+
+class Reading:
+    """Chooses what the streams of the first levels say; batches of one.
+
+    Args:
+        steps: as written.
+        last_group: of each level.
+    """
+
+    def __init__(self, steps: Steps, last_group: Sequence[int]) -> None:
+        self.steps, self.last_group = steps, last_group
+        self.streams: Sequence[StreamReader] = ()
+
+    def start(self, streams: Sequence[StreamReader]) -> None:
+        """Begin a chunk: one stream for each level to be read."""
+        self.streams = streams
+
+    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
+        try:
+            z = self._read(self.streams[site.level], site, prior)
+            if site.group == self.last_group[site.level]:
+                self.streams[site.level].verify()
+        except MismatchError:
+            raise MismatchError(site.level) from None
+        return z
+
+    def _read(self, stream: StreamReader, site: Site, prior: Distribution) -> Tensor:
+        if isinstance(prior, CodePrior):
+            return vectors(self._indices(stream, prior), prior.table)
+        step = _along_channels(self.steps[site], prior)
+        symbols = torch.from_numpy(stream.numbers(_log_scale(prior, step)))
+        return prior.mean + step * symbols.view(prior.mean.shape).to(prior.mean)
+
+    def _indices(self, stream: StreamReader, prior: CodePrior) -> Tensor:
+        """Codes `[1, depth, *grid]`."""
+        _, depth, size, *grid = prior.logits.shape
+        path = np.zeros(depth * math.prod(grid), np.int64)
+        for nodes in reversed(_tree(prior.logits)):
+            path = 2 * path + stream.bits(_odds(nodes, path))
+        indices = torch.from_numpy(path).view(1, depth, *grid).to(prior.logits.device)
+        return indices.clamp(max=size - 1)  # garbage, until it is verified, may be anything
+
+
+def _sum_bits(nats: Tensor) -> float:
+    return BITS_PER_NAT * nats.cpu().double().sum().item()
+
+
+def bin_mass(symbols: Tensor, log_scale: Tensor) -> Tensor:
+    """Probability of the integers `symbols`, rounded values of N(0, exp(log_scale)); float64."""
+    size, scale = symbols.cpu().double().abs(), log_scale.cpu().double().exp() * math.sqrt(2)
+    inner, outer = (size - 0.5) / scale, (size + 0.5) / scale
+    mass = 0.5 * (torch.special.erfc(inner) - torch.special.erfc(outer))
+    return mass.clamp(min=LEAST_MASS)
+
+
+def _along_channels(step: Tensor, prior: Gaussian) -> Tensor:
+    return step.to(prior.mean).view(1, -1, *[1] * (prior.mean.ndim - 2))
+
+
+def _log_scale(prior: Gaussian, step: Tensor) -> np.ndarray:
+    return _flat(prior.log_std.cpu().double() - step.cpu().double().log())
+
+
+def _flat(x: Tensor) -> np.ndarray:
+    return x.flatten().cpu().numpy()
+
+
+def _tree(logits: Tensor) -> list[Tensor]:
+    """Logarithms of the weights of all nodes of a binary tree over the codes, root not included:
+    `[positions, pairs, 2]` each, the leaves first. `logits` are `[1, depth, size, *grid]`."""
+    leaves = logits.movedim(2, -1).flatten(0, -2).float()
+    size = leaves.shape[1]
+    nodes = F.pad(leaves, (0, (1 << (size - 1).bit_length()) - size), value=-math.inf)
+    tree = [nodes.unflatten(1, (-1, 2))]
+    while tree[-1].shape[1] > 1:
+        tree.append(torch.logaddexp(*tree[-1].unbind(2)).unflatten(1, (-1, 2)))
+    return tree
+
+
+def _odds(nodes: Tensor, path: np.ndarray) -> np.ndarray:
+    """Logarithms of the odds of the right branch, where `path` [positions] has led."""
+    pair = nodes[torch.arange(len(nodes)), torch.from_numpy(path).to(nodes.device)]
+    return _flat((pair[:, 1] - pair[:, 0]).nan_to_num(0.0))  # NaN beyond the last code

@@ -1,0 +1,7 @@
+from .autoencoder import AutoencoderLadder
+from .folder import export
+
+__all__ = [
+    "AutoencoderLadder",
+    "export",
+]

@@ -1,0 +1,173 @@
+"""A folder of videos and pictures, of meshes, or of planes -> a data set of multi-level latents."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ..bits.bitstream import make_coding
+from ..model.ladder import Ladder
+from ..store.codebooks import write_codebooks
+from ..store.manifest import FAILED, Failure, Header
+from ..store.place import Place
+from ..store.summary import LevelSummary, level_summaries, merged, table
+from .device import native_precision
+from .job import Job, check_free, read_job
+from .media import Medium, medium
+from .options import EncodeOptions
+from .ray_pool import RayPool
+from .reader import Reader
+from .replace import Replacement
+from .scratch import scratch
+from .team import Team
+from .worker import copies, encode_units, running
+
+
+@dataclass(frozen=True)
+class EncodeResult:
+    """What one call of `encode_folder` did, and what the data set holds now.
+
+    Attributes:
+        sources: that this call went through.
+        frames: that it encoded; of shapes and of planes, each is one.
+        parts: what these are called.
+        seconds: that it took.
+        items: of the data set, or of the part of it that is done.
+        failed: sources that are missing in it.
+        left: units of work that are left to other processes.
+        levels: of the data set, coarsest first.
+    """
+
+    out: str
+    sources: int
+    frames: int
+    parts: str
+    seconds: float
+    items: int
+    failed: tuple[Failure, ...]
+    left: int
+    levels: tuple[LevelSummary, ...]
+
+    def __str__(self) -> str:
+        rate = self.frames / self.seconds
+        done = f"{self.sources} sources, {self.frames} {self.parts}, {rate:.3g} {self.parts}/s"
+        lines = [f"{self.out}: {done}", table(self.levels)]
+        if self.failed:
+            lines.append(f"left out: {len(self.failed)}, named with the reason in {FAILED}")
+        if self.left:
+            lines.append(f"not complete: {self.left} units are left to other shards")
+        return "\n".join(lines)
+
+
+def encode_folder(
+    model: Ladder,
+    root: str | Path,
+    out: str | Path,
+    reference: str,
+    options: EncodeOptions | None = None,
+    *,
+    shard: tuple[int, int] = (0, 1),
+    team: Team = Team(),  # noqa: B008, it is a constant
+    pool: RayPool | None = None,
+    replace: bool = False,
+    retry_failed: bool = False,
+    limit_seconds: float = 120.0,
+) -> EncodeResult:
+    """Encode every video and picture, or every mesh and volume, below `root` with `model`, on the
+    device where it lies.
+
+    `out` becomes a job: the same call goes on after whatever has interrupted it, re-does nothing
+    that is done, and gives the same data set, byte for byte. Videos of any length go through in
+    constant memory. A child process reads the next frames or meshes while the network is busy;
+    a source that cannot be read, or that crashes or hangs the child, costs nothing but a line in
+    the log, the result and `failed.jsonl`.
+
+    Args:
+        root, out: folders, here or behind URLs that `fsspec` opens, such as `s3://bucket/latents`.
+        reference: what to load the model by again; decoding looks it up.
+        shard: `(i, n)`: do only the i-th of n equal parts of the work, counted from 0. Whoever
+            finds all parts done makes the data set complete.
+        team: processes that share this part of the work, and end together.
+        pool: leave the work to the actors of a Ray cluster.
+        replace: put the result in the place of a former data set, which stays until this one is
+            complete; only of this machine.
+        retry_failed: try the sources again that failed in a job that is there.
+        limit_seconds: after which a decoder that does not answer is given up.
+
+    Raises:
+        ValueError: nothing readable lies at `root`, it does not suit the model, or `out` holds
+            something else: other things, another data set, or a job that differs.
+    """
+    options, start = options or EncodeOptions(), time.perf_counter()
+    if not 0 <= shard[0] < shard[1]:
+        raise ValueError(f"shard is {shard[0]}/{shard[1]}; the first of {shard[1]} is 0/{shard[1]}")
+    part, kind = team.part(shard), medium(model)
+    options = kind.resolve(options)
+    with Reader(kind.plan(options), limit_seconds) as reader:
+        check_free(Place(out), replace)
+        job = _plan(kind, root, Place(out), reference, options)
+        swap = Replacement(job) if replace else None
+        job = swap.job if swap else job
+        team.wait()  # what lay there has been looked at by all, before anything changes
+        with scratch(job.place, f"{part[0]}-of-{part[1]}") as job.place, logging_redirect_tqdm():
+            job.begin(retry_failed)
+            todo = job.todo(part, retry_failed)
+            if pool:
+                tally = pool.encode(kind, job, todo, limit_seconds)
+            else:
+                tally = encode_units(kind, job, reader, todo)
+            team.wait()
+            left = job.record.units - len(job.done())
+            if team.first and not left and not job.complete():
+                _finish(kind, job, reader, root)
+        team.wait()  # complete, and nobody is at work there any more
+        if swap and not left:
+            job = swap.settle(team)
+    total = merged(job.records(), job.record.header)
+    return EncodeResult(
+        out=str(out),
+        sources=tally.sources,
+        frames=tally.parts,
+        parts=kind.parts,
+        seconds=time.perf_counter() - start,
+        items=total.items,
+        failed=tuple(total.failed),
+        left=left,
+        levels=level_summaries(total, job.record.header),
+    )
+
+
+def _plan(
+    kind: Medium, root: str | Path, place: Place, reference: str, options: EncodeOptions
+) -> Job:
+    """The job that is asked for, as it would be at `place`."""
+    there = None
+    with suppress(ValueError):  # of another version, which will be complained about, or replaced
+        there = read_job(place)
+    coding = make_coding(kind.model, options.step) if options.entropy_code else None
+    precision = options.precision or (there and there.options.precision)
+    precision = precision or native_precision(next(kind.model.parameters()).device)
+    precision = "fp32" if coding else precision
+    options = options.model_copy(update={"precision": precision})
+    header = Header.of(kind.model, reference, options.tile, options.dtype, options.std, coding)
+    return Job.plan(place, header, options, kind.find(root))
+
+
+def _finish(kind: Medium, job: Job, reader: Reader, root: str | Path) -> None:
+    """Make the data set complete, or take it away if it holds nothing."""
+    total = merged(job.records(), job.record.header)
+    if not total.items:
+        job.remove()
+        first = total.failed[0]
+        raise ValueError(
+            f"nothing in {root} can be read (files tried: {len(total.failed)}); "
+            f"the first, {first.name}: {first.reason}"
+        )
+    write_codebooks(job.place, job.record.header.tables(kind.model))
+    with copies(job.place) as folder, running(kind.model, job.record.options):
+        kind.preview(job, reader, folder)
+    job.finish(total)

@@ -1,0 +1,265 @@
+"""A job: sources to be encoded, cut into units that any process may do, in any order, at any time.
+
+    latents/
+      job.json           what is to be done: model, options, code, a digest of the inputs
+      inputs.jsonl       every source and the unit it belongs to
+      units/00000.json   a unit is done when this file is there
+      .stlatent-work/    whatever is under way; one folder and one lock per process
+      manifest.json      the data set is complete; written by whoever finds all units done
+
+All of it but the work under way is a function of the inputs, the model and the options, and not of
+who did what, or of how often it was interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from ..model.config import Strict, parse
+from ..store.manifest import (
+    FAILED,
+    MANIFEST,
+    UNITS,
+    Header,
+    Manifest,
+    Statistics,
+    UnitRecord,
+    read_json,
+    read_units,
+    write_json,
+)
+from ..store.place import SCRATCH, Place
+from ..store.summary import Total
+from .inputs import Input, cut
+from .options import EncodeOptions
+
+ADVICE = "give another folder, or --replace to put new ones in their place"
+Units = Sequence[Sequence[Input]] | Mapping[int, Sequence[Input]]
+JOB, INPUTS, PREVIEW = "job.json", "inputs.jsonl", "preview.png"
+
+
+class JobRecord(Strict):
+    """What is to be done. Two processes work at the same job if these are equal, but for what the
+    user calls the model."""
+
+    format: Literal["stlatent-job"] = "stlatent-job"
+    version: Literal[1] = 1
+    code: str
+    header: Header
+    options: EncodeOptions
+    sources: int
+    units: int
+    inputs: str
+
+    def differences(self, other: JobRecord) -> list[str]:
+        """What is otherwise in `other`, in words; the inputs are compared elsewhere."""
+        mine, theirs = (
+            {"stlatent": job.code}
+            | job.header.model_dump(exclude={"model", "levels", "tile", "std", "coding"})
+            | {"entropy coder": job.header.coding and job.header.coding.numerics}
+            | job.options.model_dump()
+            for job in (self, other)
+        )
+        return [
+            f"{key.replace('_', '-')} ({mine[key]} there, {theirs[key]} here)"
+            for key in mine
+            if mine[key] != theirs[key]
+        ]
+
+
+class Job:
+    """A job in its folder.
+
+    Attributes:
+        record: what is to be done.
+        units: the sources of each unit, or of those that someone does.
+    """
+
+    def __init__(self, place: Place, record: JobRecord, units: Units) -> None:
+        self.place, self.record, self.units = place, record, units
+
+    @staticmethod
+    def plan(place: Place, header: Header, options: EncodeOptions, inputs: Sequence[Input]) -> Job:
+        """The job of encoding `inputs` to `place`; nothing is written yet."""
+        count = len(header.levels)
+        dtypes, steps = (one * (count // len(one)) for one in (options.dtype, options.step))
+        options = options.model_copy(update={"dtype": dtypes, "step": steps})
+        units = cut(inputs, options.unit_files)
+        record = JobRecord(
+            code=sys.modules[__package__.partition(".")[0]].__version__,
+            header=header,
+            options=options,
+            sources=len(inputs),
+            units=len(units),
+            inputs=_digest(units),
+        )
+        return Job(place, record, units)
+
+    def begin(self, retry_failed: bool = False) -> None:
+        """Write down what is to be done, or go on with it if the folder holds this very job.
+
+        With `retry_failed`, files that could not be encoded may have been replaced by others.
+
+        Raises:
+            ValueError: it holds another job, another data set, or other things.
+        """
+        there = read_job(self.place)
+        if there is None:
+            check_free(self.place)
+            if self.complete():
+                raise ValueError(f"{self.place.url} holds latents that are no job; {ADVICE}")
+            self._write()
+            there = read_job(self.place)  # another process may have been faster
+        different = there.differences(self.record)
+        header = self.record.header.model_copy(update={"model": there.header.model})
+        self.record = self.record.model_copy(update={"header": header})
+        if there.inputs != self.record.inputs:
+            changed = self._changed()
+            may = {f.name for r in self.records() for f in r.failed} if retry_failed else set()
+            names = [name for name in changed if changed[name] != "changed" or name not in may]
+            if names:
+                some = f"{names[0]} is {changed[names[0]]}"
+                more = f", and {len(names) - 1} more" if len(names) > 1 else ""
+                different.append(f"the sources ({some}{more})")
+        if different:
+            what = "the latents" if self.complete() else "a job"
+            raise ValueError(
+                f"{self.place.url} holds {what} of {there.sources} sources, by model "
+                f"'{there.header.model}', with other {', '.join(different)}; {ADVICE}"
+            )
+        if there.inputs != self.record.inputs:
+            self._write()
+
+    def _write(self) -> None:
+        self.place.put(INPUTS, _lines(self.units))
+        write_json(self.place, JOB, self.record, indent=1)
+
+    def _changed(self) -> dict[str, str]:
+        """Sources that are not as the folder says, and how. The units become those of the folder,
+        as far as the sources do."""
+        before = [json.loads(line) for line in self.place.read(INPUTS).splitlines()]
+        now = {one.name: one for unit in self.units for one in unit}
+        changed = dict.fromkeys(now.keys() - {line["name"] for line in before}, "new")
+        units: dict[int, list[Input]] = {}
+        for line in before:
+            one = now.get(line["name"])
+            if one is None:
+                changed[line["name"]] = "gone"
+                continue
+            if (one.kind, one.bytes) != (line["kind"], line["bytes"]):
+                changed[one.name] = "changed"
+            units.setdefault(line["unit"], []).append(one)
+        self.units = [units[number] for number in sorted(units)]
+        update = {"inputs": _digest(self.units), "units": len(self.units)}
+        self.record = self.record.model_copy(update=update)
+        return dict(sorted(changed.items()))
+
+    def done(self) -> list[int]:
+        """Numbers of the units that are done."""
+        return units_done(self.place)
+
+    def complete(self) -> bool:
+        return self.place.exists(MANIFEST)
+
+    def records(self) -> Iterator[UnitRecord]:
+        """Of all units that are done, in order."""
+        return read_units(self.place, self.done())
+
+    def inputs(self, unit: int, former: UnitRecord | None) -> list[Input]:
+        """The sources of a unit; if it was done before, those that failed."""
+        failed = {failure.name for failure in former.failed} if former else None
+        return [one for one in self.units[unit] if failed is None or one.name in failed]
+
+    def todo(self, shard: tuple[int, int], retry_failed: bool) -> dict[int, UnitRecord | None]:
+        """The units of a shard that are not done; with `retry_failed` also those in which sources
+        failed, and what they hold. If there are any of these, the data set is not complete.
+
+        Entropy-coded units are done anew in whole: what they hold has no statistics of its own.
+        """
+        index, count = shard
+        done = set(self.done())
+        mine = range(index, self.record.units, count)
+        todo: dict[int, UnitRecord | None] = {u: None for u in mine if u not in done}
+        if retry_failed:
+            mine = [unit for unit in mine if unit in done]
+            records = zip(mine, read_units(self.place, mine), strict=True)
+            kept = self.record.header.coding is None
+            todo |= {unit: record if kept else None for unit, record in records if record.failed}
+        if todo:
+            self.place.remove(MANIFEST)
+        return dict(sorted(todo.items()))
+
+    def finish(self, total: Total) -> None:
+        """Make the data set complete, all units being done: what failed, then the manifest."""
+        lines = [json.dumps(f.model_dump(mode="json")) + "\n" for f in total.failed]
+        if lines:
+            self.place.put(FAILED, (line.encode() for line in lines))
+        else:
+            self.place.remove(FAILED)
+        manifest = Manifest(
+            **self.record.header.model_dump(),
+            items=total.items,
+            failed=len(total.failed),
+            units=self.record.units,
+            statistics=tuple(Statistics.of(moments) for moments in total.moments),
+            tolerance=total.tolerance,
+        )
+        write_json(self.place, MANIFEST, manifest, indent=1)
+
+    def remove(self) -> None:
+        """Take away all of it that has a final name."""
+        for name in self.place.names():
+            if name != SCRATCH:
+                self.place.remove(name)
+
+
+def read_job(place: Place) -> JobRecord | None:
+    """The job in a folder, if there is one; ValueError if it cannot be read."""
+    if not place.exists(JOB):
+        return None
+    return parse(JobRecord, read_json(place, JOB), place / JOB)
+
+
+def units_done(place: Place) -> list[int]:
+    """Numbers of the units of a job that are done."""
+    names = place.names(UNITS)
+    return sorted(int(name.removesuffix(".json")) for name in names if name.endswith(".json"))
+
+
+def check_free(place: Place, replace: bool = False) -> None:
+    """ValueError unless a data set may be put there; says what is there already.
+
+    A job under way, or a data set, is in the way of another one unless `replace` is given; of
+    anything else nothing is ever replaced.
+    """
+    if place.local is not None and place.local.is_file():
+        raise ValueError(f"{place.url} is a file; give a new folder")
+    entries = place.names()
+    known = {MANIFEST, FAILED, JOB, INPUTS, PREVIEW, UNITS, SCRATCH}
+    foreign = [name for name in entries if name not in known and not name.startswith("level_")]
+    if foreign and not {JOB, MANIFEST} & {*entries}:
+        raise ValueError(f"{place.url} holds other things ({_some(foreign)}); give a new folder")
+    if foreign and replace:
+        raise ValueError(f"{place.url} holds more than latents ({_some(foreign)}); move it away")
+
+
+def _lines(units: Sequence[Sequence[Input]]) -> Iterator[bytes]:
+    for number, unit in enumerate(units):
+        for one in unit:
+            about = {"name": one.name, "kind": one.kind, "bytes": one.bytes, "unit": number}
+            yield (json.dumps(about) + "\n").encode()
+
+
+def _digest(units: Sequence[Sequence[Input]]) -> str:
+    digest = hashlib.sha256()
+    for line in _lines(units):
+        digest.update(line)
+    return digest.hexdigest()
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,110 @@
+"""Does units of a job, one after the other."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ..model.ladder import Ladder
+from ..store.manifest import Failure, UnitRecord
+from ..store.place import Place
+from .device import autocast
+from .inputs import Input, fetch
+from .job import Job
+from .media import Medium, UnitEncoder
+from .options import EncodeOptions
+from .prefetch import prefetch
+from .reader import Done, Piece, Reader
+from .unit import UnitWriter
+
+FETCHED_AHEAD = 1  # inputs from elsewhere that are copied while another one is read
+
+
+@dataclass
+class Tally:
+    """What has been gone through: sources, their frames or shapes, and their bytes."""
+
+    sources: int = 0
+    parts: int = 0
+    bytes: int = 0
+    began: float = field(default_factory=time.perf_counter)
+
+    def show(self, bar: tqdm, parts: str) -> None:
+        rate = self.parts / (time.perf_counter() - self.began)
+        bar.set_postfix_str(f"{rate:.3g} {parts}/s, {self.bytes / 1e9:.2f} GB", False)
+        bar.update(self.sources - bar.n)
+
+
+def encode_units(
+    kind: Medium,
+    job: Job,
+    reader: Reader,
+    todo: Mapping[int, UnitRecord | None],
+    quiet: bool | None = None,
+) -> Tally:
+    """Do some units, each with what it held before, if sources of it are tried again.
+
+    Args:
+        quiet: show no bar; None is to show it on a terminal.
+    """
+    inputs = {unit: job.inputs(unit, former) for unit, former in todo.items()}
+    header, tables = job.record.header, job.record.header.tables(kind.model)
+    everything, tally = list(chain.from_iterable(inputs.values())), Tally()
+    with (
+        copies(job.place) as folder,
+        running(kind.model, job.record.options),
+        closing(prefetch(fetch(everything, folder), FETCHED_AHEAD)) as local,
+        tqdm(total=len(everything), unit="file", disable=quiet) as bar,
+    ):
+        events = reader.read(local)  # goes on decoding while a unit is written
+        for unit, former in todo.items():
+            with UnitWriter(job.place, header, unit, former, tables) as writer:
+                encoder = kind.unit(job.record.options, writer)
+                for _ in _followed(encoder, events, inputs[unit], tally):
+                    tally.show(bar, kind.parts)
+                writer.commit([source.name for source in job.units[unit]])
+    return tally
+
+
+def _followed(
+    encoder: UnitEncoder,
+    events: Iterator[Piece | Done | Failure],
+    inputs: Sequence[Input],
+    tally: Tally,
+) -> Iterator[None]:
+    """Encodes the sources of one unit; a step is a piece, or the end of a source."""
+    for source in inputs:
+        for event in events:
+            tally.parts += encoder.take(event)
+            if not isinstance(event, Piece):
+                break
+            yield
+        tally.sources, tally.bytes = tally.sources + 1, tally.bytes + source.bytes
+        yield
+    encoder.finish()
+
+
+@contextmanager
+def running(model: Ladder, options: EncodeOptions) -> Iterator[None]:
+    """What follows runs without gradients, in the precision of a job."""
+    device = next(model.parameters()).device
+    with torch.inference_mode(), autocast(device, options.precision):
+        yield
+
+
+@contextmanager
+def copies(place: Place) -> Iterator[Path]:
+    """Where copies of inputs may lie for a while."""
+    if place.local is not None:
+        yield place.local / place.scratch
+    else:
+        with tempfile.TemporaryDirectory(prefix="stlatent-") as folder:
+            yield Path(folder)

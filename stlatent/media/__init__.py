@@ -1,0 +1,5 @@
+"""From disk: videos and pictures, cut into clips; planes."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,1 @@
+"""Planes as data."""

@@ -1,0 +1,183 @@
+"""Shapes to train on: meshes and volumes in folders, each a field, in many variants."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ...geometry.cache import FieldCache
+from ...geometry.cube import Placement
+from ...geometry.field import Field
+from ...geometry.read import MESH_SUFFIXES, BadMeshError
+from ...geometry.resample import straightened, volume_field
+from ...geometry.values import Values
+from ...geometry.volumes import VOLUME_SUFFIXES, Volumes, read_volumes
+from ...triplane.planes import turn_volume
+
+AS_IT_IS = (("x", "y", "z"),)
+
+
+class Shape(NamedTuple):
+    """values: `[C, X, Y, Z]` in [-1, 1]. failed: (name, reason) of files that turned out to be
+    unreadable on the way."""
+
+    values: Tensor
+    failed: tuple[tuple[str, str], ...]
+
+
+class ShapeBatch(NamedTuple):
+    """values: `[B, C, X, Y, Z]` in [-1, 1]. failed: reason by name of newly unreadable files."""
+
+    values: Tensor
+    failed: dict[str, str]
+
+
+def find_shapes(root: str | Path) -> dict[str, Path]:
+    """All meshes and volumes below `root` (or `root` itself, if it is a file) by their name, which
+    is the path below it, in order.
+
+    Hidden files are passed over. Raises ValueError where there are none.
+    """
+    root = Path(root)
+    if root.is_file():
+        root, files = root.parent, [root]
+    else:
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+    named = {path.relative_to(root).as_posix(): path for path in files}
+    found = {
+        name: path
+        for name, path in named.items()
+        if path.suffix.lower() in MESH_SUFFIXES + VOLUME_SUFFIXES
+        and not any(part.startswith(".") for part in Path(name).parts)
+    }
+    if not found:
+        raise ValueError(
+            f"{root} holds no mesh ({' '.join(MESH_SUFFIXES)}) and no volume "
+            f"({' '.join(VOLUME_SUFFIXES)})"
+        )
+    return found
+
+
+def symmetries(upright: bool) -> list[tuple[str, ...]]:
+    """The 48 ways to turn and mirror a cube, as axes of `turn_volume`; with `upright`, the 8 that
+    leave the y axis alone."""
+    signs = list(itertools.product(("", "-"), repeat=3))
+    found = [
+        tuple(map("".join, zip(own, order, strict=True)))
+        for order in itertools.permutations("xyz")
+        for own in signs
+    ]
+    return [axes for axes in found if not upright or axes[1] == "y"]
+
+
+class ShapeDataset(Dataset):
+    """`dataset[i]` is the i-th shape, a function of (seed, i) and the files alone.
+
+    Every pass goes over all files' shapes once, in a new order, each in a random one of its
+    variants and symmetries. A file that cannot be read gives its place to the next in that order.
+
+    Args:
+        files: meshes and volumes, by name.
+        cache: of the meshes' fields.
+        values: what the model reads.
+        variants: shapes made of each mesh, itself and others that are stretched, bent and turned.
+        symmetries: the ways in which shapes are shown, as axes of `turn_volume`.
+        volume_axes: see `Placement.axes`.
+
+    Attributes:
+        bad: reason by name of files of volumes that cannot be read.
+
+    Raises:
+        ValueError: nothing can be read.
+    """
+
+    def __init__(
+        self,
+        files: dict[str, Path],
+        cache: FieldCache,
+        values: Values,
+        variants: int = 1,
+        symmetries: Sequence[tuple[str, ...]] = AS_IT_IS,
+        volume_axes: Sequence[str] = ("x", "y", "z"),
+        seed: int = 0,
+    ) -> None:
+        self.cache, self.values, self.seed, self.variants = cache, values, seed, variants
+        self.symmetries = symmetries
+        self.items: list[tuple[str, Path | Volumes, int]] = []
+        self.bad: dict[str, str] = {}
+        for name, path in files.items():
+            if path.suffix.lower() in MESH_SUFFIXES:
+                self.items.append((name, path, 0))
+                continue
+            try:
+                band, placement = cache.settings.band_voxels, Placement(axes=tuple(volume_axes))
+                volumes = read_volumes(path, band, placement)
+            except BadMeshError as error:
+                self.bad[name] = error.reason
+                continue
+            self.items += [(name, volumes, index) for index in range(len(volumes))]
+        if not self.items:
+            some = "".join(f"; the first, {name}: {why}" for name, why in [*self.bad.items()][:1])
+            raise ValueError(f"none of {len(files)} files can be read{some}")
+        self._unreadable: set[str] = set()  # known to this process: not tried again
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+
+    def __getitem__(self, i: int) -> Shape:
+        order, failed = self._pass(i // len(self.items)), []
+        for j in range(len(order)):
+            name, source, index = self.items[order[(i + j) % len(order)]]
+            if name in self._unreadable:
+                continue
+            try:
+                rng = np.random.default_rng((self.seed, 1, i))
+                return Shape(self._shape(source, index, rng), tuple(failed))
+            except ValueError as error:
+                self._unreadable.add(name)
+                failed.append((name, getattr(error, "reason", str(error))))
+        some = "".join(f"; the last, {name}: {why}" for name, why in failed[-1:])
+        raise ValueError(f"none of {len(order)} shapes can be read{some}")
+
+    def _pass(self, number: int) -> np.ndarray:
+        if self._order[0] != number:
+            rng = np.random.default_rng((self.seed, 0, number))
+            self._order = number, rng.permutation(len(self.items))
+        return self._order[1]
+
+    def _shape(self, source: Path | Volumes, index: int, rng: np.random.Generator) -> Tensor:
+        variant = int(rng.integers(self.variants))
+        axes = self.symmetries[rng.integers(len(self.symmetries))]
+        if isinstance(source, Volumes):
+            field = straightened(volume_field(source, index, self.cache.settings))
+        else:
+            field = self.cache.open(source, variant)
+        return turn_volume(self.values.from_field(field)[None], axes)[0].contiguous()
+
+
+def collate_shapes(shapes: Sequence[Shape]) -> ShapeBatch:
+    """Several shapes as one batch."""
+    failed = {name: why for shape in shapes for name, why in shape.failed}
+    return ShapeBatch(torch.stack([shape.values for shape in shapes]), failed)
+
+
+def held_out_shapes(
+    files: dict[str, Path], names: Sequence[str], cache: FieldCache, root: Path
+) -> dict[str, Field]:
+    """Fields of the meshes called `names`.
+
+    Raises:
+        ValueError: a name is not there, or no mesh that can be read.
+    """
+    for name in names:
+        if name not in files or files[name].suffix.lower() not in MESH_SUFFIXES:
+            raise ValueError(
+                f"data.validation.names lists '{name}', which is no mesh in {root}; "
+                "give names relative to data.root"
+            )
+    return {name: cache.open(files[name]) for name in names}

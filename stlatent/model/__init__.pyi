@@ -1,0 +1,18 @@
+from . import choose
+from .choose import Draw
+from .config import Level, ModelConfig, Stage
+from .domain import DOMAINS, Domain
+from .ladder import Ladder
+from .latents import Latents
+
+__all__ = [
+    "DOMAINS",
+    "Domain",
+    "Draw",
+    "Ladder",
+    "Latents",
+    "Level",
+    "ModelConfig",
+    "Stage",
+    "choose",
+]

@@ -1,0 +1,326 @@
+"""The ladder: a hierarchical variational autoencoder over any domain. Read this file first.
+
+    bottom-up (deterministic)               top-down (stochastic)
+
+    x ── stem ─┬────────────────────────────────────────────► head ── x̂   (down to full resolution)
+               ▼                                    ▲
+              down ── e₂ ──►  cell: p(z₂|h), q(z₂|h,e₂), z₂ = choose(q, p), h ← h + merge(z₂)
+               ▼                                    ▲ up
+              down ── e₁ ──►  cell                  h
+               ▼                                    ▲ up
+              down ── e₀ ──►  cell  ◄── learned constant, expanded to any size
+
+Level 0 is the coarsest. There is one top-down pass, `descend`; training, encoding, decoding,
+sampling and prefix decoding differ only in the `choose` they hand to it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..triplane.fields import expected_channels
+from . import choose as choosing
+from . import transform
+from .blocks import blocks
+from .cells import Cell
+from .choose import Choose, Distribution, Draw, Held, Site
+from .config import ModelConfig
+from .domain import Past
+from .latents import Latents
+from .layers import Conv, Down, Up
+from .likelihoods import make_likelihood
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happened at one cell of the top-down pass."""
+
+    site: Site
+    posterior: Distribution | None
+    prior: Distribution
+    z: Tensor
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Result of a whole pass over a batch.
+
+    Attributes:
+        raw: what the decoder gives to the likelihood `[B, raw_channels, *size]`.
+        entered: the batch that the ladder read `[B, C, *size]`.
+        x: the decoded batch `[B, C, *size]`, in [-1, 1] up to over- and undershoot.
+        steps: one per cell, coarse to fine.
+        previews: per level, the input averaged over space at the level's stride, as predicted
+            from this level and the coarser ones `[B, C * frames, *grid]`, see `preview_target`.
+        kl: per level, nats per sample and channel `[B, C_l]`, summed over all positions; of codes,
+            one channel per codebook.
+    """
+
+    raw: Tensor
+    entered: Tensor
+    x: Tensor
+    steps: tuple[Step, ...]
+    previews: tuple[Tensor, ...]
+
+    @property
+    def kl(self) -> tuple[Tensor, ...]:
+        per_step = [step.posterior.kl(step.prior).flatten(2).sum(2) for step in self.steps]
+        return _by_level(self.steps, per_step)
+
+    @property
+    def group_kl(self) -> tuple[Tensor, ...]:
+        """Per level, nats per sample and group `[B, groups]`."""
+        per_step = [step.posterior.kl(step.prior).flatten(1).sum(1, True) for step in self.steps]
+        return _by_level(self.steps, per_step)
+
+    @property
+    def penalty(self) -> Tensor:
+        """What codebooks ask for beside the rate, summed over the cells that have one; scalar."""
+        return sum((step.posterior.penalty for step in self.steps), self.x.new_zeros(()))
+
+
+class Ladder(nn.Module):
+    """A hierarchical variational autoencoder: `config` says over which domain and which levels."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config, self.domain, self.levels = config, config.axes, config.levels
+        axes, stem = self.domain, config.stem
+        self.stem = Down(axes, config.channels, stem.width, stem.stride)
+        self.stem_blocks = blocks(config, stem.width, stem.blocks, rising=True)
+        finer = (*config.levels[1:], stem)
+        steps = [
+            (level, fine, [c // f for c, f in zip(level.stride, fine.stride, strict=True)])
+            for level, fine in zip(config.levels, finer, strict=True)
+        ]
+        # each list is indexed by level, coarsest first
+        self.down = nn.ModuleList(Down(axes, f.width, lv.width, by) for lv, f, by in steps)
+        self.down_blocks = nn.ModuleList(
+            blocks(config, lv.width, lv.blocks, lv.attention, rising=True) for lv in config.levels
+        )
+        self.cells = nn.ModuleList(
+            nn.ModuleList(Cell(config, lv, group) for group in range(lv.groups))
+            for lv in config.levels
+        )
+        self.preview = nn.ModuleList(
+            Conv(axes, lv.width, self._preview_channels(lv.stride)) for lv in config.levels
+        )
+        self.up = nn.ModuleList(Up(axes, lv.width, f.width, by) for lv, f, by in steps)
+        self.top = nn.Parameter(torch.zeros(config.levels[0].width))
+        self.head_blocks = blocks(config, stem.width, stem.blocks)
+        self.likelihood = make_likelihood(config)
+        self.head = Up(axes, stem.width, self.likelihood.raw_channels, stem.stride)
+        self._start()
+
+    def _start(self) -> None:
+        """Begin as a linear code; see `transform.py`."""
+        stages = (*self.levels, self.config.stem)
+        channels = expected_channels(self.config)
+        bases = [
+            transform.basis(self.domain, channels, stage.stride, stage.width) for stage in stages
+        ]
+        samples = transform.samples(self.domain, channels)
+        self.stem.start_as(samples, bases[-1])
+        self.head.start_as(bases[-1], samples, self.likelihood.copies)
+        self.head.start_rest(self.likelihood.start(), self.likelihood.copies * self.config.channels)
+        for level, (coarse, fine) in enumerate(itertools.pairwise(bases)):
+            self.down[level].start_as(fine, coarse)
+            self.up[level].start_as(coarse, fine)
+
+    # the two passes ---------------------------------------------------------------------------
+
+    def climb(self, x: Tensor, past: Past) -> list[Tensor]:
+        """Bottom-up features per level, coarsest first, from a padded input."""
+        h = self.stem_blocks(self.stem(x, past), past)
+        features = []
+        for down, stack in zip(reversed(self.down), reversed(self.down_blocks), strict=True):
+            h = stack(down(h, past), past)
+            features.append(h)
+        return features[::-1]
+
+    def descend(
+        self,
+        choose: Choose,
+        grid: Sequence[int],
+        past: Past,
+        features: Sequence[Tensor] | None = None,
+        batch: int = 1,
+        levels: int | None = None,
+    ) -> tuple[list[Step], list[Tensor]]:
+        """The top-down pass, coarse to fine.
+
+        Args:
+            choose: how each latent is chosen.
+            grid: size of the coarsest level.
+            features: bottom-up features per level; None where there is no input.
+            batch: number of samples, where there are no features.
+            levels: end with the last latent of so many levels; None goes on below it, which
+                decoding needs.
+
+        Returns:
+            The steps, and the top-down features after each level and, with all of them, at the
+            stem.
+        """
+        batch = features[0].shape[0] if features is not None else batch
+        h = self.top.view(1, -1, *[1] * len(grid)).expand(batch, -1, *grid)
+        end = None if levels is None else Site(levels - 1, self.levels[levels - 1].groups - 1)
+        steps: list[Step] = []
+        merged: list[Tensor] = []
+        for level, cells in enumerate(self.cells):
+            for group, cell in enumerate(cells):
+                site = Site(level, group)
+                prior, h = cell.prior(h, past)
+                posterior = cell.posterior(h, features[level], prior, past) if features else None
+                steps.append(Step(site, posterior, prior, choose(site, posterior, prior)))
+                if site == end:
+                    return steps, merged
+                h = cell.merge(h, steps[-1].z, past)
+            merged.append(h)
+            h = self.up[level](h, past)
+        return steps, [*merged, self.head_blocks(h, past)]
+
+    def paint(self, h: Tensor, past: Past) -> Tensor:
+        """From the finest top-down features to the likelihood's parameters `[B, raw, *size]`."""
+        return self.head(h, past)
+
+    # what one does with them ------------------------------------------------------------------
+
+    def forward(self, x: Tensor, choose: Choose = choosing.mean) -> Pass:
+        """Encode and decode `x` `[B, C, *axes]` in [-1, 1], of any size."""
+        past, entered = Past(), x
+        size, x, grid = self._enter(x, past)
+        steps, features = self.descend(choose, grid, past, self.climb(x, past))
+        previews = tuple(conv(h, past) for conv, h in zip(self.preview, features, strict=False))
+        raw = self.domain.crop(self.paint(features[-1], past), size)
+        return Pass(raw, entered, self.likelihood.mean(raw), tuple(steps), previews)
+
+    def encode(
+        self, x: Tensor, choose: Choose = choosing.mean, past: Past | None = None
+    ) -> Latents:
+        """Latents of `x` `[B, C, *axes]` in [-1, 1]; nothing finer than the last latent is run.
+
+        Args:
+            past: of a stream, see `stream.py`; None for a whole input.
+
+        Raises:
+            ValueError: `x` has not the axes or channels of this model.
+        """
+        past = past or Past()
+        size, x, grid = self._enter(x, past)
+        features = self.climb(x, past)
+        steps, _ = self.descend(choose, grid, past, features, levels=len(self.levels))
+        return Latents(_by_level(steps, [step.z for step in steps]), size)
+
+    def decode(
+        self, latents: Latents, levels: int | None = None, draw: Choose = choosing.mean
+    ) -> Tensor:
+        """Decode the first `levels` levels (all by default) to `[B, C, *size]`.
+
+        Args:
+            draw: how the finer levels are chosen: the prior's mean, or `choose.Draw(...)`.
+
+        Raises:
+            ValueError: fewer levels were given than asked for, or more asked for than there are.
+        """
+        kept = len(latents.levels) if levels is None else levels
+        self.check_levels(kept, latents.levels)
+        held = Held(dict(enumerate(latents.levels[:kept])), draw)
+        return self.generate(held, latents.size, len(latents.levels[0]))
+
+    def sample(
+        self,
+        size: Sequence[int],
+        batch: int = 1,
+        held: Mapping[int, Tensor] | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw from the model `[batch, C, *size]`, with any subset of levels `held` as given.
+
+        Raises:
+            ValueError: a held level does not exist or has not the shape this size asks for.
+        """
+        self.domain.check(size)
+        held = dict(held or {})
+        for level, z in held.items():
+            if level not in range(len(self.levels)):
+                raise ValueError(
+                    f"level {level} does not exist; "
+                    f"this model has levels 0 to {len(self.levels) - 1}"
+                )
+            needed = (batch, *self.latent_shape(size)[level])
+            if tuple(z.shape) != needed:
+                raise ValueError(
+                    f"latents of level {level} have shape {list(z.shape)}; "
+                    f"size {list(size)} and batch {batch} need {list(needed)}"
+                )
+        return self.generate(Held(held, Draw(temperature, generator)), size, batch)
+
+    def generate(
+        self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None
+    ) -> Tensor:
+        """The top-down pass alone, at `size`: what decoding and sampling have in common."""
+        return self.likelihood.mean(self.raw(choose, size, batch, past))
+
+    def raw(
+        self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None
+    ) -> Tensor:
+        """The same as the likelihood reads it `[batch, raw_channels, *size]`."""
+        past = past or Past()
+        grid = self.domain.shape(size, self.levels[0].stride, past.started)
+        _, features = self.descend(choose, grid, past, batch=batch)
+        return self.domain.crop(self.paint(features[-1], past), size)
+
+    # shapes -----------------------------------------------------------------------------------
+
+    def latent_shape(self, size: Sequence[int]) -> list[tuple[int, ...]]:
+        """Per level, the shape `(channels, *grid)` of the latents of one sample of `size`."""
+        coarsest = self.levels[0].stride
+        padded = self.domain.samples(self.domain.shape(size, coarsest), coarsest)
+        return [
+            (level.latent * level.groups, *self.domain.shape(padded, level.stride))
+            for level in self.levels
+        ]
+
+    def preview_target(self, x: Tensor, level: int) -> Tensor:
+        """What `Pass.previews[level]` predicts: `x` averaged over space, frames as channels."""
+        axes, stride = self.domain, self.levels[level].stride
+        over_time = [f if a.kind == "causal" else 1 for a, f in zip(axes.axes, stride, strict=True)]
+        return axes.fold(axes.pool(axes.pad(x, self.levels[0].stride), stride), over_time)
+
+    def _preview_channels(self, stride: Sequence[int]) -> int:
+        causal = self.domain.causal
+        return self.config.channels * (1 if causal is None else stride[causal])
+
+    def check_levels(self, levels: int, given: Sequence[Tensor]) -> None:
+        """Raise ValueError unless `levels` levels can be decoded from those given."""
+        if not 1 <= levels <= len(self.levels):
+            raise ValueError(f"levels is {levels}; this model decodes 1 to {len(self.levels)}")
+        if levels > len(given):
+            raise ValueError(f"{levels} levels are to be decoded, but only {len(given)} are given")
+
+    def _enter(self, x: Tensor, past: Past) -> tuple[tuple[int, ...], Tensor, tuple[int, ...]]:
+        """Check an input and pad it: its size, itself padded, the size of its coarsest level."""
+        size, stride = tuple(x.shape[2:]), self.levels[0].stride
+        self.domain.check(size)
+        if x.shape[1] != self.config.channels:
+            raise ValueError(
+                f"input has {x.shape[1]} channels; this model reads {self.config.channels}: "
+                f"the order of axes is [B, C, {', '.join(a.name for a in self.domain.axes)}]"
+            )
+        grid = self.domain.shape(size, stride, past.started)
+        return size, self.domain.pad(x, stride, past.started), grid
+
+
+def _by_level(steps: Sequence[Step], values: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Put the groups of each level side by side."""
+    count = 1 + max(step.site.level for step in steps)
+    return tuple(
+        torch.cat([v for step, v in zip(steps, values, strict=True) if step.site.level == level], 1)
+        for level in range(count)
+    )

@@ -1,0 +1,25 @@
+from .dataset import LatentDataset
+from .labels import VectorFile, folder_classes
+from .manifest import Failure, Header, Item, Manifest, Statistics
+from .reader import LatentStore
+from .shuffle import LatentStream
+from .stored import StoredLevel
+from .summary import LevelSummary
+from .windows import LatentWindow, collate
+
+__all__ = [
+    "Failure",
+    "Header",
+    "Item",
+    "LatentDataset",
+    "LatentStore",
+    "LatentStream",
+    "LatentWindow",
+    "LevelSummary",
+    "Manifest",
+    "Statistics",
+    "StoredLevel",
+    "VectorFile",
+    "collate",
+    "folder_classes",
+]

@@ -1,0 +1,63 @@
+"""The vectors of the codes of a level, beside the indices that stand for them on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from ..model.codebook import vectors
+from ..model.ladder import Ladder
+from .place import Place
+from .tensors import Entry, file_blocks, from_bytes, read_extents
+
+KEY = "codebook"  # of the one tensor of the file
+
+
+def codebook_file(level: int) -> str:
+    return f"level_{level}/codebook.safetensors"
+
+
+def index_dtype(size: int) -> str:
+    """The least that holds the indices of so many codes."""
+    return "uint8" if size <= 2**8 else "uint16" if size <= 2**16 else "int32"
+
+
+def codebook_tables(model: Ladder) -> dict[int, Tensor]:
+    """The vectors of each level that has codes `[groups, depth, size, C]`, float32, on the CPU."""
+    return {
+        k: torch.stack([cell.posterior.codebook.table().cpu() for cell in cells])
+        for k, (level, cells) in enumerate(zip(model.levels, model.cells, strict=True))
+        if level.codebook
+    }
+
+
+def codebook_blocks(table: Tensor) -> Iterator[bytes]:
+    """The bytes of the file of a table."""
+    yield from file_blocks([Entry(KEY, "float32", tuple(table.shape), lambda: [table])], {})
+
+
+def codebook_size(table: Tensor) -> tuple[int, str]:
+    """Bytes and sha256 of its file."""
+    content = b"".join(codebook_blocks(table))
+    return len(content), hashlib.sha256(content).hexdigest()
+
+
+def write_codebooks(place: Place, tables: Mapping[int, Tensor]) -> None:
+    for level, table in tables.items():
+        place.put(codebook_file(level), codebook_blocks(table))
+
+
+def read_codebook(place: Place, level: int) -> Tensor:
+    """`[groups, depth, size, C]`; ValueError if the file is missing or broken."""
+    content = place.read(codebook_file(level))
+    extent = read_extents(lambda start, stop: content[start:stop])[KEY]
+    return from_bytes(content[extent.start : extent.stop], extent.dtype, extent.shape)
+
+
+def latents_of(indices: Tensor, table: Tensor) -> Tensor:
+    """Indices `[groups * depth, *axes]` -> the vectors they stand for `[C, *axes]`."""
+    groups = indices.long().split(table.shape[1])
+    return torch.cat([vectors(g[None], t)[0] for g, t in zip(groups, table, strict=True)])

@@ -1,0 +1,291 @@
+"""Reads data sets of latents; FORMAT.md describes the files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..bits.bitstream import read_clip
+from ..checkpoint import fingerprint, load
+from ..model.ladder import Ladder
+from ..model.latents import Latents
+from .codebooks import latents_of, read_codebook
+from .manifest import (
+    Header,
+    Item,
+    Part,
+    UnitRecord,
+    in_memory,
+    level_file,
+    read_manifest,
+    read_units,
+    scale_key,
+)
+from .place import Place
+from .tensors import Extent, from_bytes, read_extents
+
+HEADERS = 4096  # of files, kept in memory
+AHEAD_BYTES = 2**18  # of a stream, read at a time
+
+
+class LatentReader:
+    """The latents of some units.
+
+    Only the bytes that are asked for are read, beside one header per file. Entropy-coded latents
+    are read by the model that wrote them, and from their first frame on.
+
+    Attributes:
+        header: what the latents have in common.
+        items: what there is, by name, in the order of the sources.
+        model: that entropy-coded latents are read by; None until it is needed, when the one that
+            the header names is loaded.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        header: Header,
+        units: Iterable[tuple[int, UnitRecord]],
+        model: Ladder | None = None,
+    ) -> None:
+        if model is not None:
+            check_model(model, header, place)
+        self.place, self.header, self.model = place, header, model
+        self.items: dict[str, Item] = {}
+        self._unit_of: dict[str, int] = {}
+        for unit, record in units:
+            for item in record.items:
+                self.items[item.name] = item
+                self._unit_of[item.name] = unit
+        self._extents: dict[tuple[int, int, Part], dict[str, Extent]] = {}
+        self._tables: dict[int, Tensor] = {}
+
+    def read(self, name: str, levels: int | None = None) -> Latents:
+        """The first `levels` levels (all by default) of an item, as a batch of one, in float32.
+
+        Only the files of these levels are opened.
+        """
+        kept = self.check_levels(levels)
+        if self.header.coding:
+            chunks = zip(*self._chunks(name, kept), strict=True)
+            tensors = tuple(torch.cat(level, 2) for level in chunks)
+        else:
+            tensors = tuple(self.read_level(name, k) for k in range(kept))
+        return Latents(tensors, self.items[name].size)
+
+    def read_std(self, name: str, levels: int | None = None) -> tuple[Tensor, ...]:
+        """Standard deviations of the posteriors, shaped as the latents of `read`.
+
+        Raises:
+            ValueError: they were not stored.
+        """
+        if not self.header.std:
+            raise ValueError(f"{self.place.url} holds means only; encode with --std")
+        return tuple(self.read_level(name, k, part="std") for k in range(self.check_levels(levels)))
+
+    def read_level(
+        self,
+        name: str,
+        level: int,
+        start: int = 0,
+        stop: int | None = None,
+        part: Part = "mean",
+    ) -> Tensor:
+        """Steps `start` to `stop` of one level of an item `[1, C, t, H, W]`, in float32.
+
+        Pictures have no steps: `[1, C, H, W]`.
+
+        Raises:
+            ValueError: there are no such steps, or the file is missing or broken.
+        """
+        unit, causal = self._unit_of[name], self.header.causal
+        if causal is not None:
+            steps = self.items[name].grids[level][causal]
+            stop = steps if stop is None else stop
+            if not 0 <= start <= stop <= steps:
+                raise ValueError(
+                    f"steps {start} to {stop} of level {level} of {name} were asked for; "
+                    f"it has {steps}"
+                )
+        if self.header.coding:
+            return self._decoded_level(name, level, start, stop)
+        file = level_file(level, unit, part)
+        extent = self._extent(level, unit, part, name)
+        extent = extent if causal is None else extent.rows(start, stop)
+        values = self._tensor(file, extent)
+        if extent.dtype == "int8":
+            scale = self._tensor(file, self._extent(level, unit, part, scale_key(name)))
+            values = values * scale.view(-1, *[1] * (values.ndim - (1 if causal is None else 2)))
+        values = in_memory(values, causal)
+        codes = self.header.levels[level].codes
+        return (latents_of(values, self._table(level)) if codes else values.float())[None]
+
+    def stream(
+        self, name: str, levels: int | None = None, steps: int = 2
+    ) -> Iterator[list[Tensor]]:
+        """The same along time, piece by piece: `[1, C, t, H, W]` per level.
+
+        A piece holds `steps` steps of level 0 and what lies under them in the finer levels; the
+        first step of every level covers one frame.
+        """
+        kept = range(self.check_levels(levels))
+        causal = self.header.causal
+        strides = [level.stride[causal] for level in self.header.levels]
+        length = self.items[name].grids[0][causal]
+        chunks = Pieces(self._chunks(name, len(kept)), len(kept)) if self.header.coding else None
+        for start in range(0, length, steps):
+            ends = (start, min(start + steps, length))
+            spans = [[under(end, strides[0] // strides[k]) for end in ends] for k in kept]
+            if chunks:
+                yield chunks.take([stop - start for start, stop in spans])
+            else:
+                yield [self.read_level(name, k, *span) for k, span in zip(kept, spans, strict=True)]
+
+    def unit(self, name: str) -> int:
+        """The unit in whose files an item lies."""
+        return self._unit_of[name]
+
+    def check_levels(self, levels: int | None) -> int:
+        """`levels`, or how many there are if None; ValueError if there are not so many."""
+        there = len(self.header.levels)
+        if levels is not None and not 1 <= levels <= there:
+            raise ValueError(
+                f"levels is {levels}; {self.place.url} has levels to read from 1 to {there}"
+            )
+        return levels or there
+
+    def _chunks(self, name: str, levels: int) -> Iterator[list[Tensor]]:
+        """Entropy-coded latents of the first levels `[1, C, *axes]`, as they were written."""
+        model, unit, size = self._coder(), self._unit_of[name], self.items[name].size
+        names = [level_file(level, unit) for level in range(levels)]
+        files = [
+            Window(self.place, file, self._extent(level, unit, "mean", name))
+            for level, file in enumerate(names)
+        ]
+        try:
+            yield from read_clip(model, self.header.coding, size, files, self.header.tile)
+        except ValueError as error:
+            raise ValueError(f"{self.place.url}: {name}: {error}") from None
+
+    def _decoded_level(self, name: str, level: int, start: int, stop: int | None) -> Tensor:
+        """Decodes all that comes before, too."""
+        causal, end, kept = self.header.causal, 0, []
+        for *_, z in self._chunks(name, level + 1):
+            if causal is None:
+                return z
+            begin, end = end, end + z.shape[2 + causal]
+            first, last = (min(max(at - begin, 0), end - begin) for at in (start, stop))
+            kept.append(z.narrow(2 + causal, first, last - first).clone())
+            if end >= stop:
+                break
+        return torch.cat(kept, 2 + causal)
+
+    def _coder(self) -> Ladder:
+        if self.model is None:
+            try:
+                model = load(self.header.model)
+            except ValueError as error:
+                raise ValueError(f"{error}; it reads {self.place.url}: give it yourself") from None
+            check_model(model, self.header, self.place)
+            self.model = model
+        return self.model
+
+    def _table(self, level: int) -> Tensor:
+        if level not in self._tables:
+            self._tables[level] = read_codebook(self.place, level)
+        return self._tables[level]
+
+    def _extent(self, level: int, unit: int, part: Part, key: str) -> Extent:
+        """Where a tensor lies in its file; headers are kept, as each serves many items."""
+        if (level, unit, part) not in self._extents:
+            file = level_file(level, unit, part)
+            if not self.place.exists(file):
+                missing = f"the {level} coarser levels do without it"
+                raise ValueError(f"{self.place / file} is missing; {missing}")
+            if len(self._extents) >= HEADERS:
+                self._extents.clear()
+            extents = read_extents(lambda start, stop: self.place.read(file, start, stop))
+            self._extents[level, unit, part] = extents
+        try:
+            return self._extents[level, unit, part][key]
+        except KeyError:
+            file = level_file(level, unit, part)
+            raise ValueError(f"{self.place / file} has no tensor '{key}'") from None
+
+    def _tensor(self, file: str, extent: Extent) -> Tensor:
+        content = self.place.read(file, extent.start, extent.stop)
+        if len(content) != extent.stop - extent.start:
+            raise ValueError(f"{self.place / file} is cut off; `stlatent verify` says what else is")
+        return from_bytes(content, extent.dtype, extent.shape)
+
+
+class LatentStore(LatentReader):
+    """A data set of latents, here or behind any URL that `fsspec` opens.
+
+    Attributes:
+        manifest: the header, how much there is, and the statistics per level.
+
+    Raises:
+        ValueError: no complete data set of a version this program knows lies at `path`.
+    """
+
+    def __init__(self, path: str | Path, model: Ladder | None = None) -> None:
+        place = Place(path)
+        self.manifest = read_manifest(place)
+        records = read_units(place, range(self.manifest.units))
+        super().__init__(place, self.manifest, enumerate(records), model)
+
+
+class Window:
+    """Some bytes of a file, read from front to back, a little ahead."""
+
+    def __init__(self, place: Place, name: str, extent: Extent) -> None:
+        self.place, self.file = place, name
+        self._next, self._stop, self._ahead = extent.start, extent.stop, b""
+
+    def read(self, count: int) -> bytes:
+        """So many bytes, or as many as there are."""
+        if len(self._ahead) < count:
+            stop = min(self._stop, self._next + max(count, AHEAD_BYTES))
+            self._ahead += self.place.read(self.file, self._next, stop)
+            self._next = stop
+        content, self._ahead = self._ahead[:count], self._ahead[count:]
+        return content
+
+
+class Pieces:
+    """Chunks in time, cut anew; `[1, C, t, H, W]` per level."""
+
+    def __init__(self, chunks: Iterator[list[Tensor]], levels: int) -> None:
+        self.chunks = chunks
+        self._waiting: list[list[Tensor]] = [[] for _ in range(levels)]
+
+    def take(self, steps: list[int]) -> list[Tensor]:
+        """So many steps of each level."""
+        while any(
+            sum(z.shape[2] for z in waiting) < n
+            for waiting, n in zip(self._waiting, steps, strict=True)
+        ):
+            for waiting, z in zip(self._waiting, next(self.chunks), strict=True):
+                waiting.append(z)
+        whole = [torch.cat(waiting, 2) for waiting in self._waiting]
+        self._waiting = [[z[:, :, n:].clone()] for z, n in zip(whole, steps, strict=True)]
+        return [z[:, :, :n] for z, n in zip(whole, steps, strict=True)]
+
+
+def check_model(model: Ladder, header: Header, place: Place) -> None:
+    """ValueError unless the latents were made by this very model."""
+    if fingerprint(model) != header.fingerprint:
+        raise ValueError(
+            f"the latents in {place.url} come from model '{header.model}' with fingerprint "
+            f"{header.fingerprint}, but the given model has {fingerprint(model)}; "
+            f"give the one that encoded them"
+        )
+
+
+def under(steps: int, factor: int) -> int:
+    """How many finer steps the first `steps` coarse ones cover, `factor` each but for the first."""
+    return 1 + (steps - 1) * factor if steps else 0

@@ -1,0 +1,7 @@
+from .config import RunConfig
+from .loop import run
+
+__all__ = [
+    "RunConfig",
+    "run",
+]

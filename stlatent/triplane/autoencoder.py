@@ -1,0 +1,127 @@
+"""The triplane autoencoder: volumes in, latents of a ladder over planes, fields at any point out.
+
+    volume [B, C, N, N, N] ── lift ──► planes ── ladder ──► planes [B, P, 3, n, n] ─┐
+                                                             points [B, n, 3] ──────┴─► field
+
+The ladder is one over domain `triplane` like any other, but for its likelihood, which is not over
+planes but over points (`likelihoods.Points`): so both ends are trained with it, by the same loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..model import choose as choosing
+from ..model.choose import Choose
+from ..model.config import Level, ModelConfig
+from ..model.domain import Domain
+from ..model.ladder import Ladder, Pass
+from ..model.latents import Latents
+from .fields import Lift, on_grid
+
+
+class TriplaneAutoencoder(nn.Module):
+    """`config` is that of a ladder over planes, with `field`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.lift = Lift(config)
+        self.ladder = Ladder(config)
+
+    @property
+    def domain(self) -> Domain:
+        return self.ladder.domain
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        return self.ladder.levels
+
+    @property
+    def cells(self) -> nn.ModuleList:
+        return self.ladder.cells
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Of the planes `(3, n, n)`."""
+        n = self.config.field.resolution // self.config.field.lift.stride[1]
+        return 3, n, n
+
+    @property
+    def likelihood(self) -> nn.Module:
+        """Of a volume, given planes: see `likelihoods.Points`."""
+        return self.ladder.likelihood
+
+    def forward(self, volume: Tensor, choose: Choose = choosing.mean) -> Pass:
+        """Encode and decode a volume `[B, C, N, N, N]`: a pass of the ladder over its planes."""
+        return self.ladder(self.lift(volume), choose)
+
+    def encode(self, volume: Tensor, choose: Choose = choosing.mean) -> Latents:
+        """Latents of a volume `[B, C, N, N, N]`: a distance in [-1, 1] in units of its truncation,
+        negative inside, and colours in [-1, 1], 0 where unknown.
+
+        Raises:
+            ValueError: the volume has not the channels or the resolution of this model.
+        """
+        return self.ladder.encode(self.lift(volume), choose)
+
+    def decode(
+        self, latents: Latents, levels: int | None = None, draw: Choose = choosing.mean
+    ) -> Tensor:
+        """Planes `[B, P, 3, n, n]` from the first `levels` levels, see `Ladder.decode`."""
+        return self.ladder.decode(latents, levels, draw)
+
+    def sample(
+        self,
+        size: Sequence[int],
+        batch: int = 1,
+        held: Mapping[int, Tensor] | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw planes `[batch, P, *size]`, see `Ladder.sample`; `size` is that of the planes."""
+        return self.ladder.sample(size, batch, held, temperature, generator)
+
+    def raw(self, choose: Choose, size: Sequence[int], batch: int = 1) -> Tensor:
+        """Planes `[batch, P, *size]` as the likelihood reads them, see `Ladder.raw`."""
+        return self.ladder.raw(choose, size, batch)
+
+    def field(self, planes: Tensor, points: Tensor) -> Tensor:
+        """Distance, and colours if the model has any, `[B, n, C]`, at points `[B, n, 3]` in the
+        cube [-1, 1]^3. Without gradients, memory is bounded for any number of points."""
+        return self.likelihood.decoder(planes, points)
+
+    def volume(self, planes: Tensor, resolution: int | None = None) -> Tensor:
+        """The field of planes on a grid `[B, C, N, N, N]`, by default that of the volumes read."""
+        n = resolution or self.config.field.resolution
+        return on_grid(self.likelihood.decoder, planes, n)
+
+    def latent_shape(self, size: Sequence[int]) -> list[tuple[int, ...]]:
+        """Per level, the shape `(channels, *grid)` of the latents of a volume of `size`."""
+        n = size[0] // self.config.field.lift.stride[1]
+        return self.ladder.latent_shape((3, n, n))
+
+    def preview_target(self, planes: Tensor, level: int) -> Tensor:
+        """See `Ladder.preview_target`; a target does not follow who aims at it."""
+        return self.ladder.preview_target(planes.detach(), level)
+
+
+def as_volume(model: Ladder | TriplaneAutoencoder, decoded: Tensor) -> Tensor:
+    """What a model has decoded, as it reads it: of planes that stand for a field, the volume
+    `[B, C, N, N, N]`; of all else, the same."""
+    field = model.config.field
+    return on_grid(model.likelihood.decoder, decoded, field.resolution) if field else decoded
+
+
+def ladder_of(model: Ladder | TriplaneAutoencoder) -> Ladder:
+    """The ladder that makes a model's latents, and decodes them to what it was given."""
+    return model.ladder if isinstance(model, TriplaneAutoencoder) else model
+
+
+def shape_size(model: Ladder | TriplaneAutoencoder, resolution: int) -> tuple[int, ...]:
+    """The size at which a model decodes shapes of `resolution` voxels per edge, along the axes of
+    its domain: `(N, N, N)`, or that of its planes."""
+    return model.size if isinstance(model, TriplaneAutoencoder) else (resolution,) * 3

@@ -1,0 +1,275 @@
+"""A ladder as a video codec beside H.264 and AV1, all measured alike on the same clips:
+
+    python tools/benchmarks/compare_codecs.py bikes.mp4 wolf.mp4 --out runs/codecs
+    python tools/benchmarks/compare_codecs.py CLIPS --model runs/mine --steps 3.5 16 64
+
+The ladder's points are the bits that `stlatent encode --entropy-code` stores, at several steps and
+for every prefix of the levels. The others are bare streams of x264 and SVT-AV1 at settings made for
+PSNR, one key frame each, in 4:2:0, which by itself limits their PSNR. Expect them to win: they
+search for the best way to code every block, and predict its motion; the ladder is an autoencoder
+made for other things.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+from torch import Tensor
+
+import stlatent
+from stlatent.bits.bitstream import StreamEncoder, make_coding, read_clip
+from stlatent.bits.quantise import STEP
+from stlatent.checkpoint import replace_text
+from stlatent.cli.outcome import command
+from stlatent.evaluate import plots, psnr
+from stlatent.media.video.clips import centre_clip
+from stlatent.media.video.coder import ClipDecoder
+from stlatent.media.video.pixels import to_float, to_uint8
+
+STEPS = (STEP, 8.0, 16.0, 32.0, 64.0, 128.0)
+FPS = 25.0  # where a clip has none
+BT709 = 1  # as ITU-T H.273 numbers primaries, transfer and matrix alike
+NOTES = {
+    "psnr_db": "over all 8-bit RGB values of a clip",
+    "bits_per_pixel": "bits of the bare streams, of all levels that are decoded, per pixel "
+    "and frame; x264's note about itself is taken out",
+    "times": "bits of the ladder over bits of the other at the same PSNR, log bits linear in PSNR "
+    "between its points; null where it has no such PSNR",
+    "ceiling_db": "PSNR of a clip that was only converted to 4:2:0 and back",
+}
+Point = dict[str, Any]
+
+
+class Codec(NamedTuple):
+    """An encoder of FFmpeg, the format of its bare stream, its options and its quality settings."""
+
+    encoder: str
+    format: str
+    options: dict[str, str]
+    crf: Sequence[int]
+    without: str | None = None  # a filter that takes out what is not video
+
+
+CODECS = {
+    "H.264": Codec(
+        "libx264",
+        "h264",
+        {"preset": "slow", "tune": "psnr"},
+        range(12, 52, 3),
+        "filter_units=remove_types=6",  # the encoder's name and settings
+    ),
+    "AV1": Codec(
+        "libsvtav1",
+        "obu",
+        {"preset": "4", "svtav1-params": "tune=1"},
+        range(8, 64, 5),
+    ),
+}
+
+
+def others(x: Tensor, fps: float) -> dict[str, list[Point]]:
+    """What each codec makes of a clip `[1, 3, T, H, W]`, the fewest bits first."""
+    frames, curves = to_uint8(x)[0], {}
+    for name, codec in CODECS.items():
+        with _same_priority():
+            points = [_classical(codec, crf, frames, fps) | {"crf": crf} for crf in codec.crf]
+        curves[name] = sorted(points, key=lambda point: point["bits_per_pixel"])
+    return curves
+
+
+@contextmanager
+def _same_priority() -> Iterator[None]:
+    """SVT-AV1 makes the thread that calls it a real-time one where it may, and leaves it so."""
+    known = hasattr(os, "sched_getscheduler")
+    before = (os.sched_getscheduler(0), os.sched_getparam(0)) if known else None
+    try:
+        yield
+    finally:
+        if before:
+            os.sched_setscheduler(0, *before)
+
+
+def _classical(codec: Codec, crf: int, frames: np.ndarray, fps: float) -> Point:
+    count, height, width, _ = frames.shape
+    file = io.BytesIO()
+    with av.open(file, "w", format=codec.format) as container:
+        stream = container.add_stream(codec.encoder, rate=Fraction(fps).limit_denominator(1001))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = codec.options | {"crf": str(crf), "g": str(count)}
+        made = stream.codec_context
+        made.color_primaries = made.color_trc = made.colorspace = BT709
+        made.color_range = ColorRange.MPEG
+        packets = [packet for frame in map(_to_yuv, frames) for packet in stream.encode(frame)]
+        packets += stream.encode()
+        if codec.without:
+            keep = av.BitStreamFilterContext(codec.without, stream)
+            packets = [kept for packet in [*packets, None] for kept in keep.filter(packet)]
+        container.mux(packets)
+    bits = 8 * len(file.getvalue())
+    file.seek(0)
+    with av.open(file, format=codec.format) as container:
+        shown = np.stack([_to_rgb(frame) for frame in container.decode(video=0)])
+    if shown.shape != frames.shape:
+        raise ValueError(f"{codec.encoder} gave back {len(shown)} of {count} frames")
+    return _point(to_float(frames)[None], to_float(shown)[None], bits)
+
+
+def _to_yuv(frame: np.ndarray) -> av.VideoFrame:
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+    colours = {"dst_colorspace": Colorspace.ITU709, "dst_color_range": ColorRange.MPEG}
+    return picture.reformat(format="yuv420p", **colours)
+
+
+def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
+    colours = {"src_colorspace": Colorspace.ITU709, "src_color_range": ColorRange.MPEG}
+    return frame.reformat(format="rgb24", **colours).to_ndarray()
+
+
+def ladder(model: stlatent.Ladder, x: Tensor, steps: Sequence[float]) -> list[Point]:
+    """Every step and prefix of a clip `[1, 3, T, H, W]`."""
+    points, size = [], x.shape[2:]
+    for step in steps:
+        coding = make_coding(model, [step])
+        encoder = StreamEncoder(model, size[1:], coding)
+        pieces = [piece for piece in (encoder.push(to_uint8(x)), encoder.end()) if piece]
+        levels = list(zip(*pieces, strict=True))
+        streams = [b"".join(code.stream for code in level) for level in levels]
+        for k, level in enumerate(levels):
+            files = [io.BytesIO(stream) for stream in streams[: k + 1]]
+            decoder = ClipDecoder(model, size[1:])
+            frames = [decoder.push(z) for z in read_clip(model, coding, size, files)]
+            decoded = to_float(np.concatenate(frames)[: size[0]])[None]
+            point = {"step": step, "levels": k + 1, "level_bytes": len(streams[k])}
+            point["numbers"] = sum(code.latents.numel() for code in level)
+            point["level_rate_bits"] = sum(code.bits.item() for code in level)
+            points.append(point | _point(x, decoded, 8 * sum(map(len, streams[: k + 1]))))
+    return points
+
+
+def _point(x: Tensor, y: Tensor, bits: int) -> Point:
+    pixels = math.prod(x.shape[2:])
+    return {"psnr_db": psnr(x, y).item(), "bits_per_pixel": bits / pixels, "bits": bits}
+
+
+def times(point: Point, curve: Sequence[Point]) -> float | None:
+    """How often the bits of `curve` at its PSNR a point takes; see `NOTES`."""
+    pairs = sorted((p["psnr_db"], math.log(p["bits"])) for p in curve)
+    quality, bits = zip(*pairs, strict=True)
+    at = np.interp(point["psnr_db"], quality, bits, left=math.nan, right=math.nan)
+    return None if math.isnan(at) else math.exp(math.log(point["bits"]) - at)
+
+
+def compare(
+    model: stlatent.Ladder, path: Path, size: Sequence[int], steps: Sequence[float]
+) -> Point:
+    """Everything about one clip."""
+    x, fps = centre_clip(path, size)
+    curves, points = others(x, fps or FPS), ladder(model, x, steps)
+    for point in points:
+        point["times"] = {name: times(point, curve) for name, curve in curves.items()}
+    subsampled = np.stack([_to_rgb(_to_yuv(frame)) for frame in to_uint8(x)[0]])
+    ceiling = psnr(x, to_float(subsampled)[None]).item()
+    size = list(x.shape[2:])
+    return {"clip": path.name, "size": size, "ceiling_db": ceiling, "ladder": points, **curves}
+
+
+def table(clip: Point, levels: int) -> str:
+    """As Markdown: the curve of all levels and the prefixes of the finest step; then the levels'
+    sizes beside those of bf16."""
+    finest = clip["ladder"][0]["step"]
+    size = "x".join(map(str, clip["size"]))
+    rows = [f"\n{clip['clip']}, {size}; 4:2:0 ends at {clip['ceiling_db']:.1f} dB"]
+    rows += ["× n: times the bits of the other at the same PSNR; – where it has none so low\n"]
+    rows += ["| ladder | PSNR | bits per pixel |" + "".join(f" × {name} |" for name in CODECS)]
+    rows += ["|---" * (3 + len(CODECS)) + "|"]
+    for p in clip["ladder"]:
+        if p["levels"] == levels or p["step"] == finest:
+            name = f"step {p['step']:.3g}, {plots.prefix_name(p['levels'], levels)}"
+            shares = [" – |" if t is None else f" {t:.1f} |" for t in p["times"].values()]
+            figures = f"{p['psnr_db']:.2f} dB | {p['bits_per_pixel']:.4f}"
+            rows.append(f"| {name} | {figures} |" + "".join(shares))
+    rows += [f"\n| level, step {finest:.3g} | numbers | bf16, bytes | coded, bytes | to the rate |"]
+    rows += ["|---|---|---|---|---|"]
+    for k, p in enumerate(clip["ladder"][:levels]):
+        excess = 8 * p["level_bytes"] / p["level_rate_bits"] - 1
+        sizes = f"{p['numbers']:,} | {2 * p['numbers']:,} | {p['level_bytes']:,} | {excess:+.2%}"
+        rows.append(f"| {k} | {sizes} |")
+    return "\n".join(rows)
+
+
+def picture(clips: Sequence[Point], levels: int) -> bytes:
+    """PSNR against bits per pixel as PNG, a panel per clip."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((1.0 + 3.6 * len(clips), 3.8), dpi=plots.DPI, layout="constrained")
+    panels = figure.subplots(1, len(clips), squeeze=False, sharex=True, sharey=True)[0]
+    blue, *colours = plots.LIGHT.levels
+    for axes, clip in zip(panels, clips, strict=True):
+        for (name, mark), colour in zip(zip(CODECS, "s^", strict=True), colours, strict=False):
+            _line(axes, clip[name], f"{mark}-", color=colour, label=name)
+        whole = [p for p in clip["ladder"] if p["levels"] == levels]
+        _line(axes, whole, "o-", color=blue, label="ladder, steps")
+        for step in sorted({p["step"] for p in whole}):
+            label = "ladder, prefixes" if step == whole[0]["step"] else None
+            prefixes = [p for p in clip["ladder"] if p["step"] == step]
+            _line(axes, prefixes, ".--", color=blue, linewidth=0.7, alpha=0.5, label=label)
+        axes.set_title(Path(clip["clip"]).stem, loc="left", size=9)
+        axes.set(xscale="log", xlabel="bits per pixel")
+        axes.grid(color=plots.LIGHT.faint, linewidth=0.4)
+    panels[0].set_ylabel("PSNR, dB")
+    panels[0].legend(frameon=False, fontsize=7)
+    return plots.png(figure)
+
+
+def _line(axes: Any, points: Sequence[Point], style: str, **look: Any) -> None:
+    x, y = ([p[key] for p in points] for key in ("bits_per_pixel", "psnr_db"))
+    axes.plot(x, y, style, markersize=4, **look)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Compare on every clip; print the tables, write them all to `options.out`."""
+    model = stlatent.load(options.model)
+    if model.domain.name != "video":
+        raise ValueError(f"the model's domain is '{model.domain.name}'; give one of domain 'video'")
+    levels, clips = len(model.levels), []
+    for path in options.clips:
+        clips.append(compare(model, path, options.size, sorted(options.steps)))
+        print(table(clips[-1], levels), flush=True)
+    settings = {name: codec._asdict() | {"crf": list(codec.crf)} for name, codec in CODECS.items()}
+    report = {"notes": NOTES, "model": stlatent.fingerprint(model), "codecs": settings}
+    report |= {"versions": {"av": av.__version__, "libraries": av.library_versions}, "clips": clips}
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "codecs.png").write_bytes(picture(clips, levels))
+    replace_text(options.out / "codecs.json", json.dumps(report, indent=1) + "\n")
+
+
+@command("compare_codecs")
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("clips", type=Path, nargs="+", help="videos; their beginning and centre")
+    parser.add_argument("--model", default="video", help="name, run folder or file")
+    parser.add_argument(
+        "--size", type=int, nargs=3, default=[17, 256, 256], metavar=("T", "H", "W")
+    )
+    parser.add_argument("--steps", type=float, nargs="+", default=STEPS, help="as of the writer")
+    parser.add_argument("--out", type=Path, default=Path("runs/codecs"), metavar="DIR")
+    os.environ.setdefault("SVT_LOG", "1")  # errors only
+    run(parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
