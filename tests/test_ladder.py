@@ -9,6 +9,7 @@ from domains import SIZES, VARIANTS, batch, config, ladder
 import stlatent
 from stlatent import Draw, Ladder, Latents
 from stlatent.model import choose, stream
+from stlatent.model.domain import Past
 
 TOLERANCE = 1e-4
 
@@ -109,7 +110,7 @@ def test_a_stream_does_not_grow():
     model, state, sizes = ladder("video"), None, []
     for _ in range(5):
         _, state = stream.encode_chunk(model, batch("video", (8, 20, 18), 1), state)
-        held = [t.untyped_storage().nbytes() for t in (*state.past, *state.waiting)]
+        held = [t.untyped_storage().nbytes() for t in (*state.past.values(), *state.waiting)]
         sizes.append(sum(held))
     assert len(set(sizes)) == 1
 
@@ -174,6 +175,43 @@ def test_recomputing_activations_changes_no_gradient(variant):
     for p, q in zip(model.parameters(), twin.parameters(), strict=True):
         assert (p.grad is None) == (q.grad is None)
         assert p.grad is None or torch.allclose(p.grad, q.grad, atol=1e-6)
+
+
+def test_recomputing_activations_goes_on_with_a_stream():
+    """Over a started stream too; and what it leaves for the next chunk is the same."""
+    torch.manual_seed(0)
+    models = [Ladder(config("video", checkpointing=again)) for again in (False, True)]
+    models[1].load_state_dict(models[0].state_dict())
+    states = []
+    for model in models:
+        first, second = batch("video", (17, 20, 18), 1).split([9, 8], 2)
+        past = Past()
+        model.encode(first, past=past).levels[-1].square().mean().backward()
+        past = Past(past.state)
+        model.encode(second, past=past).levels[-1].square().mean().backward()
+        states.append(past.state)
+    assert [*states[0]] == [*states[1]]
+    for p, q in zip(*(model.parameters() for model in models), strict=True):
+        assert p.grad is None or torch.allclose(p.grad, q.grad, atol=1e-6)
+
+
+def test_a_state_of_another_pass_is_refused():
+    model, x = ladder("video"), batch("video", (9, 20, 18), 1)
+    past = Past()
+    latents = model.encode(x, past=past)
+    with pytest.raises(ValueError, match="lacks layer .*same model and direction"):
+        model.generate(choose.mean, latents.size, past=Past(past.state))
+
+
+def test_recomputed_activations_are_counted_once():
+    """The running means of batch norms, which NVAE's blocks have."""
+    torch.manual_seed(0)
+    models = [Ladder(config("image", cell="nvae", checkpointing=again)) for again in (False, True)]
+    models[1].load_state_dict(models[0].state_dict())
+    for model in models:
+        model(batch("image")).x.square().mean().backward()
+    for (name, one), two in zip(models[0].named_buffers(), models[1].buffers(), strict=True):
+        assert torch.allclose(one, two), name
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

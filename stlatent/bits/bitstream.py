@@ -150,7 +150,7 @@ def read_clip(
     levels = model.levels[: len(files)]
     tiling = Tiling(size[-2:], model.levels[0].stride[-2:], tile)
     choose = Reading(_read_steps(levels, files), [level.groups - 1 for level in levels])
-    pasts: list[tuple[Tensor, ...] | None] = [None] * len(tiling.tiles)
+    pasts: list[dict[str, Tensor] | None] = [None] * len(tiling.tiles)
     for chunk, frames in enumerate(_chunks(model, coding, size)):
         tiles = []
         for i, one in enumerate(tiling.tiles):

@@ -133,7 +133,7 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
             noise = torch.randn(levels[k].shape, generator=generator, device=levels[k].device)
             z = (1 - share.square()).sqrt() * levels[k] + share * noise
             copies = z.repeat(1, math.prod(factors), *[1] * len(stride))
-            parts.append(self.domain.unfold(copies, factors, StreamPast(())))
+            parts.append(self.domain.unfold(copies, factors, StreamPast({})))
         parts.append(share.expand(-1, -1, *parts[0].shape[2:]))
         return torch.cat(parts, 1)
 

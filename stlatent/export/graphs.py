@@ -31,7 +31,7 @@ from .autoencoder import AutoencoderLadder
 TOLERANCE = 1e-4  # relative to the largest value, in float32: other kernels, other rounding
 STEPS = 2  # latents along each axis of what is traced; 1 would be taken for a constant
 CHECKED = ((1, 0), (3, 1), (2, 3))  # batch and latents along each axis, see `example`
-State = tuple[Tensor, ...]
+State = dict[str, Tensor]  # by layer, in the order in which the first call of a stream leaves it
 
 
 class Part(nn.Module):
@@ -51,25 +51,21 @@ class Part(nn.Module):
     def past(self, state: State) -> Past:
         return Past(state if self.started else None)
 
-    def state_of(self, outputs: State) -> State:
-        """What is handed to the next call."""
-        return outputs[len(self.outputs) :]
-
 
 class Encoder(Part):
     name, outputs = "sample", ("latent_mean", "latent_logvar")
 
-    def forward(self, x: Tensor, state: State) -> State:
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         past = self.past(state)
-        return (*self.vae.encode_step(x, past), *past.state)
+        return (*self.vae.encode_step(x, past), past.state)
 
 
 class Decoder(Part):
     name, outputs = "latent", ("sample",)
 
-    def forward(self, z: Tensor, state: State) -> State:
+    def forward(self, z: Tensor, state: State) -> tuple[Tensor, State]:
         past = self.past(state)
-        return (self.vae.decode_step(z, past), *past.state)
+        return self.vae.decode_step(z, past), past.state
 
 
 def parts(vae: AutoencoderLadder) -> dict[str, Part]:
@@ -121,10 +117,10 @@ def example(part: Part, batch: int, steps: int) -> tuple[Tensor, State]:
 
     The first step of a causal axis comes on top of them.
     """
-    vae, domain, state = part.vae, part.vae.ladder.domain, ()
+    vae, domain, state = part.vae, part.vae.ladder.domain, {}
     if part.started:
         beginning = type(part)(vae, False)
-        state = beginning.state_of(beginning(*example(beginning, batch, steps)))
+        *_, state = beginning(*example(beginning, batch, steps))
     grid = []
     for axis in domain.axes:
         first = axis.kind == "causal" and not part.started
@@ -158,13 +154,14 @@ def _dimensions(part: Part, inputs: tuple[Tensor, State]) -> tuple[Any, Any]:
         return found
 
     x, state = inputs
-    return free(x, False), tuple(free(tensor, True) for tensor in state)
+    return free(x, False), {name: free(tensor, True) for name, tensor in state.items()}
 
 
 def _write(part: Part, path: Path) -> None:
     x, state = example(part, 1, 1)
     given = [f"state_{i}" for i in range(len(state))]
-    carried = [f"next_{i}" for i in range(len(part.state_of(part(x, state))))]
+    *_, after = part(x, state)
+    carried = [f"next_{i}" for i in range(len(after))]
     graph = torch.onnx.export(
         program(part),
         input_names=[part.name, *given],
@@ -182,9 +179,11 @@ def _compare(runtime: ModuleType, part: Part, path: Path) -> None:
     names = [node.name for node in session.get_inputs()]
     for batch, steps in CHECKED:
         x, state = example(part, batch, steps)
-        given = [tensor.contiguous().numpy() for tensor in (x, *state)]
+        given = [tensor.contiguous().numpy() for tensor in (x, *state.values())]
         found = session.run(None, dict(zip(names, given, strict=True)))
-        for name, value, expected in zip(session.get_outputs(), found, part(x, state), strict=True):
+        *made, after = part(x, state)
+        wanted = (*made, *after.values())
+        for name, value, expected in zip(session.get_outputs(), found, wanted, strict=True):
             scale = expected.abs().max().clamp_min(1e-8)
             difference = (torch.from_numpy(value) - expected).abs().max() / scale
             if not difference <= TOLERANCE:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .config import ModelConfig
 from .domain import Domain, Past
-from .layers import Attention, Conv, Norm, Residual, Stack
+from .layers import AGAIN, Attention, Conv, Norm, Residual, Stack
 
 CAUSAL_KERNEL = 3  # the present step and two of the past
 NVAE_SCALE = 0.1
@@ -86,6 +86,12 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=1e-5, momentum=0.05)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and AGAIN.running:  # this batch is counted already
+            spare = self.running_mean.clone(), self.running_var.clone()
+            return F.batch_norm(x, *spare, self.weight, self.bias, True, eps=self.eps)
+        return super().forward(x)
 
     def _check_input_dim(self, input: Tensor) -> None:
         pass  # any

@@ -19,7 +19,7 @@ the layout in which convolutions are fastest on CPUs and GPUs alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,30 +34,44 @@ Kind = Literal["space", "causal", "index"]
 class Past:
     """What a causal stream remembers between chunks, as a value.
 
-    One pass over the network visits its causal convolutions in a fixed order. Each takes the last
-    steps it saw from `state` and leaves its newest ones; at the start of a stream they are zeros.
-    `state` after the pass is the state for the next chunk; two streams never touch.
+    Each causal convolution finds in the state, under its name, the last steps it saw, and leaves
+    its newest ones there; at the start of a stream they are zeros. `state` after the pass is the
+    state for the next chunk; two streams never touch. A layer that runs again over the same chunk,
+    as recomputed activations do, finds and leaves the same.
+
+    Args:
+        state: of the pass over the chunk before; None at the start of a stream.
     """
 
-    def __init__(self, state: tuple[Tensor, ...] | None = None) -> None:
+    def __init__(self, state: Mapping[str, Tensor] | None = None) -> None:
         self.started = state is not None
-        self._before = iter(state or ())
-        self._after: list[Tensor] = []
+        self._before = state or {}
+        self._after: dict[str, Tensor] = {}
 
     @property
-    def state(self) -> tuple[Tensor, ...]:
-        return tuple(self._after)
+    def state(self) -> dict[str, Tensor]:
+        """What each layer that this pass has been through remembers, by name."""
+        return dict(self._after)
 
-    def extend(self, x: Tensor, dim: int, steps: int) -> Tensor:
-        """Put the `steps` steps that came before `x` in front of it along `dim`."""
+    def extend(self, layer: str, x: Tensor, dim: int, steps: int) -> Tensor:
+        """Put the `steps` steps that came before `x` in front of it along `dim`.
+
+        Raises:
+            ValueError: the state is that of other layers, such as a decoder's given to an encoder.
+        """
         if self.started:
-            before = next(self._before)
+            if layer not in self._before:
+                raise ValueError(
+                    f"the state of the stream lacks layer '{layer}': give that of the "
+                    f"same model and direction"
+                )
+            before = self._before[layer]
         else:
             before = x.new_zeros(*x.shape[:dim], steps, *x.shape[dim + 1 :])
         # joined in the order of memory, so that channels stay last
         x = torch.cat([before.movedim(1, -1), x.movedim(1, -1)], dim - 1).movedim(-1, 1)
         last = x.detach().narrow(dim, x.shape[dim] - steps, steps)
-        self._after.append(last.clone())  # a view would keep all of x alive
+        self._after[layer] = last.clone()  # a view would keep all of x alive
         return x
 
 
@@ -217,9 +231,17 @@ class Domain:
         return tuple(size[axis.kind] for axis in self.axes)
 
     def conv(
-        self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, past: Past
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        groups: int,
+        past: Past,
+        layer: str = "",
     ) -> Tensor:
         """Convolution with `weight` `[C_out, C_in / groups, *kernel]` that keeps every size.
+
+        layer: under which name `past` keeps what it remembers.
 
         Axes whose kernel is 1 go into the batch or next to each other, so that most convolutions
         of video and triplanes run as 2-D ones, and pointwise ones as a matrix product.
@@ -229,7 +251,7 @@ class Domain:
             return F.linear(x.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
         padding = [k // 2 for k in kernel]
         if (causal := self.causal) is not None and kernel[causal] > 1:
-            x = past.extend(x, 2 + causal, kernel[causal] - 1)
+            x = past.extend(layer, x, 2 + causal, kernel[causal] - 1)
             padding[causal] = 0
         if len(kernel) == 2:
             return F.conv2d(x, weight, bias, padding=padding, groups=groups)

@@ -32,7 +32,7 @@ from .choose import Choose, Distribution, Draw, Held, Site
 from .config import ModelConfig
 from .domain import Past
 from .latents import Latents
-from .layers import Conv, Down, Up
+from .layers import Conv, Down, Up, name_layers
 from .likelihoods import make_likelihood
 
 
@@ -115,6 +115,7 @@ class Ladder(nn.Module):
         self.head_blocks = blocks(config, stem.width, stem.blocks)
         self.likelihood = make_likelihood(config)
         self.head = Up(axes, stem.width, self.likelihood.raw_channels, stem.stride)
+        name_layers(self)
         self._start()
 
     def _start(self) -> None:

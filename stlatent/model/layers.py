@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +26,9 @@ class Conv(nn.Module):
         causal_kernel: size along a causal axis, on its past side only.
         depthwise: one filter per channel.
         gain: scale of the initial weights, relative to unit variance.
+
+    Attributes:
+        name: in the model that it is part of, see `name_layers`.
     """
 
     def __init__(
@@ -36,7 +42,7 @@ class Conv(nn.Module):
         gain: float = 1.0,
     ) -> None:
         super().__init__()
-        self.domain = domain
+        self.domain, self.name = domain, ""
         self.groups = inputs if depthwise else 1
         shape = (outputs, inputs // self.groups, *domain.kernel(kernel, causal_kernel))
         std = gain / math.sqrt(math.prod(shape[1:]))
@@ -44,7 +50,14 @@ class Conv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
-        return self.domain.conv(x, self.weight, self.bias, self.groups, past)
+        return self.domain.conv(x, self.weight, self.bias, self.groups, past, self.name)
+
+
+def name_layers(model: nn.Module) -> None:
+    """Tell every convolution of a model its name, under which a stream remembers what it saw."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, Conv):
+            layer.name = name
 
 
 class Stack(nn.ModuleList):
@@ -57,10 +70,32 @@ class Stack(nn.ModuleList):
     def forward(self, x: Tensor, past: Past) -> Tensor:
         for layer in self:
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(layer, x, past, use_reentrant=False)
+                x = checkpoint(layer, x, past, use_reentrant=False, context_fn=_twice)
             else:
                 x = layer(x, past)
         return x
+
+
+class Again(threading.local):
+    """Whether activations are being computed a second time, for the backward pass."""
+
+    running = False
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        self.running = True
+        try:
+            yield
+        finally:
+            self.running = False
+
+
+AGAIN = Again()
+
+
+def _twice() -> tuple[AbstractContextManager, AbstractContextManager]:
+    """Around the first and the second computation of checkpointed activations."""
+    return contextlib.nullcontext(), AGAIN()
 
 
 class Norm(nn.Module):

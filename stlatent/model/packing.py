@@ -124,4 +124,4 @@ class Packing:
 
 
 def _past(started: bool) -> Past:
-    return Past(()) if started else Past()
+    return Past({}) if started else Past()

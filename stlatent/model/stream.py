@@ -9,7 +9,7 @@ the past and every norm at one position.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,11 +27,11 @@ class State:
 
     Attributes:
         waiting: frames `[B, C, t, H, W]`, or latents of each level.
-        past: of the convolutions; None until the first unit has been through.
+        past: of the convolutions, by name; None until the first unit has been through.
     """
 
     waiting: tuple[Tensor, ...]
-    past: tuple[Tensor, ...] | None = None
+    past: Mapping[str, Tensor] | None = None
 
 
 def encode_chunk(
