@@ -33,7 +33,7 @@ from stlatent.media.video.coder import Code
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.media.video.write import Mp4Writer
 from stlatent.model.config import CodebookConfig
-from stlatent.model.domain import Past
+from stlatent.model.past import Past
 from stlatent.store.reader import LatentStore
 
 pytest.importorskip("constriction")

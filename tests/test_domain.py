@@ -6,8 +6,8 @@ from domains import SIZES, STRIDES, batch, config
 
 from stlatent import DOMAINS, TRIPLANE, VIDEO
 from stlatent.model.blocks import BLOCKS
-from stlatent.model.domain import Past
 from stlatent.model.layers import Attention, Conv, attend
+from stlatent.model.past import Past
 
 
 @pytest.mark.parametrize("name", DOMAINS)

@@ -9,7 +9,7 @@ from domains import SIZES, VARIANTS, batch, config, ladder
 import stlatent
 from stlatent import Draw, Ladder, Latents
 from stlatent.model import choose, stream
-from stlatent.model.domain import Past
+from stlatent.model.past import Past
 
 TOLERANCE = 1e-4
 

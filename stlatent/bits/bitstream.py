@@ -34,8 +34,8 @@ from ..media.video.coder import ClipEncoder, Code
 from ..media.video.tiles import Tiling
 from ..model.choose import Site
 from ..model.config import Level
-from ..model.domain import Past
 from ..model.ladder import Ladder
+from ..model.past import Past
 from ..store.manifest import Coding
 from .entropy import MismatchError, StreamReader, numerics
 from .quantise import Reading, Stream, Writing

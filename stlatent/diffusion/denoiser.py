@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from ..model.config import parse
 from ..model.domain import DOMAINS
-from ..model.domain import Past as StreamPast
 from ..model.packing import Packing
+from ..model.past import Past as StreamPast
 from .backbones import make_backbone
 from .config import ConditionConfig, StageConfig
 from .memory import Memory, Past

@@ -18,8 +18,8 @@ from ..checkpoint import replace_text
 from ..model import choose as choosing
 from ..model.choose import Choose, Held
 from ..model.config import ModelConfig, parse
-from ..model.domain import Past
 from ..model.ladder import Ladder
+from ..model.past import Past
 from .packing import packing_of
 from .posterior import Generators, LadderPosterior, Noted, draw
 from .spellings import ATTRIBUTES, ratios, spellings

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from ..model.domain import Past
+from ..model.past import Past
 from .autoencoder import AutoencoderLadder
 
 TOLERANCE = 1e-4  # relative to the largest value, in float32: other kernels, other rounding

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..model.domain import Domain, Past
+from ..model.domain import Domain
 from ..model.layers import Conv, Down
+from ..model.past import Past
 
 
 class PatchDiscriminator(nn.Module):

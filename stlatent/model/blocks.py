@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import ModelConfig
-from .domain import Domain, Past
+from .domain import Domain
 from .layers import AGAIN, Attention, Conv, Norm, Residual, Stack
+from .past import Past
 
 CAUSAL_KERNEL = 3  # the present step and two of the past
 NVAE_SCALE = 0.1

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from .blocks import Bottleneck, blocks
 from .choose import Distribution
 from .config import Level, ModelConfig
-from .domain import Past
 from .layers import Conv, Norm
+from .past import Past
 from .posteriors import make_posterior
 
 

@@ -30,10 +30,10 @@ from .blocks import blocks
 from .cells import Cell
 from .choose import Choose, Distribution, Draw, Held, Site
 from .config import ModelConfig
-from .domain import Past
 from .latents import Latents
 from .layers import Conv, Down, Up, name_layers
 from .likelihoods import make_likelihood
+from .past import Past
 
 
 @dataclass(frozen=True)

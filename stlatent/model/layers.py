@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .domain import Domain, Past
+from .domain import Domain
+from .past import Past
 from .transform import Basis, analysis, synthesis
 
 

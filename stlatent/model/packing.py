@@ -21,7 +21,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .domain import Domain, Past
+from .domain import Domain
+from .past import Past
 
 
 class Packing:

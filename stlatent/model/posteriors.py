@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from .blocks import blocks
 from .codebook import CodePrior, Codes, make_codebook
 from .config import Level, ModelConfig
-from .domain import Past
 from .gaussian import Gaussian, bounded
 from .layers import Conv
+from .past import Past
 
 
 class Evidence(nn.Module):

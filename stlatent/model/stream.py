@@ -17,8 +17,8 @@ from torch import Tensor
 
 from . import choose as choosing
 from .choose import Choose, Held
-from .domain import Past
 from .ladder import Ladder
+from .past import Past
 
 
 @dataclass(frozen=True)

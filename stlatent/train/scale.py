@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..model.choose import Held
-from ..model.domain import Past
 from ..model.ladder import Ladder, Pass
+from ..model.past import Past
 
 
 def scale_error(ladder: Ladder, x: Tensor, out: Pass) -> Tensor:

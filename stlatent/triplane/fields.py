@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from ..model import transform
 from ..model.blocks import blocks
 from ..model.config import DecoderConfig, ModelConfig
-from ..model.domain import Past
 from ..model.layers import Conv, Down
+from ..model.past import Past
 from ..model.transform import Channels, cosines
 from .planes import fold_volume, lacking, sample_planes, sample_volume
 

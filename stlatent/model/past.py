@@ -1,0 +1,52 @@
+"""What a stream remembers from one chunk to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class Past:
+    """What a causal stream remembers between chunks, as a value.
+
+    Each causal convolution finds in the state, under its name, the last steps it saw, and leaves
+    its newest ones there; at the start of a stream they are zeros. `state` after the pass is the
+    state for the next chunk; two streams never touch. A layer that runs again over the same chunk,
+    as recomputed activations do, finds and leaves the same.
+
+    Args:
+        state: of the pass over the chunk before; None at the start of a stream.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor] | None = None) -> None:
+        self.started = state is not None
+        self._before = state or {}
+        self._after: dict[str, Tensor] = {}
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """What each layer that this pass has been through remembers, by name."""
+        return dict(self._after)
+
+    def extend(self, layer: str, x: Tensor, dim: int, steps: int) -> Tensor:
+        """Put the `steps` steps that came before `x` in front of it along `dim`.
+
+        Raises:
+            ValueError: the state is that of other layers, such as a decoder's given to an encoder.
+        """
+        if self.started:
+            if layer not in self._before:
+                raise ValueError(
+                    f"the state of the stream lacks layer '{layer}': give that of the "
+                    f"same model and direction"
+                )
+            before = self._before[layer]
+        else:
+            before = x.new_zeros(*x.shape[:dim], steps, *x.shape[dim + 1 :])
+        # joined in the order of memory, so that channels stay last
+        x = torch.cat([before.movedim(1, -1), x.movedim(1, -1)], dim - 1).movedim(-1, 1)
+        last = x.detach().narrow(dim, x.shape[dim] - steps, steps)
+        self._after[layer] = last.clone()  # a view would keep all of x alive
+        return x
