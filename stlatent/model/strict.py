@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,21 +12,28 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from .documents import from_yaml
+
 UNKNOWN_KEY = "unknown_key"
+MOST_REASONS = 8  # named at a time
+LONGEST_NAME = 60  # characters of a key or a value from outside that a message repeats
+LONGEST_REASON = 400
 
 
 class Strict(BaseModel):
-    """A frozen model in which an unknown key is an error that names the nearest valid one."""
+    """A frozen model in which an unknown key is an error that names the nearest valid one, and
+    every number is finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, values: Any) -> Any:
         unknown = set(values) - set(cls.model_fields) if isinstance(values, Mapping) else set()
         if unknown:
+            keys = sorted(str(key)[:LONGEST_NAME] for key in unknown)[:MOST_REASONS]
             raise ValidationError.from_exception_data(
-                cls.__name__, [cls._unknown(str(key)) for key in sorted(unknown, key=str)]
+                cls.__name__, [cls._unknown(key) for key in keys]
             )
         return values
 
@@ -48,7 +56,9 @@ def parse(schema: type[Model], values: Mapping[str, Any], source: str) -> Model:
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(entry) for entry in error.errors()]
+        lines = [_explain(entry)[:LONGEST_REASON] for entry in error.errors()[:MOST_REASONS]]
+        more = error.error_count() - len(lines)
+        lines += [f"and {more} more"] if more else []
         raise ValueError(f"{source}: " + "; ".join(lines)) from None
 
 
@@ -75,11 +85,10 @@ def read(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"config {path} does not exist; give the path of a YAML file")
     try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(
-            f"config {path} is not valid YAML: {' '.join(str(error).split())}"
-        ) from None
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"config {path} is no text in UTF-8") from None
+    values = from_yaml(text, f"config {path}")
     if not isinstance(values, dict):
         raise ValueError(f"config {path} holds no mapping of keys to values")
     return values
@@ -98,10 +107,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     node: Any = values
     for name in parents:
         node = node[_index(node, name, key)] if isinstance(node, list) else _child(node, name, key)
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ValueError(f"override '{override}': '{text}' is not valid YAML") from None
+    value = from_yaml(text, f"override '{override[:LONGEST_NAME]}'")
     node[_index(node, last, key) if isinstance(node, list) else last] = value
 
 
@@ -120,12 +126,23 @@ def _index(node: list[Any], name: str, key: str) -> int:
     return int(name)
 
 
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = LONGEST_NAME
+
+
 def _explain(error: Any) -> str:
-    name, message = ".".join(str(part) for part in error["loc"]), error["msg"]
+    """One entry of a `ValidationError`, on one line of bounded length."""
+    name, message = ".".join(_shown(part) for part in error["loc"]), error["msg"]
     if error["type"] == UNKNOWN_KEY:
         return f"unknown key '{name}'{message}"
     message = message.removeprefix("Value error, ")
     if not name:
         return message
-    given = "" if error["type"] == "missing" else f" (given: {error['input']!r})"
+    given = "" if error["type"] == "missing" else f" (given: {_short.repr(error['input'])})"
     return f"{name}: {message[0].lower()}{message[1:]}{given}"
+
+
+def _shown(part: str | int) -> str:
+    """A part of a key as it may be printed."""
+    text = str(part)[:LONGEST_NAME]
+    return text if text.isprintable() else ascii(text)[1:-1]

@@ -24,6 +24,7 @@ from .tensors import Moments
 MANIFEST, FAILED, UNITS = "manifest.json", "failed.jsonl", "units"
 FORMAT = "stlatent-latents"
 Part = Literal["mean", "std"]
+Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=True)]  # infinite where nothing is coded
 
 
 class Statistics(Strict):
@@ -111,7 +112,7 @@ class UnitRecord(Strict):
     failed: tuple[Failure, ...]
     files: dict[str, FileRecord]
     moments: tuple[MomentsRecord, ...]
-    tolerance: tuple[float, ...] | None = None
+    tolerance: tuple[Tolerance, ...] | None = None
 
 
 class Header(Strict):
@@ -226,7 +227,7 @@ class Manifest(Header):
     failed: int
     units: int
     statistics: tuple[Statistics, ...]
-    tolerance: tuple[float, ...] | None = None
+    tolerance: tuple[Tolerance, ...] | None = None
 
 
 def level_file(level: int, unit: int, part: Part = "mean") -> str:
