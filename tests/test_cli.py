@@ -15,7 +15,8 @@ from domains import ladder
 from test_codec import pixels, write_video
 
 import stlatent
-from stlatent.cli import EXAMPLES, VERBS, main
+from stlatent.cli import main
+from stlatent.cli.verbs import EXAMPLES, VERBS
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.media.video.readers import VideoReader
 from stlatent.store.reader import LatentStore
@@ -208,6 +209,7 @@ WRONG = {
     "decode videos": "is no data set of latents",
     f"{DECODE} --levels 0": "from 1 to 3",
     f"{DECODE} --levels 4": "from 1 to 3",
+    f"{DECODE} --format gif": "format is 'gif'",
     f"{DECODE} --model image.safetensors": "fingerprint",
     "decode moved --out new": "give its place with --model",
     "inspect nowhere --data videos --out new": "no model at 'nowhere'",
@@ -230,7 +232,6 @@ WRONG_USAGE = {
     f"{ENCODE} --shard 4/4": "such as 0/8",
     f"{ENCODE} --fps -1": "not a number above 0",
     f"{DECODE} --levels many": "invalid int value: 'many'",
-    f"{DECODE} --format gif": "invalid choice: 'gif'",
     f"{SAMPLE} --size big": "not HEIGHTxWIDTH",
     f"{SAMPLE} -n 0": "not a whole number from 1 on",
     "train a.yaml --fast": "unrecognized arguments: --fast",
@@ -269,22 +270,61 @@ def test_interruption_is_code_130(monkeypatch, capsys):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("stlatent.cli.LatentStore", interrupt)
+    monkeypatch.setattr("stlatent.store.reader.LatentStore", interrupt)
     assert main(["decode", "latents"]) == 130
     assert capsys.readouterr().err == "stlatent: interrupted\n"
 
 
+SWALLOWS = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except BaseException:
+    pass
+"""
+INTERRUPTED = """
+import sys
+from stlatent.cli.outcome import command
+
+@command("stlatent")
+def main():
+    import swallows
+
+sys.exit(main())
+"""
+
+
+def test_interruption_of_an_import_is_never_swallowed(tmp_path):
+    (tmp_path / "swallows.py").write_text(SWALLOWS)
+    run = python("-c", INTERRUPTED, cwd=tmp_path)
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "stlatent: interrupted\n")
+
+
+@pytest.mark.parametrize("words", ["--help", *(f"{verb} --help" for verb in VERBS)])
+def test_help_comes_without_torch(words):
+    run = python("-X", "importtime", "-m", "stlatent", *words.split())
+    assert run.returncode == 0 and "usage: stlatent" in run.stdout
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "stlatent.cli" in imported
+    assert not imported & {"torch", "numpy", "pydantic", "diffusers", "stlatent.model"}
+
+
+def test_importing_the_package_brings_no_torch():
+    run = python(
+        "-c", "import sys, stlatent; print('torch' in sys.modules, 'load' in dir(stlatent))"
+    )
+    assert run.stdout == "False True\n"
+
+
+def python(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    """A fresh interpreter that finds this package."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(stlatent.__file__).parents[1])}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
 def test_a_process_of_its_own(work):
     """As a user runs it: code and streams, without a traceback."""
-    python = [sys.executable, "-c", "import sys; from stlatent.cli import main; sys.exit(main())"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(stlatent.__file__).parents[1])}
-    run = subprocess.run(
-        [*python, "decode", "latents", "--levels", "9"],
-        cwd=work,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = python("-m", "stlatent", "decode", "latents", "--levels", "9", cwd=work)
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == "stlatent: error: levels is 9; latents has levels to read from 1 to 3\n"

@@ -13,7 +13,7 @@ import torch
 
 import stlatent
 from stlatent.checkpoint import shipped
-from stlatent.cli import parser
+from stlatent.cli.verbs import parser
 from stlatent.evaluate import prefix_quality
 from stlatent.geometry import FieldSettings, field_from_surface, read_surface, volume_iou
 from stlatent.geometry.values import Values

@@ -5,23 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import re
+from typing import TYPE_CHECKING
 
-from ..bits.quantise import STEP
-from ..checkpoint import Model
-from ..geometry.field import FieldSettings
-from ..jobs.encode import EncodeResult, encode_folder
-from ..jobs.inputs import usual_model
-from ..jobs.job import check_free
-from ..jobs.options import EncodeOptions
-from ..jobs.ray_pool import RayPool
-from ..jobs.shapes import shape_fields
-from ..jobs.status import job_status
-from ..jobs.team import Team, launched_team
-from ..jobs.verify import verify_store
-from ..model.config import parse
-from ..store.place import Place
 from . import options as shared
 from .options import MODEL, Options, Verb
+
+if TYPE_CHECKING:
+    from ..checkpoint import Model
+    from ..geometry.field import FieldSettings
+    from ..jobs.encode import EncodeResult
+    from ..jobs.options import EncodeOptions
+    from ..jobs.ray_pool import RayPool
+    from ..jobs.team import Team
 
 DTYPES = ("float16", "bfloat16", "float32", "int8")
 
@@ -66,6 +61,12 @@ def add_encode(verb: Verb) -> None:
 
 
 def encode(options: Options) -> int:
+    from ..jobs.inputs import usual_model
+    from ..jobs.job import check_free
+    from ..jobs.ray_pool import RayPool
+    from ..jobs.team import launched_team
+    from ..store.place import Place
+
     check_free(Place(options.out), options.replace)
     reference = options.model or usual_model(options.input)
     pool = RayPool(options.ray, options.threads or 1) if options.ray else None
@@ -83,6 +84,8 @@ def encode(options: Options) -> int:
 def _encode(
     model: Model, reference: str, options: Options, team: Team, pool: RayPool | None
 ) -> EncodeResult:
+    from ..jobs.encode import encode_folder
+
     return encode_folder(
         model,
         options.input,
@@ -100,12 +103,18 @@ def _encode(
 
 def _fields(options: Options, model: Model) -> FieldSettings | None:
     """What is said about shapes, if anything is."""
+    from ..jobs.shapes import shape_fields
+
     given = {"resolution": options.resolution, "axes": options.axes}
     given = {name: value for name, value in given.items() if value is not None}
     return shape_fields(model.config, **given) if given else None
 
 
 def _encode_options(options: Options, model: Model) -> EncodeOptions:
+    from ..bits.quantise import STEP
+    from ..jobs.options import EncodeOptions
+    from ..model.config import parse
+
     values = {n: v for n, v in vars(options).items() if n in EncodeOptions.model_fields}
     values |= {"step": options.step or (STEP,), "volume_axes": options.axes or ("x", "y", "z")}
     return parse(EncodeOptions, values | {"fields": _fields(options, model)}, "encode")
@@ -117,6 +126,8 @@ def add_jobs(verb: Verb) -> None:
 
 
 def jobs(options: Options) -> int:
+    from ..jobs.status import job_status
+
     print(job_status(options.job))
     return 0
 
@@ -126,6 +137,8 @@ def add_verify(verb: Verb) -> None:
 
 
 def verify(options: Options) -> int:
+    from ..jobs.verify import verify_store
+
     files, size, problems = verify_store(options.latents)
     for problem in problems:
         print(problem)

@@ -1,15 +1,15 @@
-"""Options that several verbs share, and what they mean."""
+"""Options that several verbs share, and what they mean.
+
+Nothing in `cli` imports another room at module level, so that `--help` is there at once."""
 
 from __future__ import annotations
 
 import argparse
 import re
+from typing import TYPE_CHECKING
 
-import torch
-
-from ..checkpoint import Model, load
-from ..jobs.decode_shapes import MESH_FORMATS
-from ..media.video.write import FORMATS
+if TYPE_CHECKING:
+    from ..checkpoint import Model
 
 MODEL = "a shipped model by name (such as video), a run folder, or a model file or its folder"
 Verb = argparse.ArgumentParser
@@ -28,10 +28,10 @@ def precision(verb: Verb) -> None:
 
 def format(verb: Verb) -> None:
     help = (
-        "H.264, folders of png, or uint8 arrays [T, H, W, 3] (mp4); of shapes: "
-        f"{', '.join(MESH_FORMATS)} (glb)"
+        "mp4 (H.264), png (a folder of pictures) or npy (uint8 [T, H, W, 3]) (mp4); of shapes glb, "
+        "obj or ply (glb)"
     )
-    verb.add_argument("--format", choices=FORMATS + MESH_FORMATS, help=help)
+    verb.add_argument("--format", metavar="F", help=help)
 
 
 def resolution(verb: Verb, default: str) -> None:
@@ -65,6 +65,10 @@ def size(text: str) -> tuple[int, int]:
 def load_model(reference: str, options: Options) -> Model:
     """The model, on the device and with the threads that are asked for; ValueError if it cannot be
     used there."""
+    import torch
+
+    from ..checkpoint import load
+
     if options.threads:
         torch.set_num_threads(options.threads)
     name = options.device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+INTERRUPTED = 130
 
 
 def command(program: str) -> Callable[[Callable[..., int | None]], Callable[..., int]]:
@@ -15,14 +22,40 @@ def command(program: str) -> Callable[[Callable[..., int | None]], Callable[...,
         @functools.wraps(run)
         def ended(*arguments, **options) -> int:
             try:
-                return run(*arguments, **options) or 0
+                with _interruptible_imports(program):
+                    return run(*arguments, **options) or 0
             except (ValueError, OSError) as error:
                 print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
                 return 2
             except KeyboardInterrupt:
                 print(f"{program}: interrupted", file=sys.stderr)
-                return 130
+                return INTERRUPTED
 
         return ended
 
     return decorate
+
+
+@contextlib.contextmanager
+def _interruptible_imports(program: str) -> Iterator[None]:
+    """Let Ctrl-C end the process at once while a module is being imported.
+
+    Raised there, KeyboardInterrupt is often swallowed, or comes out as an ImportError."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                os.write(sys.stderr.fileno(), f"{program}: interrupted\n".encode())
+                os._exit(INTERRUPTED)
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not ours or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from ..checkpoint import Model
-from ..geometry.read import read_surface
-from ..geometry.values import Values
-from ..geometry.voxelise import field_from_surface
-from ..jobs.decode_shapes import mesh_suffix, write_shapes
-from ..jobs.sample import draw_samples, held_levels
-from ..jobs.shapes import DecodedShape, shape_fields
-from ..media.video.clips import centre_clip
-from ..media.video.pixels import to_uint8
-from ..media.video.write import check_outputs, frame_writer, suffix
-from ..triplane.autoencoder import shape_size
 from . import options as shared
 from .options import MODEL, Options, Verb
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..checkpoint import Model
 
 
 def add_sample(verb: Verb) -> None:
@@ -63,6 +56,11 @@ def sample(options: Options) -> int:
 
 def _clips(model: Model, options: Options) -> list[int]:
     """Videos or pictures to files; the levels that were held."""
+    from ..jobs.sample import held_levels
+    from ..media.video.clips import centre_clip
+    from ..media.video.pixels import to_uint8
+    from ..media.video.write import frame_writer, suffix
+
     still, format = model.domain.causal is None, options.format or "mp4"
     if still and options.frames not in (None, 1):
         raise ValueError(f"--frames is {options.frames}, but an image model draws single pictures")
@@ -85,6 +83,14 @@ def _clips(model: Model, options: Options) -> list[int]:
 
 def _shapes(model: Model, options: Options) -> list[int]:
     """Meshes to files; the levels that were held."""
+    from ..geometry.read import read_surface
+    from ..geometry.values import Values
+    from ..geometry.voxelise import field_from_surface
+    from ..jobs.decode_shapes import mesh_suffix, write_shapes
+    from ..jobs.sample import held_levels
+    from ..jobs.shapes import DecodedShape, shape_fields
+    from ..triplane.autoencoder import shape_size
+
     for name in ("frames", "size"):
         if getattr(options, name):
             raise ValueError(f"--{name} is for videos; shapes have --resolution")
@@ -105,6 +111,8 @@ DRAWN = {"clips": _clips, "shapes": _shapes}  # by `ModelConfig.reads`
 
 def _paths(options: Options, ending: str) -> list[Path]:
     """Where samples go; ValueError if something lies there that may not be replaced."""
+    from ..media.video.write import check_outputs
+
     paths = [Path(options.out) / f"{i:04d}{ending}" for i in range(options.count)]
     check_outputs(paths, options.replace)
     return paths
@@ -113,4 +121,6 @@ def _paths(options: Options, ending: str) -> list[Path]:
 def _draws(
     model: Model, options: Options, size: tuple[int, ...], held: dict[int, Tensor]
 ) -> Iterator[Tensor]:
+    from ..jobs.sample import draw_samples
+
     return draw_samples(model, size, options.count, held, options.temperature, options.seed)

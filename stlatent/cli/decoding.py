@@ -1,0 +1,54 @@
+"""The verb `stlatent decode`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import options as shared
+from .options import MODEL, Options, Verb
+
+
+def add_decode(verb: Verb) -> None:
+    verb.add_argument("latents", metavar="DIR", help="a data set made by `stlatent encode`")
+    verb.add_argument("--model", metavar="M", help=f"{MODEL}; default: the one that encoded it")
+    verb.add_argument("--levels", type=int, metavar="K", help="decode from the first K levels only")
+    verb.add_argument("--out", metavar="DIR", help="where files go (default: DIR-decoded)")
+    shared.tile(verb, "as they were encoded")
+    shared.format(verb)
+    shared.resolution(verb, "as they were encoded")
+    shared.precision(verb)
+    shared.machine(verb)
+    shared.replace(verb, "files that are there")
+
+
+def decode(options: Options) -> int:
+    from ..jobs.decode import decode_store
+    from ..jobs.decode_shapes import decode_meshes
+    from ..jobs.planes import decode_planes
+    from ..store.reader import LatentStore
+
+    store = LatentStore(options.latents)
+    levels = store.check_levels(options.levels)
+    here = store.place.local or Path(Path(store.place.root).name)
+    out = Path(options.out) if options.out else here.with_name(f"{here.name}-decoded")
+    try:
+        model = shared.load_model(options.model or store.manifest.model, options)
+    except ValueError as error:
+        hint = "" if options.model else "; it made these latents: give its place with --model"
+        raise ValueError(f"{error}{hint}") from None
+    how = {"precision": options.precision, "replace": options.replace}
+    if model.config.reads == "shapes":
+        shape = (options.format or "glb", options.resolution)
+        made = decode_meshes(model, store, out, levels, *shape, **how)
+    elif model.config.reads == "planes":
+        if options.format not in (None, "npy") or options.resolution:
+            raise ValueError(
+                "planes come back as npy, as large as they were; leave out --format "
+                "and --resolution"
+            )
+        made = decode_planes(model, store, out, levels, **how)
+    else:
+        video = options.format or "mp4"
+        made = decode_store(model, store, out, levels, video, tile=options.tile, **how)
+    print(f"{out}: {len(made)} items from {levels} of {len(store.manifest.levels)} levels")
+    return 0

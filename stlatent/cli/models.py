@@ -1,0 +1,59 @@
+"""The verbs about a trained model: `stlatent inspect | export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import options as shared
+from .options import MODEL, Options, Verb
+
+
+def add_inspect(verb: Verb) -> None:
+    verb.add_argument("model", metavar="M", help=MODEL)
+    verb.add_argument("--data", required=True, metavar="DATA", help="what to measure it on")
+    verb.add_argument("--out", required=True, metavar="DIR", help="the report: index.html and JSON")
+    verb.add_argument("--frames", type=shared.positive, default=17, help="first ones, at most (17)")
+    verb.add_argument(
+        "--size", type=shared.size, default=(256, 256), help="central crop, at most (256)"
+    )
+    verb.add_argument("--clips", type=shared.positive, default=8, help="so many files of all (8)")
+    help = "also the importance-weighted log-likelihood, of so many draws (such as 64)"
+    verb.add_argument("--draws", type=shared.positive, default=0, metavar="N", help=help)
+    shared.machine(verb)
+    shared.replace(verb, "a report that is there")
+
+
+def inspect(options: Options) -> int:
+    from ..evaluate.report import write_report
+    from ..jobs.sample import centre_clips, spread_shapes
+
+    model = shared.load_model(options.model, options)
+    if model.config.reads == "shapes":
+        clips = spread_shapes(model, options.data, options.clips)
+    else:
+        size = (options.frames, *options.size)
+        clips = centre_clips(model, options.data, size, options.clips)
+    title, draws, replace = options.model, options.draws, options.replace
+    write_report(model, clips, options.out, title=title, draws=draws, replace=replace)
+    print(Path(options.out) / "index.html")
+    return 0
+
+
+def add_export(verb: Verb) -> None:
+    verb.add_argument("model", metavar="M", help=MODEL)
+    verb.add_argument("--out", required=True, metavar="DIR", help="the folder to make")
+    verb.add_argument("--levels", metavar="0..K", help="first and last level (default: by layout)")
+    help = "all levels, or level 0 with the prior below it (packed)"
+    verb.add_argument("--layout", choices=["packed", "coarse"], default="packed", help=help)
+    help = "to measure latents on (default: what the run was trained on)"
+    verb.add_argument("--data", metavar="VIDEOS", help=help)
+    shared.replace(verb, "an exported model that is there")
+
+
+def export(options: Options) -> int:
+    from ..export.folder import export as write
+    from ..export.folder import parse_levels
+
+    levels = parse_levels(options.levels) if options.levels else None
+    print(write(options.model, options.out, levels, options.layout, options.data, options.replace))
+    return 0

@@ -1,0 +1,29 @@
+"""The verb `stlatent train`."""
+
+from __future__ import annotations
+
+from .options import Options, Verb
+
+
+def add_train(verb: Verb) -> None:
+    verb.add_argument("config", metavar="CONFIG.yaml", help="such as configs/video/base.yaml")
+    verb.add_argument(
+        "overrides", nargs="*", metavar="key.sub=value", help="in place of the file's"
+    )
+    verb.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only print the resolved config, parameters, latent sizes and memory of one step",
+    )
+
+
+def train(options: Options) -> int:
+    from ..model.config import read
+
+    if "diffusion" in read(options.config):
+        from ..diffusion.training import run
+    else:
+        from ..train import run
+
+    run(options.config, options.overrides, options.dry_run)
+    return 0

@@ -1,0 +1,79 @@
+"""All verbs of the command line, and how their words are read."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from .. import __version__
+from .decoding import add_decode, decode
+from .jobs import add_encode, add_jobs, add_verify, encode, jobs, verify
+from .models import add_export, add_inspect, export, inspect
+from .options import Options, Verb
+from .sampling import add_sample, sample
+from .training import add_train, train
+
+EXAMPLES = {
+    "train": "stlatent train configs/video/base.yaml data.root=VIDEOS out=runs/mine",
+    "encode": "stlatent encode VIDEOS --model video --out latents/\n"
+    "  stlatent encode MESHES --model runs/voxel --out latents/ --refine 40",
+    "jobs": "stlatent jobs show latents/",
+    "verify": "stlatent verify latents/",
+    "decode": "stlatent decode latents/ --levels 1 --out previews/ --format mp4\n"
+    "  stlatent decode latents/ --levels 2 --out meshes/ --format glb --resolution 128",
+    "inspect": "stlatent inspect video --data VIDEOS --out report/",
+    "export": "stlatent export runs/mine --out vae/ --data VIDEOS",
+    "sample": "stlatent sample video --frames 33 --size 128x128 --keep-level 0 --from clip.mp4",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """All verbs and their options."""
+    top = argparse.ArgumentParser(
+        "stlatent",
+        description="Hierarchical latent autoencoders of video and 3D shapes.",
+        epilog="examples:\n  " + "\n  ".join(EXAMPLES.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"stlatent {__version__}")
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for name, (purpose, build, run) in VERBS.items():
+        verb = verbs.add_parser(
+            name,
+            help=purpose,
+            description=f"{purpose[0].upper()}{purpose[1:]}.",
+            epilog=f"example:\n  {EXAMPLES[name]}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        verb.set_defaults(run=run)
+        build(verb)
+    return top
+
+
+def parse(arguments: Sequence[str] | None) -> Options:
+    """Also takes overrides that follow an option, as in `train CONFIG --dry-run key=value`."""
+    top = parser()
+    options, rest = top.parse_known_args(arguments)
+    if rest and (options.run is not train or any(word.startswith("-") for word in rest)):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    return options
+
+
+VERBS: dict[str, tuple[str, Callable[[Verb], None], Callable[[Options], int]]] = {
+    "train": ("train a model; the same command resumes", add_train, train),
+    "encode": ("compress videos, pictures or meshes to multi-level latents", add_encode, encode),
+    "jobs": ("say how far a job of `stlatent encode` is", add_jobs, jobs),
+    "verify": ("check that a data set of latents is as it was written", add_verify, verify),
+    "decode": (
+        "turn latents, or their coarse levels, back into videos or meshes",
+        add_decode,
+        decode,
+    ),
+    "inspect": ("measure and show what each level of a model holds", add_inspect, inspect),
+    "export": ("hand a model to diffusers", add_export, export),
+    "sample": ("draw from a model, holding levels of something real", add_sample, sample),
+}
