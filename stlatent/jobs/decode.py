@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from ..checkpoint import Model
+from ..files import inside
 from ..media.video.coder import ClipDecoder
 from ..media.video.tiles import check_side
 from ..media.video.write import check_outputs, frame_writer, suffix
@@ -131,7 +132,11 @@ def outputs(
     store: LatentStore, out: Path, ending: Callable[[Item], str]
 ) -> list[tuple[Item, Path]]:
     """Where each item goes: its name without suffix, or with it where two would meet, and with the
-    `ending` of what is made of it."""
+    `ending` of what is made of it.
+
+    Raises:
+        ValueError: a symbolic link inside `out` leads out of it.
+    """
     items = list(store.items.values())
     short = [item.kind != "frames" for item in items]  # a folder's name has no suffix
     while True:
@@ -139,7 +144,7 @@ def outputs(
         count, folders = Counter(paths), {folder for path in paths for folder in path.parents}
         meets = [count[path] > 1 or path in folders for path in paths]
         if not any(s and m for s, m in zip(short, meets, strict=True)):
-            return [(item, out / path) for item, path in zip(items, paths, strict=True)]
+            return [(i, inside(out, str(path))) for i, path in zip(items, paths, strict=True)]
         short = [s and not m for s, m in zip(short, meets, strict=True)]
 
 

@@ -13,6 +13,7 @@ from ..media.planes.data import PLANE_SUFFIXES, find_planes
 from ..media.shape.data import find_shapes
 from ..media.video.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source, find_sources
 from ..model.ladder import Ladder
+from ..store.manifest import item_name
 from ..store.place import Place, download
 
 CLIP_KINDS = dict.fromkeys(VIDEO_SUFFIXES, "video") | dict.fromkeys(IMAGE_SUFFIXES, "image")
@@ -155,6 +156,11 @@ def cut(inputs: Sequence[Input], files: int) -> list[list[Input]]:
 def fetch(inputs: Iterable[Input], folder: Path) -> Iterator[LocalInput]:
     """The inputs as files of this machine, copied to `folder` from wherever else they are."""
     for number, one in enumerate(inputs):
+        try:
+            item_name(one.name)
+        except ValueError as error:
+            yield LocalInput(one, None, problem=str(error))
+            continue
         if "://" not in one.path:
             yield LocalInput(one, Path(one.path))
             continue

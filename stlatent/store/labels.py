@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -43,7 +44,8 @@ class VectorFile(Mapping[str, Tensor]):
     """
 
     def __init__(self, path: str | Path, names: Sequence[str] | None = None) -> None:
-        self._path = str(path)
+        local = "://" not in str(path)
+        self._path = os.path.realpath(path) if local else str(path)
         folder, _, self._file = self._path.rpartition("/")
         self._place, self._rows = Place(folder or "."), names is not None
         if self._file.endswith(".safetensors") and not self._rows:

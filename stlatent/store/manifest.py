@@ -7,10 +7,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from ..checkpoint import fingerprint
+from ..files import safe_name
 from ..geometry.cube import Placement
 from ..geometry.field import Route
 from ..model.config import Strict, parse
@@ -23,8 +24,23 @@ from .tensors import Moments
 
 MANIFEST, FAILED, UNITS = "manifest.json", "failed.jsonl", "units"
 FORMAT = "stlatent-latents"
+RESERVED = "__metadata__"  # by safetensors
 Part = Literal["mean", "std"]
 Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=True)]  # infinite where nothing is coded
+
+
+def item_name(name: str) -> str:
+    """The name of an item, if it can be a key of tensors and the name of a file inside a folder.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if name == RESERVED:
+        raise ValueError(f"'{RESERVED}' cannot be the name of an item; rename it")
+    return safe_name(name)
+
+
+Name = Annotated[str, AfterValidator(item_name)]
 
 
 class Statistics(Strict):
@@ -68,8 +84,8 @@ class Item(Strict):
             entropy-coded, minus the binary logarithm of its probability under the prior.
     """
 
-    name: str
-    source: str
+    name: Name
+    source: Name
     start: int
     kind: Literal["video", "image", "frames", "mesh", "volume", "planes"]
     size: tuple[int, ...]

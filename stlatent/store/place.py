@@ -15,6 +15,8 @@ import fsspec
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from ..files import inside
+
 SCRATCH = ".stlatent-work"  # inside a folder under way; holds whatever has no final name yet
 
 
@@ -57,8 +59,14 @@ class Place:
         return f"{self.url}/{name}"
 
     def path(self, name: str) -> str:
-        """As the file system calls it."""
-        return f"{self.root}/{name}"
+        """As the file system calls it; "" is the folder itself.
+
+        Raises:
+            ValueError: the name, or a symbolic link on the way, leads out of the folder.
+        """
+        if self.local is None or not name:
+            return f"{self.root}/{name}".rstrip("/")
+        return str(inside(self.local, name))
 
     def exists(self, name: str) -> bool:
         return self.fs.exists(self.path(name))
@@ -66,14 +74,14 @@ class Place:
     def names(self, folder: str = "") -> list[str]:
         """Files and folders in `folder`, in order; none where there is no such folder."""
         try:
-            found = self.fs.ls(self.path(folder).rstrip("/"), detail=False, refresh=True)
+            found = self.fs.ls(self.path(folder), detail=False, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
         return sorted(os.path.basename(path.rstrip("/")) for path in found)
 
     def changed(self, folder: str) -> dict[str, float]:
         """When each file in `folder` was last written, in seconds since 1970."""
-        path, times = self.path(folder).rstrip("/"), {}
+        path, times = self.path(folder), {}
         for info in self.fs.ls(path, detail=True, refresh=True) if self.fs.exists(path) else ():
             when = info.get("mtime") or info.get("LastModified") or info.get("created") or 0
             seconds = when.timestamp() if hasattr(when, "timestamp") else float(when)
@@ -138,8 +146,9 @@ class Place:
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())  # else a power cut may keep the name and lose the content
-        (self.local / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(partial, self.local / name)
+        path = Path(self.path(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(partial, path)
 
     def _upload(self, name: str, blocks: Iterable[bytes]) -> None:
         with self.fs.transaction, self.fs.open(self.path(name), "wb") as file:
