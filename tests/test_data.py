@@ -68,7 +68,15 @@ FILES = {
     "variable.mp4": {**GROUPS, "steps": (1, 4, 2)},
     "open_gop.mp4": {**GROUPS, "x264-params": "open-gop=1:b-adapt=0:b-pyramid=none"},
     "open_gop_hevc.mkv": {"codec": "libx265", "x265-params": "keyint=12:open-gop=1:log-level=0"},
+    "refreshed.mkv": {"g": "12", "x264-params": "intra-refresh=1:bframes=0:ref=1"},
     "h264.avi": {**GROUPS},
+    "mpeg2.mkv": {"codec": "mpeg2video", **GROUPS},
+    "mpeg2.mp4": {"codec": "mpeg2video", **GROUPS},
+    "mpeg1.mov": {"codec": "mpeg1video", **GROUPS},
+    "mpeg1.avi": {"codec": "mpeg1video", **GROUPS},
+    "ffv1.mkv": {"codec": "ffv1", "g": "12", "context": "1"},
+    "marks_lie.mov": {"codec": "rpza", "g": "12", "pix_fmt": "rgb555le"},
+    "prores.mov": {"codec": "prores_ks", "pix_fmt": "yuv422p10le"},
     "raw.264": {**GROUPS},
     "packed.mkv": {"codec": "mpeg4", **GROUPS},
     "vp9.webm": {"codec": "libvpx-vp9", "g": "12", "deadline": "realtime", "cpu-used": "8"},
@@ -109,6 +117,15 @@ def test_every_frame_is_found_by_its_index(videos, name):
 
 
 @pytest.mark.parametrize(
+    "name", sorted(FILES.keys() - {"variable.mp4", "loop.gif"})
+)  # the even ones
+def test_rates_count_the_frames_that_are_shown(videos, name):
+    with VideoReader(videos / name) as reader:
+        shown = indices_of(reader.read(reader.at_rate(reader.fps / 4)))
+        assert shown == list(range(0, reader.frames, 4))
+
+
+@pytest.mark.parametrize(
     "name", [name for name in FILES if name.endswith((".mp4", ".mov", ".webm", "h264.mkv"))]
 )
 def test_both_decoders_give_the_same_frames(videos, name):
@@ -121,6 +138,7 @@ def test_both_decoders_give_the_same_frames(videos, name):
 
 def test_rates(videos, tmp_path):
     assert VideoReader(videos / "h264.mp4").fps == pytest.approx(30)
+    assert VideoReader(videos / "loop.gif").fps == pytest.approx(30, rel=0.01)
     assert VideoReader(videos / "variable.mp4").fps == pytest.approx(30 / (7 / 3), rel=0.05)
 
 

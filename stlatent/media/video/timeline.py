@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from . import groups
 from .files import UnreadableError
 
 # Containers whose timestamps name every frame. The others (raw streams, avi, asf, gif) and mpeg4,
@@ -22,8 +23,8 @@ MAX_PIXELS = 2**27  # of one frame: 16384 x 8192
 @dataclass(frozen=True)
 class Timeline:
     """frames: how many the decoder shows. pixels: of one. fps: their mean rate, where known.
-    keys: (frame, timestamp) of the keyframes; None where timestamps do not name the frames.
-    closed: whether no frame refers across a keyframe ("closed groups of pictures")."""
+    keys: (frame, timestamp) of keyframes to start at, see `groups.py`; None where timestamps do
+    not name the frames. closed: whether no frame refers across any keyframe."""
 
     frames: int
     pixels: int
@@ -51,8 +52,8 @@ def _read(path: Path, size: int, mtime_ns: int) -> Timeline:
     try:
         with av.open(str(path)) as container:
             stream = video_stream(container, path)
-            kind = container.format.name
-            if kind.startswith("matroska"):
+            format = container.format.name
+            if format.startswith("matroska"):
                 _check_segment(path, size)
             width, height = stream.codec_context.width, stream.codec_context.height
             check_size(path, width, height)
@@ -60,20 +61,21 @@ def _read(path: Path, size: int, mtime_ns: int) -> Timeline:
             for packet in container.demux(stream):  # none is kept: a film is longer than memory
                 count += packet.size > 0
                 if packet.size and not packet.is_discard:  # an edit list may hide some
+                    if packet.is_keyframe and times:
+                        kind = groups.start(bytes(packet), codec)
+                        closed &= kind is groups.Start.CLOSED
+                        starts += [packet.pts] if kind is not groups.Start.NO else []
                     times.append(packet.pts)
-                    if packet.is_keyframe:
-                        closed &= not starts or _starts_afresh(bytes(packet), codec)
-                        starts.append(packet.pts)
             if stream.frames > count > 0:
                 held = f"it is cut off: {count} of {stream.frames} frames are there"
                 raise UnreadableError(path, held)
             keys = None
-            timed = kind.startswith(TIMED_CONTAINERS)
+            timed = format.startswith(TIMED_CONTAINERS)
             if timed and codec not in UNTIMED_CODECS:
                 keys = _keys(times, starts)
             frames = len(times) if keys is not None else _count(path)
             fps = stream.average_rate
-            if fps is None and container.duration:
+            if (fps is None or format == "gif") and container.duration:  # of a gif it is a guess
                 fps = frames * av.time_base / container.duration
             fps = fps or stream.guessed_rate
     except (av.FFmpegError, EOFError) as error:
@@ -86,13 +88,15 @@ def _read(path: Path, size: int, mtime_ns: int) -> Timeline:
 def frame_seconds(path: Path, times: Timeline) -> np.ndarray:
     """When each frame is shown `[frames]`, in seconds after the first; not kept, as it is long.
 
-    Where the file does not say, frames follow each other at the mean rate.
+    Where the file does not say, as avi never does, frames follow each other at the mean rate.
     """
     with av.open(str(path)) as container:
         stream = video_stream(container, path)
         if times.keys is not None:
             packets = (p for p in container.demux(stream) if p.size and not p.is_discard)
             shown = sorted(p.pts * float(stream.time_base) for p in packets)
+        elif container.format.name == "avi":  # its timestamps are those of decoding
+            shown = [None]
         else:
             shown = [frame.time for frame in container.decode(stream)]
     if None in shown or len(shown) != times.frames or np.diff(shown).min(initial=1) <= 0:
@@ -120,25 +124,13 @@ def _count(path: Path) -> int:
         return sum(1 for _ in container.decode(video_stream(container, path)))
 
 
-def _starts_afresh(packet: bytes, codec: str) -> bool:
-    """Whether later frames need nothing from before this keyframe. In H.264 and HEVC that is an
-    IDR picture (unit types 5; 19 and 20), other keyframes there may be referred across."""
-    if codec not in ("h264", "hevc"):
-        return True
-    at = 0
-    while at + 4 < len(packet):  # units behind their 4-byte lengths, as mp4 and Matroska have them
-        kind = packet[at + 4] & 31 if codec == "h264" else packet[at + 4] >> 1 & 63
-        if kind in ((5,) if codec == "h264" else (19, 20)):
-            return True
-        at += 4 + int.from_bytes(packet[at : at + 4], "big")
-    return False
-
-
 def video_stream(container, path: Path):
     """The stream a player would show; the cover picture of a sound file is none."""
     stream = container.streams.best("video")
     if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
         raise UnreadableError(path, "it holds no video stream")
+    if stream.codec_context is None:
+        raise UnreadableError(path, "FFmpeg has no decoder for its video stream")
     return stream
 
 
