@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .model.config import DecoderConfig, ModelConfig, parse
 from .model.ladder import Ladder
+from .shipped import FILE, shipped_models
 from .triplane.autoencoder import TriplaneAutoencoder
 from .triplane.fields import FieldDecoder
 
@@ -24,7 +25,6 @@ Module = TypeVar("Module", bound=nn.Module)
 
 FORMAT = "stlatent.model.1"
 DECODER_FORMAT = "stlatent.field.1"
-FILE = "model.safetensors"
 PLACES = ("best", "last", ".")  # where a run folder keeps its models, first choice first
 
 
@@ -130,16 +130,9 @@ def fingerprint(model: Model) -> str:
     return digest.hexdigest()[:16]
 
 
-def shipped() -> dict[str, Path]:
-    """Models that come with the library, by name."""
-    package = Path(__file__).parent
-    roots = (package / "assets" / "models", package.parent / "assets" / "models")
-    return {f.parent.name: f for root in roots for f in sorted(root.glob(f"*/{FILE}"))}
-
-
 def locate(reference: str | Path) -> Path:
     """The model file that `reference` means; see `load`."""
-    path, names = Path(reference), shipped()
+    path, names = Path(reference), shipped_models()
     if str(reference) in names and not path.exists():
         return names[str(reference)]
     if path.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata as metadata
 import json
 import os
 import shutil
@@ -176,7 +177,23 @@ def test_train_hands_on_its_arguments(monkeypatch, tmp_path):
     config.write_text("model: {}")
     monkeypatch.setattr("stlatent.train.run", lambda *arguments: given.extend(arguments))
     assert main(["train", str(config), "data.root=x", "--dry-run", "out=y"]) == 0
-    assert given == [str(config), ["data.root=x", "out=y"], True]
+    assert given == [config, ["data.root=x", "out=y"], True]
+
+
+def test_doctor_says_what_is_missing_and_how_to_get_it(monkeypatch, capsys):
+    versions = {"pydantic": "1.9.0", "timm": None}
+    there = metadata.version
+
+    def version(name: str) -> str:
+        if name in versions and versions[name] is None:
+            raise metadata.PackageNotFoundError(name)
+        return versions.get(name) or there(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr()
+    assert "timm is missing: pip install 'stlatent[perceptual]'" in said.out
+    assert "pydantic is 1.9.0, not <3,>=2.8" in said.err and "cpu: " in said.out
 
 
 def test_every_verb_has_an_example_and_help(capsys):

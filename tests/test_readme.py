@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 
 import stlatent
-from stlatent.checkpoint import shipped
 from stlatent.cli.verbs import parser
 from stlatent.evaluate import prefix_quality
 from stlatent.geometry import FieldSettings, field_from_surface, read_surface, volume_iou
 from stlatent.geometry.values import Values
 from stlatent.media.video.clips import centre_clip
+from stlatent.shipped import shipped_models
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -66,7 +66,7 @@ def test_scripts_exist():
 
 @torch.inference_mode()
 def test_shipped_video_model_is_as_described():
-    file = shipped()["video"]
+    file = shipped_models()["video"]
     assert file.stat().st_size <= 12 * 2**20
     figures = json.loads((file.parent / "figures.json").read_text())
     model = stlatent.load("video")
@@ -83,7 +83,7 @@ def test_shipped_video_model_is_as_described():
 
 @torch.inference_mode()
 def test_shipped_voxel_model_is_as_described():
-    file = shipped()["voxel"]
+    file = shipped_models()["voxel"]
     assert file.stat().st_size <= 12 * 2**20
     figures, model = json.loads((file.parent / "figures.json").read_text()), stlatent.load("voxel")
     assert figures["parameters"] == sum(p.numel() for p in model.parameters())

@@ -33,7 +33,7 @@ All of it lies in $PWD/$out:
   report/      what each level holds: open the HTML page
 
 Next, from $PWD:
-  $stlatent train configs/video/base.yaml data.root=YOUR_VIDEOS out=runs/mine
+  $stlatent train video/base data.root=YOUR_VIDEOS out=runs/mine
   $stlatent encode YOUR_VIDEOS --model video --out latents/
   $stlatent sample video --frames 33 --size 128x128 --keep-level 0 --from $clip -n 8
 END

@@ -6,7 +6,8 @@ from .options import Options, Verb
 
 
 def add_train(verb: Verb) -> None:
-    verb.add_argument("config", metavar="CONFIG.yaml", help="such as configs/video/base.yaml")
+    verb.add_argument("config", metavar="CONFIG", help="a YAML file, or a shipped config by name, "
+        "such as video/base")  # fmt: skip
     verb.add_argument(
         "overrides", nargs="*", metavar="key.sub=value", help="in place of the file's"
     )
@@ -19,11 +20,13 @@ def add_train(verb: Verb) -> None:
 
 def train(options: Options) -> int:
     from ..model.config import read
+    from ..shipped import locate_config
 
-    if "diffusion" in read(options.config):
+    config = locate_config(options.config)
+    if "diffusion" in read(config):
         from ..diffusion.training import run
     else:
         from ..train import run
 
-    run(options.config, options.overrides, options.dry_run)
+    run(config, options.overrides, options.dry_run)
     return 0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from .. import __version__
 from .decoding import add_decode, decode
+from .doctor import add_doctor, doctor
 from .jobs import add_encode, add_jobs, add_verify, encode, jobs, verify
 from .models import add_export, add_inspect, export, inspect
 from .options import Options, Verb
@@ -14,7 +15,7 @@ from .sampling import add_sample, sample
 from .training import add_train, train
 
 EXAMPLES = {
-    "train": "stlatent train configs/video/base.yaml data.root=VIDEOS out=runs/mine",
+    "train": "stlatent train video/base data.root=VIDEOS out=runs/mine",
     "encode": "stlatent encode VIDEOS --model video --out latents/\n"
     "  stlatent encode MESHES --model runs/voxel --out latents/ --refine 40",
     "jobs": "stlatent jobs show latents/",
@@ -24,6 +25,7 @@ EXAMPLES = {
     "inspect": "stlatent inspect video --data VIDEOS --out report/",
     "export": "stlatent export runs/mine --out vae/ --data VIDEOS",
     "sample": "stlatent sample video --frames 33 --size 128x128 --keep-level 0 --from clip.mp4",
+    "doctor": "stlatent doctor",
 }
 
 
@@ -75,5 +77,6 @@ VERBS: dict[str, tuple[str, Callable[[Verb], None], Callable[[Options], int]]] =
     ),
     "inspect": ("measure and show what each level of a model holds", add_inspect, inspect),
     "export": ("hand a model to diffusers", add_export, export),
+    "doctor": ("say what is installed, what is missing, and how to get it", add_doctor, doctor),
     "sample": ("draw from a model, holding levels of something real", add_sample, sample),
 }

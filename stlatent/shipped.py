@@ -1,0 +1,38 @@
+"""What comes with the library: models and configs, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+ROOTS = (PACKAGE, PACKAGE.parent)  # an installed package carries both, a checkout has them on top
+FILE = "model.safetensors"  # of every model, in whatever folder
+
+
+def shipped_models() -> dict[str, Path]:
+    """The file of every shipped model, by name, such as `video`."""
+    folders = (root / "assets" / "models" for root in ROOTS)
+    return {f.parent.name: f for d in folders for f in sorted(d.glob(f"*/{FILE}"))}
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The file of every shipped config, by name, such as `video/base`."""
+    folders = (root / "configs" for root in ROOTS)
+    return {f"{f.parent.name}/{f.stem}": f for d in folders for f in sorted(d.glob("*/*.yaml"))}
+
+
+def locate_config(reference: str | Path) -> Path:
+    """The file that `reference` means: a path, or the name of a shipped config.
+
+    Raises:
+        ValueError: neither is there.
+    """
+    path, names = Path(reference), shipped_configs()
+    if path.is_file():
+        return path
+    if str(reference) not in names:
+        raise ValueError(
+            f"config {reference} does not exist; give the path of a YAML file, or a shipped "
+            f"config: {', '.join(names) or 'none'}"
+        )
+    return names[str(reference)]
