@@ -216,6 +216,25 @@ class RunConfig(Run):
     optimiser: OptimiserConfig = OptimiserConfig()
     start: Path | None = None
 
+    @model_validator(mode="after")
+    def _terms_of_the_model(self) -> RunConfig:
+        """Refuse terms of the loss that this model does not have."""
+        pictures = [axis.name for axis in self.model.axes.axes][-2:] == ["h", "w"]
+        for term in ("perceptual", "alignment"):
+            if getattr(self, term) and not pictures:
+                raise ValueError(
+                    f"{term} compares features of pictures, and a model of domain "
+                    f"'{self.model.domain}' has none; leave it out"
+                )
+        terms = {"adversarial": self.adversarial, "loss.equivariance": self.loss.equivariance}
+        for term, given in terms.items():
+            if given and self.model.field:
+                raise ValueError(
+                    f"{term} compares what is decoded with what was read, and a model with a "
+                    f"`field` decodes to planes; leave it out"
+                )
+        return self
+
     @field_validator("data", mode="wrap")
     @classmethod
     def _of_the_domain(cls, value: Any, _: Any, info: ValidationInfo) -> AnyDataConfig:

@@ -24,6 +24,8 @@ def describe(config: RunConfig) -> str:
             f"# level {level}: {list(shape)}, {numbers} numbers, 1/{values / numbers:.0f} of input"
         )
     lines.append(f"# all levels: {total} numbers, 1/{values / total:.1f} of the input values")
+    if not any(level.codebook for level in model.levels):
+        model = model.to("meta")  # any size is counted, and none computed; codes need values
     weights, activations = step_memory(model, (config.data.batch, channels, *size))
     lines.append(
         f"# memory of one step in float32: {weights / 2**20:.0f} MiB for weights, gradients, "
@@ -40,19 +42,25 @@ def step_memory(model: Model, shape: tuple[int, ...]) -> tuple[int, int]:
     """Bytes of a training step: (weights and all that is kept per weight, kept activations).
 
     Counted by running one forward pass and adding up the storages autograd keeps for it.
+
+    Raises:
+        ValueError: the pass itself cannot be run.
     """
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept: dict[int, int] = {}
+    own = {p.untyped_storage()._cdata for p in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        out = model(torch.zeros(shape))
-    activations = sum(kept.values())
-    del out
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            model(torch.zeros(shape, device=next(model.parameters()).device))
+    except RuntimeError as error:  # torch has no class of its own for too little memory
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"no step can be run on a batch of {list(shape)}: {reason}") from None
+    activations = sum(storage.nbytes() for storage in kept.values())
     per_weight = 4 * 5  # weight, gradient, two moments, average, float32 each
     return per_weight * parameters(model), activations
