@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .model.config import DecoderConfig, ModelConfig, parse
+from .model.budget import Budget
+from .model.config import DecoderConfig, ModelConfig, Positive, Strict, parse
+from .model.documents import from_json
 from .model.ladder import Ladder
 from .shipped import FILE, shipped_models
 from .triplane.autoencoder import TriplaneAutoencoder
@@ -22,10 +24,38 @@ from .triplane.fields import FieldDecoder
 
 Model = Ladder | TriplaneAutoencoder
 Module = TypeVar("Module", bound=nn.Module)
+Header = TypeVar("Header", bound=Strict)
 
 FORMAT = "stlatent.model.1"
 DECODER_FORMAT = "stlatent.field.1"
+EXPORTED = "diffusion_pytorch_model.safetensors"  # the name that diffusers gives
 PLACES = ("best", "last", ".")  # where a run folder keeps its models, first choice first
+
+
+class ModelHeader(Strict):
+    """The metadata of a model's file.
+
+    Attributes:
+        config: JSON of a `ModelConfig`.
+        about: JSON of anything that `save` was given.
+    """
+
+    format: Literal["stlatent.model.1"] = FORMAT
+    config: str
+    about: str = "{}"
+
+
+class DecoderHeader(Strict):
+    """The metadata of a file of what reads a field from planes.
+
+    Attributes:
+        config: JSON of a `DecoderConfig`.
+        planes: channels of the planes.
+    """
+
+    format: Literal["stlatent.field.1"] = DECODER_FORMAT
+    config: str
+    planes: Positive
 
 
 def build(config: ModelConfig) -> Model:
@@ -55,15 +85,17 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Model:
     """Open a model for use: in evaluation mode, without gradients, in float32.
 
     Args:
-        reference: a shipped model by name (`video`), a run folder, or a model file or its folder.
+        reference: a shipped model by name (`video`), a run folder, a model file or its folder, or a
+            folder that `stlatent.export` has written.
 
     Raises:
-        ValueError: nothing of the kind is there, or the file is no model of this library.
+        ValueError: nothing of the kind is there, the file is no model of this library, its tensors
+            are not those that its config asks for, or the device cannot be used.
     """
+    _check_device(device)
     path = locate(reference)
-    tensors, metadata = _read_as(FORMAT, path, "model")
-    model = build(parse(ModelConfig, json.loads(metadata["config"]), str(path)))
-    return _filled(model, tensors, path).to(device)
+    config, tensors = (_read_exported if path.name == EXPORTED else _read_model)(path)
+    return _filled(lambda: build(config), tensors, path).to(device)
 
 
 def save_decoder(decoder: FieldDecoder, path: str | Path) -> None:
@@ -83,28 +115,81 @@ def load_decoder(path: str | Path) -> FieldDecoder:
         ValueError: the file is anything else.
     """
     path = Path(path)
-    tensors, metadata = _read_as(DECODER_FORMAT, path, "decoder of planes")
-    config = parse(DecoderConfig, json.loads(metadata["config"]), str(path))
-    return _filled(FieldDecoder(int(metadata["planes"]), config), tensors, path)
-
-
-def _read_as(form: str, path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     tensors, metadata = read(path)
-    if metadata.get("format") != form:
+    header = _header(DecoderHeader, metadata, path, "decoder of planes")
+    config = parse(DecoderConfig, from_json(header.config, f"config of {path}"), str(path))
+    return _filled(lambda: FieldDecoder(header.planes, config), tensors, path)
+
+
+def _read_model(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    tensors, metadata = read(path)
+    header = _header(ModelHeader, metadata, path, "model")
+    return parse(ModelConfig, from_json(header.config, f"config of {path}"), str(path)), tensors
+
+
+def _read_exported(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """The whole ladder of an `AutoencoderLadder`, however many of its levels are packed."""
+    file = path.with_name("config.json")
+    values = from_json(file.read_bytes(), str(file)) if file.is_file() else None
+    if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
+        raise ValueError(f"{file} holds no config of a ladder, so {path} is no exported model")
+    config = parse(ModelConfig, values["model"], str(file))
+    if config.field:
         raise ValueError(
-            f"{path} is no stlatent {kind} (format {metadata.get('format')!r}, expected {form!r})"
+            f"{path.parent} holds the ladder over planes of a model of volumes, without what makes "
+            f"planes of a volume; give the model that was exported"
         )
-    return tensors, metadata
+    inside = ((name.partition("."), tensor) for name, tensor in read(path)[0].items())
+    return config, {name: tensor for (first, _, name), tensor in inside if first == "ladder"}
 
 
-def _filled(module: Module, tensors: Mapping[str, Tensor], path: Path) -> Module:
-    """`module` with stored weights, in evaluation mode and without gradients."""
+def _header(schema: type[Header], metadata: Mapping[str, str], path: Path, kind: str) -> Header:
+    expected, found = schema.model_fields["format"].default, metadata.get("format")
+    if found != expected:
+        raise ValueError(
+            f"{path} is no stlatent {kind} (format {found!r:.60}, expected {expected!r})"
+        )
+    return parse(schema, metadata, f"metadata of {path}")
+
+
+def _filled(make: Callable[[], Module], tensors: Mapping[str, Tensor], path: Path) -> Module:
+    """The module that `make` makes, with stored weights, in evaluation mode and without gradients.
+
+    Raises:
+        ValueError: the module has not these tensors; names the first that is missing or unfit.
+    """
     try:
-        module.load_state_dict({name: _computed(tensor) for name, tensor in tensors.items()})
-    except RuntimeError as error:
-        first_line = str(error).splitlines()[0]
-        raise ValueError(f"{path}: weights and config do not fit: {first_line}") from None
+        with Budget(tensors.values()):
+            module = make()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    wanted = module.state_dict()
+    for name in [*wanted, *tensors]:
+        if name not in tensors:
+            raise ValueError(f"{path} has no tensor '{name}', which its config asks for")
+        if name not in wanted:
+            raise ValueError(f"{path} has a tensor '{name:.100}' that its config does not ask for")
+        if _kind(tensors[name]) != _kind(wanted[name]):
+            raise ValueError(
+                f"{path}: tensor '{name}' is {_kind(tensors[name])}; its config asks for "
+                f"{_kind(wanted[name])}"
+            )
+    module.load_state_dict({name: _computed(tensor) for name, tensor in tensors.items()})
     return module.eval().requires_grad_(False)
+
+
+def _kind(tensor: Tensor) -> str:
+    number = "numbers" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
+    return f"{number} {list(tensor.shape)}"
+
+
+def _check_device(device: str | torch.device) -> None:
+    """Raise ValueError unless values can be kept and read on `device`."""
+    try:
+        torch.ones(1, device=device).item()
+    except Exception as error:  # of many kinds, by device
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"device '{device}' cannot be used: {reason}; give cpu or cuda") from None
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:
@@ -116,8 +201,16 @@ def _computed(tensor: Tensor) -> Tensor:
 
 
 def about(reference: str | Path) -> dict[str, object]:
-    """What was written beside the weights by `save`."""
-    return json.loads(read(locate(reference), tensors=False)[1].get("about", "{}"))
+    """What was written beside the weights by `save`; nothing, where others wrote them.
+
+    Raises:
+        ValueError: no model is there.
+    """
+    path = locate(reference)
+    if path.name == EXPORTED:
+        return {}
+    header = _header(ModelHeader, read(path, tensors=False)[1], path, "model")
+    return from_json(header.about, f"what {path} says about its model")
 
 
 def fingerprint(model: Model) -> str:
@@ -137,12 +230,12 @@ def locate(reference: str | Path) -> Path:
         return names[str(reference)]
     if path.is_file():
         return path
-    for place in PLACES:
-        if (path / place / FILE).is_file():
-            return path / place / FILE
+    for file in (*(path / place / FILE for place in PLACES), path / EXPORTED):
+        if file.is_file():
+            return file
     raise ValueError(
         f"no model at '{reference}'; give a shipped model ({', '.join(names) or 'none'}), "
-        f"a run folder, or a {FILE} file"
+        f"a run folder, an exported folder, or a {FILE} file"
     )
 
 

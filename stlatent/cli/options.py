@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..checkpoint import Model
 
-MODEL = "a shipped model by name (such as video), a run folder, or a model file or its folder"
+MODEL = (
+    "a shipped model by name (such as video), a run folder, a model file or its folder, or an "
+    "exported folder"
+)
 Verb = argparse.ArgumentParser
 Options = argparse.Namespace
 
@@ -72,9 +75,4 @@ def load_model(reference: str, options: Options) -> Model:
     if options.threads:
         torch.set_num_threads(options.threads)
     name = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device '{name}' cannot be used: {reason}; give cpu or cuda") from None
     return load(reference, name)

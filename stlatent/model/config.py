@@ -7,6 +7,7 @@ the config file, the checkpoint and everything exported from it.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -32,8 +33,10 @@ __all__ = [
     "read",
 ]
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
 Stride = tuple[Positive, ...]
+MIXED_CHANNELS = 64  # most that a logistic mixture takes
+MOST_VALUES = 2**22  # of the input, in the block that one feature covers
 LikelihoodKind = Literal[
     "mse",
     "l1",
@@ -125,7 +128,7 @@ class DecoderConfig(Strict):
 
     channels: Literal[1, 4] = 4
     hidden: Positive = 64
-    layers: Positive = 2
+    layers: Annotated[int, Field(ge=1, le=64)] = 2
     near: Positive = 4096
     uniform: Positive = 2048
 
@@ -139,7 +142,7 @@ class FieldConfig(DecoderConfig):
             voxels.
     """
 
-    resolution: Positive = 64
+    resolution: Annotated[int, Field(ge=1, le=1024)] = 64
     lift: Stage = Stage(stride=(1, 1, 1), width=64, blocks=1)
 
 
@@ -198,7 +201,7 @@ class ModelConfig(Strict):
     """
 
     domain: Literal["image", "video", "voxel", "triplane"]
-    channels: Positive = 3
+    channels: Annotated[int, Field(ge=1, le=4096)] = 3
     levels: Annotated[tuple[Level, ...], Field(min_length=1)]
     stem: Stage
     likelihood: LikelihoodKind = "fitted"
@@ -208,7 +211,7 @@ class ModelConfig(Strict):
     log_std_limit: Annotated[float, Field(gt=0)] | None = 6.0
     cell: Literal["convnext", "nvae", "vdvae"] = "convnext"
     expand: Positive = 2
-    kernel: Positive = 3
+    kernel: Annotated[int, Field(ge=1, le=63)] = 3
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     factorised: bool = True
     checkpointing: bool = False
@@ -238,6 +241,11 @@ class ModelConfig(Strict):
         stages = [*self.levels, self.stem]
         for stage in stages:
             self.axes.check_stride(stage.stride)
+            if (values := self.channels * math.prod(stage.stride)) > MOST_VALUES:
+                raise ValueError(
+                    f"one feature at stride {list(stage.stride)} covers {values} values of "
+                    f"{self.channels} channels; at most {MOST_VALUES} are allowed"
+                )
         for level in self.levels:
             if level.attention and level.width % 64 and level.width > 64:
                 raise ValueError(
@@ -255,6 +263,11 @@ class ModelConfig(Strict):
             raise ValueError(
                 f"scale is {self.scale}, but likelihood '{self.likelihood}' has none to fix; "
                 f"it belongs to gaussian and laplace"
+            )
+        if self.likelihood == "logistic_mixture" and self.channels > MIXED_CHANNELS:
+            raise ValueError(
+                f"channels is {self.channels}; in a logistic_mixture every channel depends on all "
+                f"before it, so it takes at most {MIXED_CHANNELS}"
             )
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel is {self.kernel}; it must be odd, such as {self.kernel + 1}")

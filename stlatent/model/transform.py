@@ -14,7 +14,6 @@ what is expected of those. No data are needed, and everything stays trainable.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,7 +94,7 @@ def basis(domain: Domain, channels: Channels, stride: Sequence[int], width: int)
     for variance in per_axis:
         expected = (expected[:, None] * variance).flatten()
     order = torch.argsort(expected, descending=True, stable=True)[:width]
-    index = torch.tensor(list(itertools.product(*(range(len(v)) for v in per_axis))))[order]
+    index = torch.stack(torch.unravel_index(order, [len(v) for v in per_axis]), 1)
     return Basis(index, (expected[order] * SAMPLE_VARIANCE).sqrt(), tuple(stride))
 
 
