@@ -19,9 +19,10 @@ from stlatent.jobs.unit import About, UnitWriter
 from stlatent.media.video.coder import Code
 from stlatent.store.dataset import LatentDataset
 from stlatent.store.labels import VectorFile, folder_classes
-from stlatent.store.manifest import Header, Manifest, Statistics, write_json
+from stlatent.store.manifest import Header, Manifest, write_json
 from stlatent.store.place import Place
 from stlatent.store.reader import LatentStore
+from stlatent.store.records import Statistics
 from stlatent.store.shuffle import LatentStream
 from stlatent.store.summary import merged
 from stlatent.store.windows import collate

@@ -152,3 +152,138 @@ def test_places_read_and_write_inside_alone(tmp_path):
         with pytest.raises(ValueError, match="cannot be the name"):
             work("../x")
     assert not (tmp_path / "x").exists()
+
+
+# records --------------------------------------------------------------------------------------
+
+
+def at(*path: Any, value: Any) -> Callable[[Any], None]:
+    """A change of one entry of a JSON value."""
+
+    def change(values: Any) -> None:
+        for key in path[:-1]:
+            values = values[key]
+        values[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (at("domain", value="smell"), "domain is 'smell'; there are"),
+        (at("domain", value="image"), "axes are"),
+        (at("units", value=10**9), "1000000000 units, but 2 are there"),
+        (at("levels", 0, "stride", value=[0, 16, 16]), "greater than or equal to 1"),
+        (at("levels", 0, "stride", value=[9, 16, 16]), "divided by the next"),
+        (at("levels", 0, "stride", value=[16, 16]), "needs one each for t, h, w"),
+        (at("levels", 1, "channels", value=10**9), "statistics are of"),
+        (at("levels", value=[]), "at least 1 item"),
+        (at("levels", 0, "dtype", value="bits"), "coding is None"),
+        (at("statistics", 0, "std", 0, value=float("inf")), "finite"),
+        (at("statistics", 0, "std", 0, value=-1.0), "greater than or equal to 0"),
+        (at("tile", value=1), "no multiple of the coarsest"),
+        (at("fingerprint", value="0" * 16), "fingerprint"),
+    ],
+)
+def test_manifests_that_cannot_be(copy, tmp_path, capsys, change, said):
+    edit(copy / "manifest.json", change)
+    assert said in refused(capsys, "decode", copy, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (at("items", 0, "fps", value=float("inf")), "fps"),
+        (at("items", 0, "fps", value=1e300), "fps"),
+        (at("items", 0, "fps", value=0), "fps"),
+        (at("items", 0, "size", value=[-9, 32, 48]), "size"),
+        (at("items", 0, "size", value=[10**15, 32, 48]), "size"),
+        (at("items", 0, "size", value=[9, 32]), "size"),
+        (at("items", 0, "size", value=[9, 32, 4800]), "grids"),
+        (at("items", 0, "grids", 0, value=[]), "grids"),
+        (at("items", 0, "grids", value=[]), "grids"),
+        (at("items", 0, "bits", value=[]), "bits"),
+        (at("items", 0, "kind", value="mesh"), "shape is None"),
+        (at("items", 1, "name", value="a.mp4"), "one name"),
+        (at("items", 0, "name", value="sub/b.mp4"), "called 'sub/b.mp4'"),
+        (at("files", value={"../x": {"bytes": 1, "sha256": "0" * 64}}), "files"),
+        (at("files", value={}), "files"),
+        (at("moments", value=[]), "moments"),
+    ],
+)
+def test_units_that_cannot_be(copy, tmp_path, capsys, change, said):
+    edit(copy / "units" / "00000.json", change)
+    assert said in refused(capsys, "decode", copy, "--out", tmp_path / "out")
+    assert main(["verify", str(copy)]) in (1, 2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_brackets_that_nest_deeply(copy, tmp_path, capsys):
+    deep = "[" * 100_000 + "]" * 100_000
+    (copy / "units" / "00000.json").write_text(deep)
+    assert "cannot be read" in refused(capsys, "decode", copy, "--out", tmp_path / "out")
+    (copy / "job.json").write_text(deep)
+    assert "cannot be read" in refused(capsys, "jobs", "show", copy)
+    file = copy / "level_0" / "00001.safetensors"
+    file.write_bytes(len(deep).to_bytes(8, "little") + deep.encode())
+    with pytest.raises(ValueError, match=r"00001\.safetensors cannot be read"):
+        VectorFile(file)
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"shape": [9, 100000, 100000]},
+        {"shape": [9, 100000, 100000], "data_offsets": [0, 360_000_000_000]},
+        {"shape": [-1, 4, 2, 3]},
+        {"data_offsets": [-8, 184]},
+        {"data_offsets": [0, 100]},
+        {"data_offsets": [192, 0]},
+        {"dtype": "F64"},
+        {"dtype": "I8"},
+    ],
+)
+def test_tensors_that_their_file_does_not_hold(copy, tmp_path, capsys, about):
+    file = copy / "level_0" / "00000.safetensors"
+    content = file.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["a.mp4"] |= about
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+    said = refused(capsys, "decode", copy, "--out", tmp_path / "out")
+    assert ("level_0/00000.safetensors" in said and "a.mp4" in said) or "a tensor" in said
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_latents_that_are_not_finite_are_not_decoded(copy, tmp_path, capsys, value):
+    file = copy / "level_1" / "00000.safetensors"
+    tensors = load_file(file)
+    tensors["a.mp4"][0, 0, 0, 0] = value
+    save_file(tensors, file)
+    said = refused(capsys, "decode", copy, "--out", tmp_path / "out")
+    assert "values of 'a.mp4' that are not finite" in said
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(LatentStore(copy).read("a.mp4", 1).levels) == 1  # level 0 is as it was
+
+
+def test_records_of_another_model_s_levels(copy, model):
+    def change(values: Any) -> None:
+        for key in ("levels", "statistics"):
+            values[key].pop()
+
+    edit(copy / "manifest.json", change)
+    for unit in (copy / "units").iterdir():
+
+        def fewer(values: Any) -> None:
+            values["files"] = {k: v for k, v in values["files"].items() if "level_2" not in k}
+            values["moments"].pop()
+            for item in values["items"]:
+                item["grids"].pop()
+                item["bits"].pop()
+
+        edit(unit, fewer)
+    with pytest.raises(ValueError, match="levels of other strides or channels"):
+        LatentStore(copy, stlatent.load(model))

@@ -19,8 +19,8 @@ from ..media.video.write import check_outputs, frame_writer, suffix
 from ..model import choose as choosing
 from ..model.choose import Choose
 from ..model.ladder import Ladder
-from ..store.manifest import Item
 from ..store.reader import LatentReader, LatentStore, check_model
+from ..store.records import Item
 from .device import autocast, chunk_units
 
 

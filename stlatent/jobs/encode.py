@@ -12,8 +12,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ..bits.bitstream import make_coding
 from ..model.ladder import Ladder
 from ..store.codebooks import write_codebooks
-from ..store.manifest import FAILED, Failure, Header
+from ..store.manifest import FAILED, Header
 from ..store.place import Place
+from ..store.records import Failure
 from ..store.summary import LevelSummary, level_summaries, merged, table
 from .device import native_precision
 from .job import Job, check_free, read_job

@@ -13,8 +13,8 @@ from ..media.planes.data import PLANE_SUFFIXES, find_planes
 from ..media.shape.data import find_shapes
 from ..media.video.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source, find_sources
 from ..model.ladder import Ladder
-from ..store.manifest import item_name
 from ..store.place import Place, download
+from ..store.records import item_name
 
 CLIP_KINDS = dict.fromkeys(VIDEO_SUFFIXES, "video") | dict.fromkeys(IMAGE_SUFFIXES, "image")
 SHAPE_KINDS = dict.fromkeys(MESH_SUFFIXES, "mesh") | dict.fromkeys(VOLUME_SUFFIXES, "volume")

@@ -19,20 +19,21 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from ..model.config import Strict, parse
+from ..model.config import Strict
 from ..store.manifest import (
     FAILED,
     MANIFEST,
     UNITS,
     Header,
     Manifest,
-    Statistics,
-    UnitRecord,
     read_json,
     read_units,
+    units_done,
     write_json,
 )
+from ..store.parse import parse_record
 from ..store.place import SCRATCH, Place
+from ..store.records import Count, Digest, Statistics, UnitRecord
 from ..store.summary import Total
 from .inputs import Input, cut
 from .options import EncodeOptions
@@ -51,9 +52,9 @@ class JobRecord(Strict):
     code: str
     header: Header
     options: EncodeOptions
-    sources: int
-    units: int
-    inputs: str
+    sources: Count
+    units: Count
+    inputs: Digest
 
     def differences(self, other: JobRecord) -> list[str]:
         """What is otherwise in `other`, in words; the inputs are compared elsewhere."""
@@ -167,7 +168,7 @@ class Job:
 
     def records(self) -> Iterator[UnitRecord]:
         """Of all units that are done, in order."""
-        return read_units(self.place, self.done())
+        return read_units(self.place, self.record.header, self.done())
 
     def inputs(self, unit: int, former: UnitRecord | None) -> list[Input]:
         """The sources of a unit; if it was done before, those that failed."""
@@ -186,7 +187,7 @@ class Job:
         todo: dict[int, UnitRecord | None] = {u: None for u in mine if u not in done}
         if retry_failed:
             mine = [unit for unit in mine if unit in done]
-            records = zip(mine, read_units(self.place, mine), strict=True)
+            records = zip(mine, read_units(self.place, self.record.header, mine), strict=True)
             kept = self.record.header.coding is None
             todo |= {unit: record if kept else None for unit, record in records if record.failed}
         if todo:
@@ -221,13 +222,7 @@ def read_job(place: Place) -> JobRecord | None:
     """The job in a folder, if there is one; ValueError if it cannot be read."""
     if not place.exists(JOB):
         return None
-    return parse(JobRecord, read_json(place, JOB), place / JOB)
-
-
-def units_done(place: Place) -> list[int]:
-    """Numbers of the units of a job that are done."""
-    names = place.names(UNITS)
-    return sorted(int(name.removesuffix(".json")) for name in names if name.endswith(".json"))
+    return parse_record(JobRecord, read_json(place, JOB), place / JOB)
 
 
 def check_free(place: Place, replace: bool = False) -> None:

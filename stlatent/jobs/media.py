@@ -11,7 +11,7 @@ from ..media.planes.child import PlanePlan
 from ..media.shape.child import ShapePlan
 from ..media.video.child import ClipPlan
 from ..media.video.tiles import check_side
-from ..store.manifest import Failure
+from ..store.records import Failure
 from .device import chunk_pixels
 from .inputs import Input, find_clips, find_plane_files, find_shape_files
 from .job import Job, JobRecord

@@ -15,8 +15,8 @@ from ..model import choose as choosing
 from ..model.choose import Choose
 from ..model.config import ModelConfig, Scaling
 from ..model.ladder import Ladder
-from ..store.manifest import Failure
 from ..store.reader import LatentStore
+from ..store.records import Failure
 from .decode import planned
 from .device import autocast
 from .inputs import Input

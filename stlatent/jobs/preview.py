@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..model.ladder import Ladder
-from ..store.manifest import Item, read_units
+from ..store.manifest import read_units
 from ..store.reader import LatentReader
+from ..store.records import Item
 from .decode import decode_item
 from .inputs import Input, fetch
 from .job import PREVIEW, Job
@@ -34,7 +35,7 @@ def clip_preview(model: Ladder, job: Job, reader: Reader, folder: Path) -> None:
     units = job.done()
     places = [i * len(units) / COLUMNS for i in range(COLUMNS)]
     shown = [units[int(place)] for place in places]
-    records = list(read_units(job.place, shown))
+    records = list(read_units(job.place, job.record.header, shown))
     store = LatentReader(job.place, job.record.header, zip(shown, records, strict=True), model)
     columns = {}
     for place, unit, record in zip(places, shown, records, strict=True):

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..store.manifest import UnitRecord
 from ..store.place import Place
+from ..store.records import UnitRecord
 from .inputs import Input
 from .job import Job, JobRecord
 from .media import Medium, medium

@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from ..store.manifest import Failure
+from ..store.records import Failure
 from .inputs import Input, LocalInput
 
 AHEAD = 2  # sources that the child knows of

@@ -23,8 +23,9 @@ from ..media.video.coder import whole_codes
 from ..model import choose as choosing
 from ..model.choose import Choose, Held
 from ..model.config import ModelConfig, parse
-from ..store.manifest import Failure, Item, Shape, read_units
+from ..store.manifest import read_units
 from ..store.reader import LatentReader
+from ..store.records import Failure, Item, Shape
 from ..triplane.autoencoder import as_volume, shape_size
 from .inputs import Input, fetch
 from .job import PREVIEW, Job
@@ -167,9 +168,9 @@ def shape_preview(model: Model, job: Job, reader: Reader, folder: Path) -> None:
     """
     done = job.done()
     units = sorted({done[i * len(done) // SHOWN] for i in range(SHOWN)})
-    store = LatentReader(
-        job.place, job.record.header, zip(units, read_units(job.place, units), strict=True)
-    )
+    header = job.record.header
+    records = zip(units, read_units(job.place, header, units), strict=True)
+    store = LatentReader(job.place, header, records)
     items = list(store.items.values())
     inputs = {one.name: one for unit in job.units for one in unit}
     pictures = []

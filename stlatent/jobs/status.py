@@ -8,10 +8,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ..store.manifest import MANIFEST, UNITS, Failure, UnitRecord, read_units, unit_file
+from ..store.manifest import MANIFEST, UNITS, read_units, unit_file, units_done
 from ..store.place import Place
+from ..store.records import Failure, UnitRecord
 from ..store.summary import merged
-from .job import JOB, read_job, units_done
+from .job import JOB, read_job
 from .media import medium_of
 
 RECENT = 32  # units from which the rate is taken
@@ -71,7 +72,7 @@ def job_status(path: str | Path) -> JobStatus:
     if record is None:
         raise ValueError(f"{path} is no job: it has no {JOB}")
     units = units_done(place)
-    records = list(read_units(place, units))
+    records = list(read_units(place, record.header, units))
     total = merged(records, record.header)
     changed = place.changed(UNITS)
     work = [(place.changed("")[JOB], 0, 0)]  # when, sources, frames

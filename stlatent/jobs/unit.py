@@ -12,13 +12,8 @@ from torch import Tensor
 from ..media.video.coder import Code
 from ..store.codebooks import latents_of
 from ..store.manifest import (
-    Failure,
     Header,
-    Item,
-    MomentsRecord,
     Part,
-    Shape,
-    UnitRecord,
     in_memory,
     level_file,
     on_disk,
@@ -27,7 +22,7 @@ from ..store.manifest import (
     write_json,
 )
 from ..store.place import Place
-from ..store.stored import FileRecord
+from ..store.records import Failure, FileRecord, Item, MomentsRecord, Shape, UnitRecord
 from ..store.tensors import (
     DTYPES,
     INT8_STEPS,
@@ -150,7 +145,7 @@ class FormerItem:
 
     def entries(self, level: int, part: Part) -> Iterator[Entry]:
         file = level_file(level, self.unit, part)
-        extents = read_extents(lambda start, stop: self.place.read(file, start, stop))
+        extents = read_extents(self.place, file)
         for key in (scale_key(self.record.name), self.record.name):
             if key in extents:
                 blocks = self._blocks(file, extents[key])

@@ -9,9 +9,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..store.codebooks import codebook_file
-from ..store.manifest import Header, Item, UnitRecord, read_manifest, read_units
+from ..store.manifest import Header, check_units, read_manifest, read_units
 from ..store.place import Place
-from ..store.stored import FileRecord
+from ..store.records import FileRecord, UnitRecord
 from ..store.summary import merged
 from ..store.tensors import read_extents
 
@@ -29,7 +29,7 @@ def verify_store(path: str | Path) -> tuple[int, int, list[str]]:
     """
     place = Place(path)
     manifest = read_manifest(place)
-    records = list(read_units(place, range(manifest.units)))
+    records = list(read_units(place, manifest, check_units(place, manifest)))
     problems: list[str] = []
     files = {name: file for record in records for name, file in record.files.items()}
     files |= (books := _codebooks(manifest))
@@ -77,14 +77,8 @@ def _shapes(
     for level, _, name in header.files(unit):
         if name not in record.files or name in broken:
             continue
-        extents = read_extents(lambda start, stop, name=name: place.read(name, start, stop))
+        extents = read_extents(place, name)
         for item in record.items:
             shape = extents[item.name].shape if item.name in extents else None
-            if shape is None or not (header.coding or shape == _shape(header, item, level)):
+            if shape is None or not (header.coding or shape == header.tensor_shape(item, level)):
                 yield f"{name} does not hold {item.name} as its record says"
-
-
-def _shape(header: Header, item: Item, level: int) -> tuple[int, ...]:
-    """Of a tensor on disk."""
-    channels, grid = header.levels[level].numbers, item.grids[level]
-    return (channels, *grid) if header.causal is None else (grid[0], channels, *grid[1:])

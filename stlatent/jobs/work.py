@@ -13,7 +13,7 @@ from ..bits.bitstream import StreamEncoder
 from ..media.video.child import resized
 from ..media.video.coder import ClipEncoder, Code
 from ..model.ladder import Ladder
-from ..store.manifest import Failure
+from ..store.records import Failure
 from .device import chunk_pixels
 from .options import EncodeOptions
 from .reader import Done, Piece

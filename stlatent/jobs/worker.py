@@ -14,8 +14,8 @@ import torch
 from tqdm import tqdm
 
 from ..model.ladder import Ladder
-from ..store.manifest import Failure, UnitRecord
 from ..store.place import Place
+from ..store.records import Failure, UnitRecord
 from .device import autocast
 from .inputs import Input, fetch
 from .job import Job

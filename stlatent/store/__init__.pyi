@@ -1,7 +1,8 @@
 from .dataset import LatentDataset
 from .labels import VectorFile, folder_classes
-from .manifest import Failure, Header, Item, Manifest, Statistics
+from .manifest import Header, Manifest
 from .reader import LatentStore
+from .records import Failure, Item, Statistics
 from .shuffle import LatentStream
 from .stored import StoredLevel
 from .summary import LevelSummary

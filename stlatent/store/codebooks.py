@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -50,14 +50,31 @@ def write_codebooks(place: Place, tables: Mapping[int, Tensor]) -> None:
         place.put(codebook_file(level), codebook_blocks(table))
 
 
-def read_codebook(place: Place, level: int) -> Tensor:
-    """`[groups, depth, size, C]`; ValueError if the file is missing or broken."""
-    content = place.read(codebook_file(level))
-    extent = read_extents(lambda start, stop: content[start:stop])[KEY]
-    return from_bytes(content[extent.start : extent.stop], extent.dtype, extent.shape)
+def read_codebook(place: Place, level: int, shape: Sequence[int]) -> Tensor:
+    """`[groups, depth, size, C]`, float32.
+
+    Raises:
+        ValueError: the file is missing or broken, or its vectors are not of this shape, or not
+            finite.
+    """
+    file = codebook_file(level)
+    extent = read_extents(place, file).get(KEY)
+    if extent is None or (extent.dtype, extent.shape) != ("float32", (*shape,)):
+        raise ValueError(f"{place / file} does not hold the vectors {list(shape)} of level {level}")
+    table = from_bytes(place.read(file, extent.start, extent.stop), extent.dtype, extent.shape)
+    if not table.isfinite().all():
+        raise ValueError(f"{place / file} holds vectors that are not finite")
+    return table
 
 
 def latents_of(indices: Tensor, table: Tensor) -> Tensor:
-    """Indices `[groups * depth, *axes]` -> the vectors they stand for `[C, *axes]`."""
-    groups = indices.long().split(table.shape[1])
+    """Indices `[groups * depth, *axes]` -> the vectors they stand for `[C, *axes]`.
+
+    Raises:
+        ValueError: there is no such vector.
+    """
+    indices = indices.long()
+    if indices.numel() and not 0 <= indices.min().item() <= indices.max().item() < table.shape[2]:
+        raise ValueError(f"codes are from 0 to {table.shape[2] - 1}; some of these are not")
+    groups = indices.split(table.shape[1])
     return torch.cat([vectors(g[None], t)[0] for g, t in zip(groups, table, strict=True)])

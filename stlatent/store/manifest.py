@@ -1,134 +1,30 @@
-"""What lies in a data set of multi-level latents, as records; FORMAT.md describes the files."""
+"""What the latents of a data set have in common, as records; FORMAT.md describes the files."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..checkpoint import fingerprint
-from ..files import safe_name
-from ..geometry.cube import Placement
-from ..geometry.field import Route
-from ..model.config import Strict, parse
-from ..model.domain import DOMAINS
+from ..model.config import Positive, Strict
+from ..model.domain import DOMAINS, Domain
 from ..model.ladder import Ladder
 from .codebooks import codebook_tables
+from .parse import SAID, parse_json, parse_record
 from .place import Place
-from .stored import Coding, Dtype, FileRecord, StoredLevel
-from .tensors import Moments
+from .records import Count, Item, Statistics, UnitRecord
+from .stored import Coding, Dtype, StoredLevel
 
 MANIFEST, FAILED, UNITS = "manifest.json", "failed.jsonl", "units"
 FORMAT = "stlatent-latents"
-RESERVED = "__metadata__"  # by safetensors
 Part = Literal["mean", "std"]
-Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=True)]  # infinite where nothing is coded
-
-
-def item_name(name: str) -> str:
-    """The name of an item, if it can be a key of tensors and the name of a file inside a folder.
-
-    Raises:
-        ValueError: it cannot.
-    """
-    if name == RESERVED:
-        raise ValueError(f"'{RESERVED}' cannot be the name of an item; rename it")
-    return safe_name(name)
-
-
-Name = Annotated[str, AfterValidator(item_name)]
-
-
-class Statistics(Strict):
-    """Over all positions of all items, per channel; `std` is that of the whole population."""
-
-    count: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @staticmethod
-    def of(moments: Moments) -> Statistics:
-        mean, std = tuple(moments.mean.tolist()), tuple(moments.std.tolist())
-        return Statistics(count=moments.count, mean=mean, std=std)
-
-
-class Shape(Strict):
-    """What a shape's latents do not hold: where it lies, the distance at which it is truncated, and
-    how its field was made."""
-
-    placement: Placement
-    band_voxels: float
-    route: Route
-
-
-class Item(Strict):
-    """The latents of one source, or of one clip or volume of it.
-
-    Attributes:
-        name: the key of its tensors: the path of the source below the encoded folder, with `/`,
-            and, where sources were cut into clips or hold many volumes, the number of its first
-            frame or of its volume.
-        source: path of the source below the encoded folder, with `/`.
-        start: first frame in the source, counted at `fps`, or number of the volume.
-        kind: `video`, `image` or `frames` (a folder of numbered pictures); `mesh` or `volume`;
-            `planes` that are data.
-        size: of the input along the axes of the domain, such as `[T, H, W]`.
-        fps: frames per second; None where the source has none.
-        shape: of meshes and volumes only.
-        grids: sizes of its latents along the same axes, per level.
-        bits: the rate per level: KL of posterior against prior; of codes, and of what is
-            entropy-coded, minus the binary logarithm of its probability under the prior.
-    """
-
-    name: Name
-    source: Name
-    start: int
-    kind: Literal["video", "image", "frames", "mesh", "volume", "planes"]
-    size: tuple[int, ...]
-    fps: float | None
-    shape: Shape | None = None
-    grids: tuple[tuple[int, ...], ...]
-    bits: tuple[float, ...]
-
-
-class Failure(Strict):
-    """A source that is not in the data set, why, and at which stage: `fetch`, `open`, `decode` or
-    `encode`."""
-
-    name: str
-    stage: Literal["fetch", "open", "decode", "encode"]
-    reason: str
-
-
-class MomentsRecord(Strict):
-    """Count, mean and sum of squared deviations per channel."""
-
-    count: int
-    mean: tuple[float, ...]
-    m2: tuple[float, ...]
-
-
-class UnitRecord(Strict):
-    """A finished unit of work: with this file it is part of the data set.
-
-    Attributes:
-        items: in the order of the sources.
-        failed: sources of the unit that are missing.
-        files: of tensors, by name.
-        moments: of the means, per level, merged over the items in their order.
-        tolerance: by how much priors may differ where entropy-coded latents are read, in nats;
-            the least of all items, per level.
-    """
-
-    items: tuple[Item, ...]
-    failed: tuple[Failure, ...]
-    files: dict[str, FileRecord]
-    moments: tuple[MomentsRecord, ...]
-    tolerance: tuple[Tolerance, ...] | None = None
 
 
 class Header(Strict):
@@ -150,15 +46,44 @@ class Header(Strict):
     format: Literal["stlatent-latents"] = FORMAT
     version: Literal[2, 3] = 3  # 2 had neither codes nor coding
     model: str
-    fingerprint: str
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     domain: str
-    channels: int = 3
-    resolution: int | None = None
+    channels: Positive = 3
+    resolution: Annotated[int, Field(ge=1, le=2**16)] | None = None
     axes: tuple[str, ...]
-    levels: Annotated[tuple[StoredLevel, ...], Field(min_length=1)]
+    levels: Annotated[tuple[StoredLevel, ...], Field(min_length=1, max_length=1000)]
     std: bool = False
-    tile: int | None
+    tile: Positive | None
     coding: Coding | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_domain(self) -> Header:
+        if self.domain not in DOMAINS:
+            raise ValueError(f"domain is '{self.domain}'; there are {', '.join(DOMAINS)}")
+        domain, strides = DOMAINS[self.domain], [level.stride for level in self.levels]
+        if self.axes != axes_on_disk(domain):
+            said = f"axes are {' '.join(self.axes)}; of domain '{self.domain}' they are"
+            raise ValueError(f"{said} {' '.join(axes_on_disk(domain))}")
+        for stride in strides:
+            domain.check_stride(stride)
+        if any(a % b for coarse, fine in pairwise(strides) for a, b in zip(coarse, fine)):
+            raise ValueError(f"levels have strides {strides}; each must be divided by the next")
+        if self.tile and self.tile % math.lcm(*strides[0][-2:]):
+            raise ValueError(
+                f"tile is {self.tile}, no multiple of the coarsest stride {strides[0]}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _codes_and_bits(self) -> Header:
+        for k, level in enumerate(self.levels):
+            if (level.dtype == "bits") != (self.coding is not None):
+                raise ValueError(f"level {k} is {level.dtype}, but coding is {self.coding}")
+        if self.coding and len(self.coding.step) != len(self.levels):
+            raise ValueError(f"coding has {len(self.coding.step)} steps, not one per level")
+        if self.std and (self.coding or any(level.codes for level in self.levels)):
+            raise ValueError("std is true, but codes and bits have no deviations")
+        return self
 
     @staticmethod
     def of(
@@ -196,16 +121,13 @@ class Header(Strict):
             StoredLevel.of(model, k, "bits" if coding else dtype)
             for k, dtype in enumerate([*dtypes] * (count // len(dtypes)))
         ]
-        axes = ["channel", *(axis.name for axis in model.domain.axes)]
-        if model.domain.causal is not None:
-            axes.insert(0, axes.pop(1 + model.domain.causal))
         return Header(
             model=reference,
             fingerprint=fingerprint(model),
             domain=model.domain.name,
             channels=model.config.read_channels,
             resolution=model.config.field and model.config.field.resolution,
-            axes=tuple(axes),
+            axes=axes_on_disk(model.domain),
             levels=tuple(levels),
             std=std,
             tile=tile,
@@ -225,6 +147,46 @@ class Header(Strict):
         """Position of the time axis among the axes of the domain."""
         return DOMAINS[self.domain].causal
 
+    def grids(self, size: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        """Sizes of the latents of an item of this size, per level, along the domain's axes."""
+        domain, strides = DOMAINS[self.domain], [level.stride for level in self.levels]
+        whole = domain.samples(domain.shape(size, strides[0]), strides[0])
+        return tuple(domain.shape(whole, stride) for stride in strides)
+
+    def tensor_shape(self, item: Item, level: int) -> tuple[int, ...]:
+        """Of a tensor on disk that is no row of bytes."""
+        numbers, grid = self.levels[level].numbers, item.grids[level]
+        return (numbers, *grid) if self.causal is None else (grid[0], numbers, *grid[1:])
+
+    def check(self, unit: int, record: UnitRecord) -> None:
+        """Whether what is said of a unit fits what is said of all.
+
+        Raises:
+            ValueError: it does not.
+        """
+        count, axes = len(self.levels), len(DOMAINS[self.domain].axes)
+        if len({item.name for item in record.items}) < len(record.items):
+            raise ValueError("two of its items have one name")
+        for item in record.items:
+            if len(item.size) != axes or item.grids != self.grids(item.size):
+                raise ValueError(
+                    f"'{item.name}' has size {item.size} and grids {item.grids}, which do not fit "
+                    f"a level's stride"
+                )
+            if len(item.bits) != count:
+                raise ValueError(f"'{item.name}' has {len(item.bits)} bits, not one per level")
+            if (item.shape is not None) != (item.kind in ("mesh", "volume")):
+                raise ValueError(f"'{item.name}' is a {item.kind}, but shape is {item.shape}")
+        files = {name for *_, name in self.files(unit)} if record.items else set()
+        if record.files.keys() != files:
+            raise ValueError(f"its files are {sorted(record.files)}, not {sorted(files)}")
+        channels = [level.channels for level in self.levels]
+        moments = [(len(m.mean), len(m.m2)) for m in record.moments]
+        if moments != [(c, c) for c in channels]:
+            raise ValueError(f"moments are of {moments} channels, not {channels}")
+        if record.tolerance is not None and len(record.tolerance) != count:
+            raise ValueError(f"tolerance has {len(record.tolerance)} entries, not one per level")
+
     def files(self, unit: int) -> Iterator[tuple[int, Part, str]]:
         """Level, part and name of every file of tensors that a unit has."""
         for part in ("mean", "std") if self.std else ("mean",):
@@ -239,11 +201,29 @@ class Header(Strict):
 class Manifest(Header):
     """The header, how much there is, the statistics per level, and the tolerance of all units."""
 
-    items: int
-    failed: int
-    units: int
+    items: Count
+    failed: Count
+    units: Count
     statistics: tuple[Statistics, ...]
-    tolerance: tuple[Tolerance, ...] | None = None
+    tolerance: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+
+    @model_validator(mode="after")
+    def _statistics_fit(self) -> Manifest:
+        channels = [level.channels for level in self.levels]
+        found = [(len(s.mean), len(s.std)) for s in self.statistics]
+        if found != [(c, c) for c in channels]:
+            raise ValueError(f"statistics are of {found} channels, not {channels}")
+        if self.tolerance is not None and len(self.tolerance) != len(channels):
+            raise ValueError(f"tolerance has {len(self.tolerance)} entries, not one per level")
+        return self
+
+
+def axes_on_disk(domain: Domain) -> tuple[str, ...]:
+    """The order of the axes of a tensor: time first, where there is time."""
+    axes = ["channel", *(axis.name for axis in domain.axes)]
+    if domain.causal is not None:
+        axes.insert(0, axes.pop(1 + domain.causal))
+    return tuple(axes)
 
 
 def level_file(level: int, unit: int, part: Part = "mean") -> str:
@@ -286,26 +266,44 @@ def read_manifest(place: Place) -> Manifest:
     values = read_json(place, MANIFEST)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ValueError(f"{place / MANIFEST} is not the manifest of a data set of latents")
-    return parse(Manifest, values, place / MANIFEST)
+    return parse_record(Manifest, values, place / MANIFEST)
 
 
-def read_units(place: Place, units: Sequence[int]) -> Iterator[UnitRecord]:
-    """The records of finished units."""
+def read_units(place: Place, header: Header, units: Sequence[int]) -> Iterator[UnitRecord]:
+    """The records of finished units.
+
+    Raises:
+        ValueError: one is missing or broken, or does not fit the header.
+    """
     names = [unit_file(unit) for unit in units]
-    for name, content in zip(names, place.read_all(names), strict=True):
-        yield parse(UnitRecord, parse_json(content, place / name), place / name)
+    for unit, name, content in zip(units, names, place.read_all(names), strict=True):
+        record = parse_record(UnitRecord, parse_json(content, place / name), place / name)
+        try:
+            header.check(unit, record)
+        except ValueError as error:
+            raise ValueError(f"{place / name}: {error}"[:SAID]) from None
+        yield record
+
+
+def check_units(place: Place, manifest: Manifest) -> range:
+    """The numbers of the units of a complete data set; ValueError unless they are all there."""
+    there = units_done(place)
+    if len(there) != manifest.units or there != list(range(manifest.units)):
+        raise ValueError(
+            f"{place.url} says that it has {manifest.units} units, but {len(there)} are there"
+        )
+    return range(manifest.units)
+
+
+def units_done(place: Place) -> list[int]:
+    """Numbers of the units that are finished."""
+    found = (re.fullmatch(r"(\d{5,12})\.json", name) for name in place.names(UNITS))
+    return sorted(int(match[1]) for match in found if match)
 
 
 def read_json(place: Place, name: str) -> Any:
     """What a JSON file holds; ValueError if it is missing or broken."""
     return parse_json(place.read(name), place / name)
-
-
-def parse_json(content: bytes, source: str) -> Any:
-    try:
-        return json.loads(content)
-    except ValueError as error:
-        raise ValueError(f"{source} cannot be read: {error}") from None
 
 
 def write_json(place: Place, name: str, values: Strict, indent: int | None = None) -> None:

@@ -12,22 +12,12 @@ from ..bits.bitstream import read_clip
 from ..checkpoint import fingerprint, load
 from ..model.ladder import Ladder
 from ..model.latents import Latents
-from .codebooks import latents_of, read_codebook
-from .manifest import (
-    Header,
-    Item,
-    Part,
-    UnitRecord,
-    in_memory,
-    level_file,
-    read_manifest,
-    read_units,
-    scale_key,
-)
+from .manifest import Header, Part, check_units, level_file, read_manifest, read_units
 from .place import Place
-from .tensors import Extent, from_bytes, read_extents
+from .records import Item, UnitRecord
+from .tensor_files import TensorFiles
+from .tensors import Extent
 
-HEADERS = 4096  # of files, kept in memory
 AHEAD_BYTES = 2**18  # of a stream, read at a time
 
 
@@ -58,10 +48,11 @@ class LatentReader:
         self._unit_of: dict[str, int] = {}
         for unit, record in units:
             for item in record.items:
+                if self._unit_of.get(item.name, unit) != unit:
+                    raise ValueError(f"{place.url} has two items that are called '{item.name}'")
                 self.items[item.name] = item
                 self._unit_of[item.name] = unit
-        self._extents: dict[tuple[int, int, Part], dict[str, Extent]] = {}
-        self._tables: dict[int, Tensor] = {}
+        self._files = TensorFiles(place, header)
 
     def read(self, name: str, levels: int | None = None) -> Latents:
         """The first `levels` levels (all by default) of an item, as a batch of one, in float32.
@@ -112,16 +103,8 @@ class LatentReader:
                 )
         if self.header.coding:
             return self._decoded_level(name, level, start, stop)
-        file = level_file(level, unit, part)
-        extent = self._extent(level, unit, part, name)
-        extent = extent if causal is None else extent.rows(start, stop)
-        values = self._tensor(file, extent)
-        if extent.dtype == "int8":
-            scale = self._tensor(file, self._extent(level, unit, part, scale_key(name)))
-            values = values * scale.view(-1, *[1] * (values.ndim - (1 if causal is None else 2)))
-        values = in_memory(values, causal)
-        codes = self.header.levels[level].codes
-        return (latents_of(values, self._table(level)) if codes else values.float())[None]
+        steps = None if causal is None else (start, stop)
+        return self._files.values(self.items[name], unit, level, part, steps)[None]
 
     def stream(
         self, name: str, levels: int | None = None, steps: int = 2
@@ -159,14 +142,13 @@ class LatentReader:
 
     def _chunks(self, name: str, levels: int) -> Iterator[list[Tensor]]:
         """Entropy-coded latents of the first levels `[1, C, *axes]`, as they were written."""
-        model, unit, size = self._coder(), self._unit_of[name], self.items[name].size
-        names = [level_file(level, unit) for level in range(levels)]
+        model, unit, item = self._coder(), self._unit_of[name], self.items[name]
         files = [
-            Window(self.place, file, self._extent(level, unit, "mean", name))
-            for level, file in enumerate(names)
+            Window(self.place, level_file(level, unit), self._files.extent(item, unit, level))
+            for level in range(levels)
         ]
         try:
-            yield from read_clip(model, self.header.coding, size, files, self.header.tile)
+            yield from read_clip(model, self.header.coding, item.size, files, self.header.tile)
         except ValueError as error:
             raise ValueError(f"{self.place.url}: {name}: {error}") from None
 
@@ -193,34 +175,6 @@ class LatentReader:
             self.model = model
         return self.model
 
-    def _table(self, level: int) -> Tensor:
-        if level not in self._tables:
-            self._tables[level] = read_codebook(self.place, level)
-        return self._tables[level]
-
-    def _extent(self, level: int, unit: int, part: Part, key: str) -> Extent:
-        """Where a tensor lies in its file; headers are kept, as each serves many items."""
-        if (level, unit, part) not in self._extents:
-            file = level_file(level, unit, part)
-            if not self.place.exists(file):
-                missing = f"the {level} coarser levels do without it"
-                raise ValueError(f"{self.place / file} is missing; {missing}")
-            if len(self._extents) >= HEADERS:
-                self._extents.clear()
-            extents = read_extents(lambda start, stop: self.place.read(file, start, stop))
-            self._extents[level, unit, part] = extents
-        try:
-            return self._extents[level, unit, part][key]
-        except KeyError:
-            file = level_file(level, unit, part)
-            raise ValueError(f"{self.place / file} has no tensor '{key}'") from None
-
-    def _tensor(self, file: str, extent: Extent) -> Tensor:
-        content = self.place.read(file, extent.start, extent.stop)
-        if len(content) != extent.stop - extent.start:
-            raise ValueError(f"{self.place / file} is cut off; `stlatent verify` says what else is")
-        return from_bytes(content, extent.dtype, extent.shape)
-
 
 class LatentStore(LatentReader):
     """A data set of latents, here or behind any URL that `fsspec` opens.
@@ -235,7 +189,7 @@ class LatentStore(LatentReader):
     def __init__(self, path: str | Path, model: Ladder | None = None) -> None:
         place = Place(path)
         self.manifest = read_manifest(place)
-        records = read_units(place, range(self.manifest.units))
+        records = read_units(place, self.manifest, check_units(place, self.manifest))
         super().__init__(place, self.manifest, enumerate(records), model)
 
 
@@ -278,7 +232,15 @@ class Pieces:
 
 def check_model(model: Ladder, header: Header, place: Place) -> None:
     """ValueError unless the latents were made by this very model."""
-    if fingerprint(model) != header.fingerprint:
+    if fingerprint(model) == header.fingerprint:
+        levels = [(level.stride, level.latent * level.groups) for level in model.levels]
+        said = [(level.stride, level.channels) for level in header.levels]
+        if (levels, model.domain.name) != (said, header.domain):
+            raise ValueError(
+                f"the latents in {place.url} are said to come from model '{header.model}', which "
+                f"has another domain, or levels of other strides or channels"
+            )
+    else:
         raise ValueError(
             f"the latents in {place.url} come from model '{header.model}' with fingerprint "
             f"{header.fingerprint}, but the given model has {fingerprint(model)}; "

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from ..model.config import Strict
+from pydantic import Field, model_validator
+
+from ..model.config import Positive, Strict
 from ..model.ladder import Ladder
 from .codebooks import codebook_size, codebook_tables, index_dtype
+from .records import FileRecord
 
 Dtype = Literal["float16", "bfloat16", "float32", "int8", "uint8", "uint16", "int32", "bits"]
-
-
-class FileRecord(Strict):
-    """A file of tensors as it was written."""
-
-    bytes: int
-    sha256: str
 
 
 class StoredCodes(Strict):
@@ -28,9 +24,9 @@ class StoredCodes(Strict):
         file: of the vectors, where indices are stored; see `codebooks.py`.
     """
 
-    groups: int
-    depth: int
-    size: int
+    groups: Positive
+    depth: Positive
+    size: Annotated[int, Field(ge=1, le=2**31)]
     file: FileRecord | None
 
 
@@ -45,10 +41,21 @@ class StoredLevel(Strict):
         codes: where the latents are codes.
     """
 
-    stride: tuple[int, ...]
-    channels: int
+    stride: tuple[Annotated[int, Field(ge=1, le=2**16)], ...]
+    channels: Positive
     dtype: Dtype
     codes: StoredCodes | None = None
+
+    @model_validator(mode="after")
+    def _codes_have_a_dtype(self) -> StoredLevel:
+        index = self.codes is not None and self.dtype != "bits"
+        if index and (self.codes.file is None or self.dtype != index_dtype(self.codes.size)):
+            raise ValueError(f"{self.codes.size} codes are {self.dtype}, or their file is not said")
+        if not index and self.dtype in ("uint8", "uint16", "int32"):
+            raise ValueError(f"dtype is {self.dtype}, which is for indices of codes")
+        if self.codes and self.channels % self.codes.groups:
+            raise ValueError(f"{self.codes.groups} groups do not divide {self.channels} channels")
+        return self
 
     @property
     def numbers(self) -> int:
@@ -80,6 +87,6 @@ class Coding(Strict):
         numerics: of the entropy coder, 8 hex digits, see `entropy.numerics`.
     """
 
-    step: tuple[float, ...]
-    chunk_pixels: int
-    numerics: str
+    step: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
+    chunk_pixels: Annotated[int, Field(ge=1, le=2**26)]
+    numerics: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]

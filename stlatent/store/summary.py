@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .manifest import Failure, Header, MomentsRecord, UnitRecord
+from .manifest import Header
+from .records import Failure, MomentsRecord, UnitRecord
 from .tensors import Moments
 
 

@@ -12,11 +12,16 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
+
+from ..model.config import Strict
+from .parse import SAID, parse_json, parse_record
+from .place import Place
 
 DTYPES = {
     "float16": torch.float16,
@@ -36,6 +41,8 @@ CODES = {
     "uint16": "U16",
     "int32": "I32",
 }
+DTYPE_OF = {code: dtype for dtype, code in CODES.items()}
+HEADER_BYTES = 100_000_000  # at most, as the format has it
 BLOCK_BYTES = 2**20  # of float32 values that are in memory at a time
 SPOOL_BYTES = 8 * 2**20  # what is shorter stays in memory
 INT8_STEPS = 127
@@ -57,6 +64,11 @@ class Extent(NamedTuple):
     shape: tuple[int, ...]
     start: int
     stop: int
+
+    @property
+    def bytes(self) -> int:
+        """That a tensor of this shape has."""
+        return math.prod(self.shape) * DTYPES[self.dtype].itemsize
 
     def rows(self, first: int, last: int) -> Extent:
         """The steps `first` to `last` of its first axis."""
@@ -88,27 +100,50 @@ def file_blocks(entries: Sequence[Entry], metadata: Mapping[str, str]) -> Iterat
             yield to_bytes(block)
 
 
-def read_extents(read: Callable[[int, int], bytes]) -> dict[str, Extent]:
-    """Where the tensors of a safetensors file are; `read(start, stop)` gives bytes of it.
+class TensorRecord(Strict):
+    """What the header of a safetensors file says of a tensor; `data_offsets` count from its end."""
+
+    dtype: Literal[tuple(CODES.values())]
+    shape: tuple[Annotated[int, Field(ge=0, le=2**62)], ...]
+    data_offsets: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+
+    def extent(self, start: int, size: int) -> Extent:
+        """Where the tensor lies in a file of `size` bytes whose header ends at `start`.
+
+        Raises:
+            ValueError: not inside the file, or with more or fewer bytes than its shape has.
+        """
+        first, last = (start + offset for offset in self.data_offsets)
+        found = Extent(DTYPE_OF[self.dtype], self.shape, first, last)
+        if last > size or last - first != found.bytes:
+            raise ValueError(
+                f"a tensor {list(self.shape)} of {self.dtype} has {found.bytes} bytes, but is said "
+                f"to lie from {first} to {last} of {size}"
+            )
+        return found
+
+
+def read_extents(place: Place, name: str) -> dict[str, Extent]:
+    """Where the tensors of a safetensors file are.
 
     Raises:
-        ValueError: it is no such file, or has a dtype that is not known here.
+        ValueError: the file is missing or no such file, or says what cannot be.
     """
-    names = {code: name for name, code in CODES.items()}
-    try:
-        length = int.from_bytes(read(0, 8), "little")
-        header = json.loads(read(8, 8 + min(length, 2**30)))
-        return {
-            name: Extent(
-                names[found["dtype"]],
-                tuple(found["shape"]),
-                *(8 + length + offset for offset in found["data_offsets"]),
-            )
-            for name, found in header.items()
-            if name != "__metadata__"
-        }
-    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"it is no safetensors file of latents ({error})") from None
+    file, size = place / name, place.size(name)
+    length = int.from_bytes(place.read(name, 0, 8), "little")
+    if size < 8 or length > min(size - 8, HEADER_BYTES):
+        raise ValueError(f"{file} is no safetensors file: its header does not end inside it")
+    header = parse_json(place.read(name, 8, 8 + length), file)
+    if not isinstance(header, dict):
+        raise ValueError(f"{file} is no safetensors file: its header is no mapping")
+    header.pop("__metadata__", None)
+    found = {}
+    for key, values in header.items():
+        try:
+            found[key] = parse_record(TensorRecord, values, key).extent(8 + length, size)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}"[:SAID]) from None
+    return found
 
 
 def to_bytes(values: Tensor) -> bytes:

@@ -1,0 +1,136 @@
+"""What a unit of a data set holds, as records; FORMAT.md describes the files.
+
+Whatever is read from a data set goes through these schemas first, so that nothing behind them has
+to wonder: names stay inside their folder, numbers are finite and in range. Whether they also fit
+each other, the header says: see `Header.check`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from ..files import safe_name
+from ..geometry.cube import Placement
+from ..geometry.field import Route
+from ..model.config import Strict
+from .tensors import Moments
+
+RESERVED = "__metadata__"  # by safetensors
+TENSOR_FILE = r"level_\d{1,3}(_std)?/\d{5,12}\.safetensors"
+
+
+def item_name(name: str) -> str:
+    """The name of an item, if it can be a key of tensors and the name of a file inside a folder.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if name == RESERVED:
+        raise ValueError(f"'{RESERVED}' cannot be the name of an item; rename it")
+    return safe_name(name)
+
+
+Name = Annotated[str, AfterValidator(item_name)]
+Count = Annotated[int, Field(ge=0, le=2**62)]
+Length = Annotated[int, Field(ge=1, le=2**40)]  # of an axis
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=1e-6, le=1e6)]  # frames per second
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class FileRecord(Strict):
+    """A file of tensors as it was written."""
+
+    bytes: Count
+    sha256: Digest
+
+
+class Shape(Strict):
+    """What a shape's latents do not hold: where it lies, the distance at which it is truncated, and
+    how its field was made."""
+
+    placement: Placement
+    band_voxels: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    route: Route
+
+
+class Item(Strict):
+    """The latents of one source, or of one clip or volume of it.
+
+    Attributes:
+        name: the key of its tensors: the path of the source below the encoded folder, with `/`,
+            and, where sources were cut into clips or hold many volumes, the number of its first
+            frame or of its volume.
+        source: path of the source below the encoded folder, with `/`.
+        start: first frame in the source, counted at `fps`, or number of the volume.
+        kind: `video`, `image` or `frames` (a folder of numbered pictures); `mesh` or `volume`;
+            `planes` that are data.
+        size: of the input along the axes of the domain, such as `[T, H, W]`.
+        fps: frames per second; None where the source has none.
+        shape: of meshes and volumes only.
+        grids: sizes of its latents along the same axes, per level.
+        bits: the rate per level: KL of posterior against prior; of codes, and of what is
+            entropy-coded, minus the binary logarithm of its probability under the prior.
+    """
+
+    name: Name
+    source: Name
+    start: Count
+    kind: Literal["video", "image", "frames", "mesh", "volume", "planes"]
+    size: Annotated[tuple[Length, ...], Field(min_length=1)]
+    fps: Rate | None
+    shape: Shape | None = None
+    grids: tuple[tuple[Length, ...], ...]
+    bits: tuple[NotNegative, ...]
+
+
+class Failure(Strict):
+    """A source that is not in the data set, why, and at which stage: `fetch`, `open`, `decode` or
+    `encode`."""
+
+    name: str
+    stage: Literal["fetch", "open", "decode", "encode"]
+    reason: str
+
+
+class Statistics(Strict):
+    """Over all positions of all items, per channel; `std` is that of the whole population."""
+
+    count: Count
+    mean: tuple[Finite, ...]
+    std: tuple[NotNegative, ...]
+
+    @staticmethod
+    def of(moments: Moments) -> Statistics:
+        mean, std = tuple(moments.mean.tolist()), tuple(moments.std.tolist())
+        return Statistics(count=moments.count, mean=mean, std=std)
+
+
+class MomentsRecord(Strict):
+    """Count, mean and sum of squared deviations per channel."""
+
+    count: Count
+    mean: tuple[Finite, ...]
+    m2: tuple[NotNegative, ...]
+
+
+class UnitRecord(Strict):
+    """A finished unit of work: with this file it is part of the data set.
+
+    Attributes:
+        items: in the order of the sources.
+        failed: sources of the unit that are missing.
+        files: of tensors, by name.
+        moments: of the means, per level, merged over the items in their order.
+        tolerance: by how much priors may differ where entropy-coded latents are read, in nats;
+            the least of all items, per level.
+    """
+
+    items: tuple[Item, ...]
+    failed: tuple[Failure, ...]
+    files: dict[Annotated[str, Field(pattern=f"^{TENSOR_FILE}$")], FileRecord]
+    moments: tuple[MomentsRecord, ...]
+    tolerance: tuple[Annotated[float, Field(ge=0)], ...] | None = None

@@ -1,0 +1,107 @@
+"""The tensors of items in the files of a data set, as their records say they are."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from .codebooks import latents_of, read_codebook
+from .manifest import Header, Part, in_memory, level_file, scale_key
+from .place import Place
+from .records import Item
+from .tensors import Extent, from_bytes, read_extents
+
+HEADERS = 4096  # of files, kept in memory
+SYMBOLS_PER_BYTE = 2048  # of entropy-coded latents, at most: so many share a byte of origin
+
+
+class TensorFiles:
+    """Reads tensors of single items, and no bytes but theirs and one header per file.
+
+    What a file's header says is compared with the records before anything is read or allocated, so
+    the memory that is taken follows from the sizes of files.
+    """
+
+    def __init__(self, place: Place, header: Header) -> None:
+        self.place, self.header = place, header
+        self._extents: dict[str, dict[str, Extent]] = {}
+        self._tables: dict[int, Tensor] = {}
+
+    def extent(self, item: Item, unit: int, level: int, part: Part = "mean") -> Extent:
+        """Where the tensor of an item lies.
+
+        Raises:
+            ValueError: its file is missing or broken, or holds something else.
+        """
+        file, dtype = level_file(level, unit, part), self.header.dtype(level, part)
+        found, shape = self._entry(file, item.name, level), self.header.tensor_shape(item, level)
+        if dtype == "bits":
+            fits = found.dtype == "uint8" and len(found.shape) == 1
+            fits = fits and math.prod(shape) <= SYMBOLS_PER_BYTE * found.bytes
+        else:
+            fits = (found.dtype, found.shape) == (dtype, shape)
+        if not fits:
+            raise ValueError(
+                f"{self.place / file} holds {found.dtype} {list(found.shape)} for '{item.name}', "
+                f"where its record says {dtype} {list(shape)}"
+            )
+        return found
+
+    def values(
+        self, item: Item, unit: int, level: int, part: Part, steps: tuple[int, int] | None
+    ) -> Tensor:
+        """Latents or deviations `[C, *axes]`, float32; `steps` cuts along time, if there is time.
+
+        Raises:
+            ValueError: its file is missing or broken, holds something else, or values that are not
+                finite.
+        """
+        file, extent = level_file(level, unit, part), self.extent(item, unit, level, part)
+        values = self._tensor(file, extent.rows(*steps) if steps else extent)
+        if extent.dtype == "int8":
+            scale = self._scale(file, item, level)
+            values = values * scale.view(-1, *[1] * (values.ndim - (2 if steps else 1)))
+        values = in_memory(values, self.header.causal)
+        if self.header.levels[level].codes:
+            return latents_of(values, self._table(level))
+        if not values.isfinite().all():
+            raise ValueError(
+                f"{self.place / file} holds values of '{item.name}' that are not finite"
+            )
+        return values.float()
+
+    def _scale(self, file: str, item: Item, level: int) -> Tensor:
+        """Of an int8 tensor `[C]`."""
+        extent = self._entry(file, scale_key(item.name), level)
+        if (extent.dtype, extent.shape) != ("float32", (self.header.levels[level].channels,)):
+            raise ValueError(f"{self.place / file} has no scale per channel for '{item.name}'")
+        return self._tensor(file, extent)
+
+    def _table(self, level: int) -> Tensor:
+        if level not in self._tables:
+            about = self.header.levels[level]
+            book = about.codes
+            shape = (book.groups, book.depth, book.size, about.channels // book.groups)
+            self._tables[level] = read_codebook(self.place, level, shape)
+        return self._tables[level]
+
+    def _entry(self, file: str, key: str, level: int) -> Extent:
+        """Headers are kept, as each serves many items."""
+        if file not in self._extents:
+            if not self.place.exists(file):
+                missing = f"the {level} coarser levels do without it"
+                raise ValueError(f"{self.place / file} is missing; {missing}")
+            if len(self._extents) >= HEADERS:
+                self._extents.clear()
+            self._extents[file] = read_extents(self.place, file)
+        try:
+            return self._extents[file][key]
+        except KeyError:
+            raise ValueError(f"{self.place / file} has no tensor '{key}'") from None
+
+    def _tensor(self, file: str, extent: Extent) -> Tensor:
+        content = self.place.read(file, extent.start, extent.stop)
+        if len(content) != extent.stop - extent.start:
+            raise ValueError(f"{self.place / file} is cut off; `stlatent verify` says what else is")
+        return from_bytes(content, extent.dtype, extent.shape)
