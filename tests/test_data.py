@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +15,7 @@ from PIL import Image
 from stlatent.media.video.cache import FrameCache
 from stlatent.media.video.check import check_sources
 from stlatent.media.video.clips import ClipDataset, collate
-from stlatent.media.video.files import Source, UnreadableError, find_sources
+from stlatent.media.video.files import IMAGE_SUFFIXES, Source, UnreadableError, find_sources
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.media.video.readers import AvDecoder, VideoReader
 from stlatent.media.video.timeline import read_timeline
@@ -83,6 +85,11 @@ FILES = {
     "vp8.webm": {"codec": "libvpx", "g": "12", "auto-alt-ref": "1", "lag-in-frames": "8"},
     "av1.mp4": {"codec": "libsvtav1", "preset": "12", "frames": 20, "size": (64, 64)},
     "wmv2.wmv": {"codec": "wmv2", "g": "12"},
+    "h264.ts": {**GROUPS},
+    "flash.flv": {"codec": "flv", "g": "12"},
+    "mpeg2.mpg": {"codec": "mpeg2video", **GROUPS},
+    "raw.hevc": {"codec": "libx265", "x265-params": "keyint=12:log-level=0"},
+    "plain.y4m": {"codec": "wrapped_avframe"},
     "odd.mp4": {**GROUPS, "size": (37, 61), "pix_fmt": "yuv444p"},
     "loop.gif": {"codec": "gif", "pix_fmt": "rgb8"},
 }
@@ -185,6 +192,39 @@ def test_pictures(tmp_path):
     assert (VideoReader(tmp_path / "deep.png").read([0]) == 0x80).all()
 
 
+@pytest.mark.parametrize("suffix", sorted({*IMAGE_SUFFIXES} - {".pbm", ".pgm"}))
+def test_kinds_of_pictures(tmp_path, suffix):
+    Image.fromarray(drawn(77, 40, 64)).save(tmp_path / f"a{suffix}")
+    (source,) = find_sources(tmp_path)
+    with VideoReader(source.path) as reader:
+        assert source.kind == "image" and reader.size == (40, 64)
+        assert indices_of(reader.read([0])) == [77]
+
+
+def test_names_that_look_like_something_else(videos, tmp_path, monkeypatch):
+    """A path is a path: nothing is taken for a URL, and no byte of a name is lost."""
+    names = ["2024-01-01T12:30:00.mp4", "http:/host/a.mp4", "a.b/clip.mp4", "a.b/clip.mkv"]
+    names += ["日本/ｶ ü.mp4", f"{'n' * 200}.mp4", os.fsdecode(b"caf\xe9.mp4"), "%d.mp4", "-.mp4"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        shutil.copy(videos / f"h264.{name[-3:]}", tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    found = find_sources(".")
+    assert [source.name for source in found] == sorted(names)
+    for source in found:
+        with VideoReader(source.path) as reader:
+            assert indices_of(reader.read([17, 3])) == [17, 3]
+            other = AvDecoder(source.path, read_timeline(source.path), threads=1)
+            assert indices_of(other.read([17])) == [17]
+
+
+def test_a_playlist_fetches_nothing(videos, tmp_path):
+    shutil.copy(videos / "h264.ts", tmp_path / "part.ts")
+    (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/part.ts\n")
+    with pytest.raises(UnreadableError):
+        VideoReader(tmp_path / "list.mp4")
+
+
 def test_a_folder_of_frames_is_a_video(tmp_path):
     folder = tmp_path / "shot"
     folder.mkdir()
@@ -218,6 +258,24 @@ def test_find_sources(tmp_path):
         find_sources(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"no video \(\.mp4"):
         find_sources(tmp_path / "notes.txt")
+
+
+def test_what_is_left_out_is_named(videos, tmp_path, caplog, monkeypatch):
+    (tmp_path / "good.mp4").symlink_to(videos / "h264.mp4")
+    (tmp_path / "closed").mkdir()
+    for name in ("photo.heic", "notes.txt", "red \x1b[31m.xyz"):
+        (tmp_path / name).write_bytes(b"x")
+    real = os.listdir
+
+    def listdir(folder):
+        if Path(folder).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return real(folder)
+
+    monkeypatch.setattr("os.listdir", listdir)  # root may read everything
+    assert [source.name for source in find_sources(tmp_path)] == ["good.mp4"]
+    assert f"left out {tmp_path}/closed: permission denied" in caplog.text
+    assert "notes.txt, photo.heic, red \\x1b[31m.xyz" in caplog.text
 
 
 def make_broken(videos: Path, folder: Path) -> dict[str, str]:

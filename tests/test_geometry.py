@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +46,7 @@ from stlatent.geometry import (
     voxel_size,
     write_mesh,
 )
+from stlatent.media.shape.data import find_shapes
 
 AXES = [
     tuple(sign + axis for sign, axis in zip(signs, order))
@@ -330,6 +332,24 @@ def test_a_bad_mesh_costs_one_line(
     with pytest.raises(BadMeshError, match=reason) as caught:
         read_surface(tmp_path / name)
     assert caught.value.path == tmp_path / name and "\n" not in str(caught.value)
+
+
+def test_names_and_links_of_meshes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path is a path, whatever it looks like, and no byte of a name is lost."""
+    kept = tmp_path / "elsewhere"
+    names = ["2024-01-01T12:30:00.ply", "http:/host/a.glb", "a.b/c.d.stl", "a.b/c.d.off"]
+    names += ["日本/ü.obj", *(os.fsdecode(b"caf\xe9" + end) for end in (b".ply", b".obj", b".glb"))]
+    for name in names:
+        (kept / name).parent.mkdir(parents=True, exist_ok=True)
+        content = torus(8).export(file_type=Path(name).suffix[1:])
+        (kept / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "linked").symlink_to(kept)
+    (kept / "a.b" / "back").symlink_to(tmp_path / "root")
+    monkeypatch.chdir(tmp_path / "root")
+    found = find_shapes(".")
+    assert list(found) == sorted(f"linked/{name}" for name in names)
+    assert {len(read_surface(path).faces) for path in found.values()} == {len(torus(8).faces)}
 
 
 def test_dust_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import trimesh
 from PIL import Image
+from trimesh.resolvers import FilePathResolver
 from trimesh.visual.material import PBRMaterial, SimpleMaterial, color_image
 
 from .extras import needed
@@ -45,7 +46,10 @@ def read_surface(path: str | Path) -> Surface:
         raise BadMeshError(path, "there is no such file")
     needed("scipy")  # or its absence would pass for a fault of every file
     try:
-        scene = trimesh.load_scene(path, process=False)
+        kind, beside = path.suffix.lower().removeprefix("."), FilePathResolver(path)
+        beside.file_name = path.suffix  # trimesh fails on one that is not UTF-8
+        with open(path, "rb") as file:
+            scene = trimesh.load_scene(file, kind, resolver=beside, process=False)
     except Exception as error:  # trimesh lets through whatever its readers raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadMeshError(path, f"cannot be read: {reason[:200]}") from error

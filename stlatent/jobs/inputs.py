@@ -12,6 +12,7 @@ from ..geometry.volumes import VOLUME_SUFFIXES
 from ..media.planes.data import PLANE_SUFFIXES, find_planes
 from ..media.shape.data import find_shapes
 from ..media.video.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source, find_sources
+from ..media.walk import files_below
 from ..model.ladder import Ladder
 from ..store.place import Place, download
 from ..store.records import item_name
@@ -110,8 +111,7 @@ def usual_model(root: str | Path) -> str:
     """The shipped model for what lies at `root`: `voxel` for shapes alone, else `video`."""
     place = Place(root)
     if place.local is not None:
-        files = [place.local] if place.local.is_file() else place.local.rglob("*")
-        suffixes = {path.suffix.lower() for path in files}
+        suffixes = {path.suffix.lower() for path in files_below(place.local).values()}
     else:
         suffixes = {PurePosixPath(path).suffix.lower() for path in place.fs.find(place.root)}
     return "voxel" if suffixes & {*SHAPE_KINDS} and not suffixes & {*CLIP_KINDS} else "video"

@@ -165,7 +165,13 @@ def _read(file: io.FileIO, count: int) -> bytes:
 
 
 def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of a URL and the path in it; ValueError where none is installed."""
+    """The file system of a URL and the path in it; ValueError where none is installed.
+
+    What exists on this machine is a path, and so is whatever has no `://`.
+    """
+    if "://" not in url or os.path.exists(url):
+        path = os.path.abspath(os.path.expanduser(url)).replace(os.sep, "/")
+        return LocalFileSystem(), path
     try:
         fs, path = url_to_fs(url)
     except ImportError:

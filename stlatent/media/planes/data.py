@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from ...model.config import Scaling
 from ..video.files import UnreadableError
+from ..walk import files_below, name_others
 
 PLANE_SUFFIXES = (".npy", ".npz")
 DEVIATIONS = 2.0  # so many standard deviations become 1
@@ -32,13 +33,11 @@ def find_planes(root: str | Path) -> dict[str, Path]:
         ValueError: nothing is there.
     """
     root = Path(root)
-    if root.is_file():
-        return {root.name: root}
-    found = sorted(f for f in root.rglob("*") if f.suffix.lower() in PLANE_SUFFIXES)
-    shown = {f.relative_to(root).as_posix(): f for f in found}
-    files = {n: f for n, f in shown.items() if not any(p.startswith(".") for p in n.split("/"))}
+    below = files_below(root)
+    files = {n: f for n, f in below.items() if f == root or f.suffix.lower() in PLANE_SUFFIXES}
     if not files:
         raise ValueError(f"{root} holds no planes ({' '.join(PLANE_SUFFIXES)})")
+    name_others([*below.keys() - files], root)
     return files
 
 

@@ -20,6 +20,8 @@ from ...geometry.resample import straightened, volume_field
 from ...geometry.values import Values
 from ...geometry.volumes import VOLUME_SUFFIXES, Volumes, read_volumes
 from ...triplane.planes import turn_volume
+from ..video.files import IMAGE_SUFFIXES
+from ..walk import files_below, name_others
 
 AS_IT_IS = (("x", "y", "z"),)
 
@@ -43,25 +45,21 @@ def find_shapes(root: str | Path) -> dict[str, Path]:
     """All meshes and volumes below `root` (or `root` itself, if it is a file) by their name, which
     is the path below it, in order.
 
-    Hidden files are passed over. Raises ValueError where there are none.
+    Hidden files are passed over; files of other types and folders that cannot be read are named in
+    the log. Raises ValueError where there are none.
     """
     root = Path(root)
-    if root.is_file():
-        root, files = root.parent, [root]
-    else:
-        files = sorted(path for path in root.rglob("*") if path.is_file())
-    named = {path.relative_to(root).as_posix(): path for path in files}
-    found = {
-        name: path
-        for name, path in named.items()
-        if path.suffix.lower() in MESH_SUFFIXES + VOLUME_SUFFIXES
-        and not any(part.startswith(".") for part in Path(name).parts)
-    }
+    files = files_below(root)
+    suffixes = MESH_SUFFIXES + VOLUME_SUFFIXES
+    found = {name: path for name, path in files.items() if path.suffix.lower() in suffixes}
     if not found:
         raise ValueError(
             f"{root} holds no mesh ({' '.join(MESH_SUFFIXES)}) and no volume "
             f"({' '.join(VOLUME_SUFFIXES)})"
         )
+    beside = {".mtl", ".bin", *IMAGE_SUFFIXES}  # what meshes refer to
+    others = [name for name in files.keys() - found if Path(name).suffix.lower() not in beside]
+    name_others(others, root)
     return found
 
 

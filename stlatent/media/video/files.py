@@ -12,8 +12,18 @@ from typing import Literal
 
 from PIL import Image
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".gif", ".m4v", ".wmv", ".264", ".h264")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+from ..walk import first_visit, name_others, shown, visible
+
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mkv", ".mov", ".avi", ".webm", ".gif", ".m4v", ".wmv", ".264", ".h264", ".265"),
+    *(".hevc", ".h265", ".ts", ".m2ts", ".mts", ".flv", ".mpg", ".mpeg", ".m2v", ".vob", ".asf"),
+    *(".3gp", ".ogv", ".mxf", ".dv", ".ivf", ".obu", ".mjpeg", ".mjpg", ".y4m"),
+)
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".j2k", ".jpf"),
+    *(".jpx", ".jfif", ".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".qoi", ".dds", ".pcx"),
+    ".sgi",
+)
 
 
 class UnreadableError(ValueError):
@@ -25,7 +35,7 @@ class UnreadableError(ValueError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return f"{shown(self.path)}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,8 @@ def find_sources(
 ) -> list[Source]:
     """All videos and pictures below `root` (or `root` itself, if it is a file), ordered by name.
 
-    Hidden files are passed over. `exclude` holds names to leave out: of files, or relative to the
+    Hidden files are passed over; files of other types and folders that cannot be read are named in
+    the log. `exclude` holds names to leave out: of files, or relative to the
     root. With `frame_folders`, a folder of nothing but numbered pictures of one size
     (`frame_0001.jpg`, ...) is one video; without, each of its pictures stands for itself.
     Raises ValueError where the root is missing, nothing is found, or `exclude` names nothing there.
@@ -53,12 +64,15 @@ def find_sources(
     root = Path(root)
     if not root.exists():
         raise ValueError(f"{root} does not exist; give a folder of videos or pictures, or one file")
-    found = sorted(_walk(root, root, frame_folders, set()), key=lambda source: source.name)
+    others: list[str] = []
+    walked = _walk(root, root, frame_folders, set(), others)
+    found = sorted(walked, key=lambda source: source.name)
     if not found:
         raise ValueError(
             f"{root} holds no video ({' '.join(VIDEO_SUFFIXES)}) and no picture "
             f"({' '.join(IMAGE_SUFFIXES)})"
         )
+    name_others(others, root)
     exclude = set(exclude)
     unknown = exclude - {s.name for s in found} - {s.path.name for s in found}
     if unknown:
@@ -69,29 +83,29 @@ def find_sources(
     return kept
 
 
-def _walk(path: Path, root: Path, frame_folders: bool, seen: set[str]) -> Iterator[Source]:
+def _walk(
+    path: Path, root: Path, frame_folders: bool, seen: set[str], others: list[str]
+) -> Iterator[Source]:
+    """The sources at `path`; the names of all files that are none join `others`."""
     name = path.relative_to(root).as_posix() if path != root else path.resolve().name
     suffix = path.suffix.lower()
-    if path.is_file():
-        if suffix in VIDEO_SUFFIXES:
-            yield Source(path, name, "video")
-        elif suffix in IMAGE_SUFFIXES:
-            yield Source(path, name, "image")
-        return
-    real = os.path.realpath(path)
-    if not path.is_dir() or real in seen:  # a link may lead back up
-        return
-    seen.add(real)
-    if frame_folders and frame_files(path):
-        yield Source(path, name, "frames")
-        return
-    for child in _visible(path):
-        yield from _walk(child, root, frame_folders, seen)
+    if os.path.isfile(path) and suffix in VIDEO_SUFFIXES:
+        yield Source(path, name, "video")
+    elif os.path.isfile(path) and suffix in IMAGE_SUFFIXES:
+        yield Source(path, name, "image")
+    elif not os.path.isdir(path):
+        others.append(name)
+    elif first_visit(path, seen):
+        if frame_folders and frame_files(path):
+            yield Source(path, name, "frames")
+            return
+        for child in visible(path):
+            yield from _walk(child, root, frame_folders, seen, others)
 
 
 def frame_files(folder: Path) -> list[Path]:
     """The pictures of a folder of frames in their order; [] if the folder is something else."""
-    files = _visible(folder)
+    files = visible(folder)
     parts = [re.fullmatch(r"(.*?)(\d+)", file.stem) for file in files]
     if len(files) < 2 or not all(parts) or len({part[1] for part in parts}) > 1:
         return []
@@ -115,7 +129,3 @@ def _one_size(pictures: list[Path]) -> bool:
         except OSError:
             continue
     return len(sizes) < 2
-
-
-def _visible(folder: Path) -> list[Path]:
-    return [child for child in folder.iterdir() if not child.name.startswith(".")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,7 @@ from .timeline import (
     Timeline,
     check_size,
     frame_seconds,
+    open_video,
     read_timeline,
     reason,
     video_stream,
@@ -134,9 +136,10 @@ class DecordDecoder:
         self.path, self.frames, self.fps = path, times.frames, times.fps
         self._errors = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError)
         try:
-            # fault_tol: no frame may be replaced by its neighbour
-            self._reader = decord.VideoReader(str(path), num_threads=threads, fault_tol=1e-9)
-        except (*self._errors, AssertionError) as error:
+            # fault_tol: no frame may be replaced by its neighbour; a whole path is never a URL
+            name = os.path.abspath(path)
+            self._reader = decord.VideoReader(name, num_threads=threads, fault_tol=1e-9)
+        except (*self._errors, AssertionError, UnicodeEncodeError) as error:
             raise UnreadableError(path, reason(error)) from None
         if len(self._reader) != self.frames:  # it counts hidden frames too
             raise UnreadableError(path, f"decord counts {len(self._reader)} frames")
@@ -217,7 +220,7 @@ class AvDecoder:
 
     def _rewind(self) -> None:
         self.close()
-        self._container = av.open(str(self.path))
+        self._container = open_video(self.path)
         self._stream = video_stream(self._container, self.path)
         self._stream.codec_context.thread_count = self._threads
         self._stream.thread_type = "AUTO"

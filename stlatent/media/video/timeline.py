@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def read_timeline(path: Path) -> Timeline:
 @lru_cache(maxsize=1024)
 def _read(path: Path, size: int, mtime_ns: int) -> Timeline:
     try:
-        with av.open(str(path)) as container:
+        with open_video(path) as container:
             stream = video_stream(container, path)
             format = container.format.name
             if format.startswith("matroska"):
@@ -74,10 +75,7 @@ def _read(path: Path, size: int, mtime_ns: int) -> Timeline:
             if timed and codec not in UNTIMED_CODECS:
                 keys = _keys(times, starts)
             frames = len(times) if keys is not None else _count(path)
-            fps = stream.average_rate
-            if (fps is None or format == "gif") and container.duration:  # of a gif it is a guess
-                fps = frames * av.time_base / container.duration
-            fps = fps or stream.guessed_rate
+            fps = _rate(container, stream, frames)
     except (av.FFmpegError, EOFError) as error:
         raise UnreadableError(path, reason(error)) from None
     if frames == 0:
@@ -85,17 +83,38 @@ def _read(path: Path, size: int, mtime_ns: int) -> Timeline:
     return Timeline(frames, width * height, float(fps) if fps else None, keys, closed)
 
 
+def _rate(container, stream, frames: int) -> Fraction | float | None:
+    """Frames per second; of gif, FFmpeg's average is a guess."""
+    rate, seconds = stream.average_rate, (container.duration or 0) / av.time_base
+    if seconds and (rate is None or container.format.name == "gif"):
+        return frames / seconds
+    return stream.guessed_rate if rate is None or _untold(container) else rate
+
+
+def _untold(container) -> bool:
+    """Whether FFmpeg makes up the timestamps: of raw streams; of avi they are those of decoding."""
+    name = container.format.name
+    return name in ("avi", "dv") or not (container.duration or name.startswith(TIMED_CONTAINERS))
+
+
+def open_video(path: Path) -> av.container.InputContainer:
+    """A file for FFmpeg, which takes names such as `12:30.mp4` and `http:/a` for URLs, and fetches
+    what a file refers to: of both it is kept."""
+    options = {"protocol_whitelist": "file"}
+    return av.open(os.path.abspath(path), options=options, metadata_errors="replace")
+
+
 def frame_seconds(path: Path, times: Timeline) -> np.ndarray:
     """When each frame is shown `[frames]`, in seconds after the first; not kept, as it is long.
 
     Where the file does not say, as avi never does, frames follow each other at the mean rate.
     """
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         stream = video_stream(container, path)
         if times.keys is not None:
             packets = (p for p in container.demux(stream) if p.size and not p.is_discard)
             shown = sorted(p.pts * float(stream.time_base) for p in packets)
-        elif container.format.name == "avi":  # its timestamps are those of decoding
+        elif _untold(container):
             shown = [None]
         else:
             shown = [frame.time for frame in container.decode(stream)]
@@ -120,7 +139,7 @@ def _keys(times: list[int | None], starts: list[int]) -> tuple[tuple[int, int], 
 
 
 def _count(path: Path) -> int:
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         return sum(1 for _ in container.decode(video_stream(container, path)))
 
 

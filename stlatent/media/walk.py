@@ -1,0 +1,64 @@
+"""Which files lie in a folder, whatever they hold."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+NAMED = 5  # of the files that are left out, in the log
+
+
+def visible(folder: Path) -> list[Path]:
+    """What lies in a folder, in order, but for hidden names; a folder that cannot be read is named
+    in the log, and empty."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        log.warning("left out %s: %s", shown(folder), (error.strerror or str(error)).lower())
+        return []
+    return [folder / name for name in names if not name.startswith(".")]
+
+
+def files_below(root: Path) -> dict[str, Path]:
+    """All files below `root` but hidden ones, in order of their names: the path below it, with `/`;
+    of a single file, its own. Links are followed, each folder once."""
+    if os.path.isfile(root):
+        return {root.name: root}
+    found = {file.relative_to(root).as_posix(): file for file in _walk(root, set())}
+    return dict(sorted(found.items()))
+
+
+def _walk(path: Path, seen: set[str]) -> Iterator[Path]:
+    if not os.path.isdir(path):
+        yield path
+    elif first_visit(path, seen):
+        for child in visible(path):
+            yield from _walk(child, seen)
+
+
+def first_visit(folder: Path, seen: set[str]) -> bool:
+    """Whether a folder has not been `seen`, which it now is: a link may lead back up."""
+    real = os.path.realpath(folder)
+    new = real not in seen
+    seen.add(real)
+    return new
+
+
+def name_others(names: Sequence[str], root: Path) -> None:
+    """Say in the log which files are of no kind that is read."""
+    if names:
+        some = ", ".join(map(shown, sorted(names)[:NAMED]))
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        log.warning("left out in %s, of types that are not read: %s%s", shown(root), some, more)
+
+
+def shown(name: str | Path) -> str:
+    """A file's name as a terminal may show it: whatever would steer it, or is no text, as escapes.
+
+    >>> shown("red \\x1b[31m")
+    'red \\\\x1b[31m'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
