@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import generate_videos
@@ -24,7 +25,14 @@ from stlatent.diffusion import (
     train,
 )
 from stlatent.diffusion.config import NoiseConfig
-from stlatent.diffusion.feed import order
+from stlatent.diffusion.groups import (
+    batches,
+    groups,
+    in_turn,
+    open_windows,
+    order,
+    usual_steps,
+)
 from stlatent.diffusion.training import DiffusionTrainer, make_denoiser
 from stlatent.export.packing import packing_of
 from stlatent.export.statistics import measure
@@ -33,6 +41,8 @@ from stlatent.media.video.clips import centre_clip
 from stlatent.media.video.pixels import to_uint8
 from stlatent.media.video.write import frame_writer
 from stlatent.model.config import parse
+from stlatent.store.dataset import LatentDataset
+from stlatent.store.windows import collate
 
 SIZES = {
     "image": (32, 48),
@@ -295,10 +305,80 @@ def test_shipped_configs_fit_three_levels(name, clips, capsys):
     assert "M parameters" in capsys.readouterr().out
 
 
-def test_items_of_unlike_length_are_named(clips, tmp_path, capsys):
-    options = [f"data.root={clips / 'latents'}", f"out={tmp_path}"]
-    assert main(["train", str(CONFIGS / "tiny.yaml"), *options]) == 2
-    assert "set data.frames where lengths differ" in capsys.readouterr().err
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory) -> Path:
+    """Videos of several sizes and lengths, some shorter than a window, and pictures."""
+    folder = tmp_path_factory.mktemp("mixed")
+    model = ladder("video")
+    checkpoint.save(model, folder / "model.safetensors")
+    sizes = [(33, 32, 48), (29, 32, 48), (17, 48, 32), (9, 32, 48), (1, 40, 40), (1, 96, 80)]
+    for k, size in enumerate(sizes):
+        path = folder / "videos" / (f"{k}.mp4" if size[0] > 1 else f"{k}.png")
+        path.parent.mkdir(exist_ok=True)
+        with frame_writer(path, "mp4", size[0] == 1, size, 10) as writer:
+            writer.write(to_uint8(batch("video", size, 1)[0]))
+    encode_folder(model, folder / "videos", folder / "latents", str(folder / "model.safetensors"))
+    return folder
+
+
+@pytest.mark.parametrize("past", [[], [2]])
+def test_items_of_all_sizes_and_lengths_are_trained_on(past, mixed, tmp_path, capsys):
+    options = [f"data.root={mixed / 'latents'}", f"out={tmp_path / 'run'}", "steps=12"]
+    options += ["tracker=null", "data.held_out=0.4", f"diffusion.past={past}"]
+    assert main(["train", str(CONFIGS / "tiny.yaml"), *options]) == (2 if past else 0)
+    if past:
+        assert "give data.frames as well" in capsys.readouterr().err
+        assert main(["train", str(CONFIGS / "tiny.yaml"), *options, "data.frames=17"]) == 0
+    assert "each batch of one of them" in capsys.readouterr().out
+    pipeline = LadderPipeline.from_pretrained(tmp_path / "run" / "pipeline")
+    assert draw(pipeline).shape[2] > 1
+
+
+def windows_of(mixed: Path, steps: int, levels: int = 3):
+    whole = LatentDataset(mixed / "latents", range(levels))
+    return open_windows(whole, whole.names, steps)
+
+
+def test_windows_of_one_size_are_together_and_none_is_left_out(mixed):
+    data = windows_of(mixed, 2)
+    whole = LatentDataset(mixed / "latents")
+    lengths = [whole.length(name) for name in whole.names]
+    assert len(data) == sum(max(1, length - 1) for length in lengths)
+    for group in groups(data):
+        collate([data[i] for i in group.indices])  # a ValueError if their shapes differ
+    assert {data[i].name for i in range(len(data))} == set(whole.names)
+    assert [i for g in groups(data) for i in g.indices] == [*range(len(data))]
+
+
+def test_batches_of_one_size_resume_and_see_every_window_equally_often(mixed):
+    data = windows_of(mixed, 2)
+    sizes = {i: (k, g.positions) for k, g in enumerate(groups(data)) for i in g.indices}
+    first = groups(data)[0].positions
+    found = list(itertools.islice(batches(data, 4, 0, 0), 6000))
+    assert list(itertools.islice(batches(data, 4, 0, 5900), 100)) == found[5900:]
+    for one in found:
+        assert len({sizes[i][0] for i in one}) == 1
+        assert len(one) == 1 or len(one) * sizes[one[0]][1] <= 4 * first
+    weights = Counter()
+    for one in found:
+        for i in one:
+            weights[i] += 1 / len(one)
+    mean = 6000 / len(data)
+    assert all(0.7 * mean < weights[i] < 1.3 * mean for i in range(len(data)))
+    held_out = list(in_turn(data, 4, len(data)))
+    assert [i for one in held_out for i in one] == [*range(len(data))]
+    assert all(len({sizes[i][0] for i in one}) == 1 for one in held_out)
+
+
+def test_the_usual_window(clips, mixed):
+    """Whole items if all that move are of one length, else three steps, or less if all are less."""
+    whole = LatentDataset(mixed / "latents")
+    assert usual_steps(whole) == 3
+    whole.names = [name for name in whole.names if whole.length(name) == 1]
+    assert usual_steps(whole) == 1
+    whole = LatentDataset(clips / "latents")
+    whole.names = ["a/0.mp4", "b/1.mp4"]
+    assert usual_steps(whole) == whole.length("a/0.mp4") > 1
 
 
 def test_the_plain_script_trains_and_goes_on(clips, tmp_path):

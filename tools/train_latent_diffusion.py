@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from stlatent.cli.outcome import command
-from stlatent.diffusion.feed import order
+from stlatent.diffusion.groups import order
 from stlatent.store.dataset import LatentDataset
 from stlatent.store.labels import folder_classes
 from stlatent.store.windows import collate

@@ -118,8 +118,9 @@ class LatentDataConfig(Strict):
 
     Attributes:
         root: a data set made by `stlatent encode`.
-        frames: of a sample, where latents have time; by default whole items, all of one length.
-        batch: samples per process and step.
+        frames: of a sample, where latents have time; by default whole items where all are of one
+            length, else three steps of level 0. Items that are shorter are samples as they are.
+        batch: samples per process and step, all of one size; fewer of larger ones than most are.
         workers: processes that read; 0 reads in the training process itself.
         held_out: part of the items that is measured and never trained on.
         labels: of the items, by name or source: a JSON file of their classes, or a safetensors file

@@ -15,10 +15,11 @@ from ..checkpoint import load
 from ..model.ladder import Ladder
 from ..store.dataset import LatentDataset
 from ..store.labels import VectorFile, folder_classes
-from ..store.reader import check_model
+from ..store.reader import LatentStore, check_model
 from ..store.windows import LatentWindow, collate
 from ..triplane.autoencoder import ladder_of
 from .config import DiffusionRun
+from .groups import open_windows, usual_steps
 
 
 @dataclass(frozen=True)
@@ -66,55 +67,31 @@ def open_data(config: DiffusionRun) -> LatentData:
         ValueError: these are not there or do not fit the run.
     """
     data, levels = config.data, config.diffusion.levels
-    whole = LatentDataset(data.root)
-    manifest = whole.store.manifest
+    manifest = LatentStore(data.root).manifest
     if levels > len(manifest.levels):
         raise ValueError(f"the stages make {levels} levels; {data.root} has {len(manifest.levels)}")
+    whole = LatentDataset(data.root, range(levels))
     labels = _labels(config, whole.names)
     train, held_out = _split(whole.names, data.held_out, config.seed)
-    size = list(whole.store.items[train[0]].size)
-    steps, causal = None, manifest.causal
-    if data.frames is not None and causal is not None:
-        stride = manifest.levels[0].stride[causal]
-        steps = 1 + -(-(data.frames - 1) // stride)
-        size[causal] = data.frames
-    kept = range(levels)
-    past = config.diffusion.past
-    if past and steps is None:
+    steps, causal, past = None, manifest.causal, config.diffusion.past
+    if past and data.frames is None:
         raise ValueError("diffusion.past is what comes before a window; give data.frames as well")
+    if causal is not None:
+        stride = manifest.levels[0].stride[causal]
+        steps = 1 + -(-(data.frames - 1) // stride) if data.frames else usual_steps(whole)
+    how = {"past": past, "labels": labels}
     both = [
-        LatentDataset(data.root, kept, steps, past=past, labels=labels, names=names)
-        if names
-        else _Nothing()
+        open_windows(whole, names, steps, **how) if names else _Nothing()
         for names in (train, held_out)
     ]
-    _check_sizes(both[0])
-    figures = [manifest.statistics[k] for k in kept]
+    size = list(whole.store.items[both[0].datasets[0].names[0]].size)
+    if causal is not None:
+        size[causal] = min(size[causal], data.frames or 1 + (steps - 1) * stride)
+    figures = [manifest.statistics[k] for k in range(levels)]
     mean, std = ([v for s in figures for v in getattr(s, name)] for name in ("mean", "std"))
     model = load(config.model or manifest.model)
     check_model(model, manifest, whole.store.place)
     return LatentData(*both, ladder_of(model), tuple(size), mean, std)
-
-
-def order(
-    count: int, batch: int, seed: int, first: int, rank: int = 0, processes: int = 1
-) -> Iterator[list[int]]:
-    """Endless batches of indices below `count`, from batch number `first` on.
-
-    Every epoch has an order of its own, and the batches of all processes together are one walk
-    through the epochs: a function of the seed alone, so that runs resume exactly.
-    """
-    at = (first * processes + rank) * batch
-    epoch, shuffled = -1, np.empty(0, int)
-    while True:
-        found = []
-        for place in range(at, at + batch):
-            if place // count != epoch:
-                epoch = place // count
-                shuffled = np.random.default_rng((seed, epoch)).permutation(count)
-            found.append(int(shuffled[place % count]))
-        yield found
-        at += batch * processes
 
 
 def loader(data: Dataset, batches: Iterator[list[int]], workers: int) -> DataLoader:
@@ -126,16 +103,6 @@ def loader(data: Dataset, batches: Iterator[list[int]], workers: int) -> DataLoa
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
     )
-
-
-def _check_sizes(data: LatentDataset) -> None:
-    sizes = {data.shape(name): name for name in data.names}
-    if len(sizes) > 1:
-        (a, first), (b, second) = list(sizes.items())[:2]
-        raise ValueError(
-            f"items make no batches, since {first} is {list(a)} at level 0 and {second} {list(b)}: "
-            f"set data.frames where lengths differ, and encode frames of one size"
-        )
 
 
 def _split(names: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:

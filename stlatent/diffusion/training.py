@@ -28,7 +28,8 @@ from ..train.plan import parameters
 from .config import DiffusionRun, NoiseConfig
 from .corruption import Scheduler, corrupt, make_scheduler
 from .denoiser import LadderDenoiser
-from .feed import LatentData, loader, open_data, order
+from .feed import LatentData, loader, open_data
+from .groups import batches, describe_groups, in_turn
 from .memory import Past
 from .pipeline import LadderPipeline
 
@@ -65,10 +66,11 @@ def train(config: DiffusionRun, data: LatentData) -> LadderPipeline:
     with PartialState().main_process_first():
         claim(config)
     trainer = DiffusionTrainer(config, data)
-    batches = iter(trainer.batches())
+    trainer.accelerator.print(describe_groups(data.train), end="")
+    feed = iter(trainer.batches())
     try:
         while not trainer.finished:
-            parts = [next(batches) for _ in range(config.optimiser.accumulate)]
+            parts = [next(feed) for _ in range(config.optimiser.accumulate)]
             metrics = trainer.step(parts)
             trainer.log.step(trainer.done, metrics)
             if trainer.finished or trainer.done % config.save_every == 0:
@@ -151,8 +153,9 @@ class DiffusionTrainer:
         config, accelerator = self.config, self.accelerator
         first = self.done * config.optimiser.accumulate
         ranks = accelerator.process_index, accelerator.num_processes
-        batches = order(len(self.data.train), config.data.batch, config.seed, first, *ranks)
-        return loader(self.data.train, batches, config.data.workers)
+        train = self.data.train
+        order = batches(train, config.data.batch, config.seed, first, *ranks)
+        return loader(train, order, config.data.workers)
 
     def step(self, batches: Sequence[LatentWindow]) -> dict[str, object]:
         """One optimiser step over `batches`; returns its metrics."""
@@ -194,8 +197,7 @@ class DiffusionTrainer:
         losses = StageLosses(self.average.model, self.scheduler, self.config.diffusion.noise)
         generator = torch.Generator(self.accelerator.device).manual_seed(self.config.seed)
         total = torch.zeros(len(self.denoiser.stages))
-        parts = [list(part) for part in torch.arange(count).split(batch)]
-        for part in loader(held_out, iter([[int(i) for i in p] for p in parts]), 0):
+        for part in loader(held_out, in_turn(held_out, batch, count), 0):
             inputs = self._enter(part)
             total += losses(*inputs, generator).cpu() * len(part.name) / count
         self.log.validation(self.done, {"stage_loss": total.tolist()})
@@ -273,4 +275,4 @@ def describe(config: DiffusionRun, data: LatentData) -> str:
             f"# stage {k}: levels {levels.start} to {levels.stop - 1} as {list(shape)}, "
             f"{type(backbone.network).__name__} of {parameters(backbone) / 1e6:.2f} M parameters"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + describe_groups(data.train)
