@@ -175,7 +175,7 @@ def _filled(make: Callable[[], Module], tensors: Mapping[str, Tensor], path: Pat
                 f"{_kind(wanted[name])}"
             )
     module.load_state_dict({name: _computed(tensor) for name, tensor in tensors.items()})
-    return module.eval().requires_grad_(False)
+    return module.float().eval().requires_grad_(False)  # whatever the default type is
 
 
 def _kind(tensor: Tensor) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..model.codebook import Codes
-from ..model.ladder import Step
+from ..model.passes import Step
 
 
 @dataclass(frozen=True)

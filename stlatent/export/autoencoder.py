@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..checkpoint import replace_text
 from ..model import choose as choosing
-from ..model.choose import Choose, Held
+from ..model.choose import Choose, Draw, Held
 from ..model.config import ModelConfig, parse
+from ..model.inputs import as_level
 from ..model.ladder import Ladder
 from ..model.past import Past
 from .packing import packing_of
@@ -129,10 +130,11 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
             seed: of every `decode` that is given no generator; None is torch's global generator.
 
         Raises:
-            ValueError: all levels are packed.
+            ValueError: all levels are packed, or the temperature is negative or NaN.
         """
         if self.config.levels == len(self.ladder.levels):
             raise ValueError("all levels are packed, so there is none to draw; export fewer")
+        Draw(temperature)
         self.use_prior_sampling = True
         self.prior_temperature, self.prior_seed = temperature, seed
 
@@ -149,11 +151,14 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
         """The posterior of the latents of `x` `[B, C, *axes]` in [-1, 1], of any size.
 
         Raises:
-            ValueError: `x` has not the axes or channels of this model.
+            ValueError: `x` has not the axes or channels of this model, or not its values, see
+                `model/inputs.py`.
         """
+        floats = torch.is_tensor(x) and x.is_floating_point()
+        dtype, x = x.dtype if floats else self.dtype, self.ladder.as_input(x)
         mean, logvar = self._moments(x, choosing.mean).chunk(2, 1)
         posterior = LadderPosterior(
-            mean, logvar, self.packing, lambda g: self._draw(x, g), tuple(x.shape[2:]), x.dtype
+            mean, logvar, self.packing, lambda g: self._draw(x, g), tuple(x.shape[2:]), dtype
         )
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
 
@@ -181,6 +186,8 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
         if temb is not None:
             raise ValueError("a timestep is given, but this decoder is not conditioned on one")
         stride = self.packing.stride
+        shape = (None, self.config.latent_channels, *[None] * len(stride))
+        z = as_level(z, "latent", shape, self.ladder.top)
         if size is not None and self.ladder.domain.shape(size, stride) != tuple(z.shape[2:]):
             raise ValueError(
                 f"size is {list(size)}, but the latents have a grid of {list(z.shape[2:])} at "

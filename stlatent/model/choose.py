@@ -5,6 +5,7 @@ Training, encoding, decoding and sampling run the same pass and differ only in w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -46,10 +47,17 @@ class Draw:
     Attributes:
         temperature: scales the standard deviation; 1 is the model's own.
         generator: source of the noise; None is torch's global one.
+
+    Raises:
+        ValueError: the temperature is negative, infinite or NaN.
     """
 
     temperature: float = 1.0
     generator: torch.Generator | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature is {self.temperature}; give a number from 0 on")
 
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
         return (posterior or prior).sample(self.generator, self.temperature)

@@ -85,6 +85,8 @@ class Domain:
 
     def check(self, size: Sequence[int]) -> None:
         """Raise ValueError unless `size` can be the axes of a tensor of this domain."""
+        if not isinstance(size, Sequence) or any(isinstance(n, float) for n in size):
+            raise ValueError(f"size is {size!r}; give one integer per axis of domain '{self.name}'")
         names = ", ".join(axis.name for axis in self.axes)
         if len(size) != len(self.axes):
             raise ValueError(

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -28,60 +27,14 @@ from . import choose as choosing
 from . import transform
 from .blocks import blocks
 from .cells import Cell
-from .choose import Choose, Distribution, Draw, Held, Site
+from .choose import Choose, Draw, Held, Site
 from .config import ModelConfig
+from .inputs import as_input, as_level, check_batch, check_latents, check_levels
 from .latents import Latents
 from .layers import Conv, Down, Up, name_layers
 from .likelihoods import make_likelihood
+from .passes import Pass, Step, by_level
 from .past import Past
-
-
-@dataclass(frozen=True)
-class Step:
-    """What happened at one cell of the top-down pass."""
-
-    site: Site
-    posterior: Distribution | None
-    prior: Distribution
-    z: Tensor
-
-
-@dataclass(frozen=True)
-class Pass:
-    """Result of a whole pass over a batch.
-
-    Attributes:
-        raw: what the decoder gives to the likelihood `[B, raw_channels, *size]`.
-        entered: the batch that the ladder read `[B, C, *size]`.
-        x: the decoded batch `[B, C, *size]`, in [-1, 1] up to over- and undershoot.
-        steps: one per cell, coarse to fine.
-        previews: per level, the input averaged over space at the level's stride, as predicted
-            from this level and the coarser ones `[B, C * frames, *grid]`, see `preview_target`.
-        kl: per level, nats per sample and channel `[B, C_l]`, summed over all positions; of codes,
-            one channel per codebook.
-    """
-
-    raw: Tensor
-    entered: Tensor
-    x: Tensor
-    steps: tuple[Step, ...]
-    previews: tuple[Tensor, ...]
-
-    @property
-    def kl(self) -> tuple[Tensor, ...]:
-        per_step = [step.posterior.kl(step.prior).flatten(2).sum(2) for step in self.steps]
-        return _by_level(self.steps, per_step)
-
-    @property
-    def group_kl(self) -> tuple[Tensor, ...]:
-        """Per level, nats per sample and group `[B, groups]`."""
-        per_step = [step.posterior.kl(step.prior).flatten(1).sum(1, True) for step in self.steps]
-        return _by_level(self.steps, per_step)
-
-    @property
-    def penalty(self) -> Tensor:
-        """What codebooks ask for beside the rate, summed over the cells that have one; scalar."""
-        return sum((step.posterior.penalty for step in self.steps), self.x.new_zeros(()))
 
 
 class Ladder(nn.Module):
@@ -189,16 +142,21 @@ class Ladder(nn.Module):
         """From the finest top-down features to the likelihood's parameters `[B, raw, *size]`."""
         return self.head(h, past)
 
+    def as_input(self, x: Tensor) -> Tensor:
+        """`x` as this model reads it, see `inputs.as_input`."""
+        bounded = self.config.scaling is None and self.config.field is None
+        return as_input(x, self.config, self.top, bounded)
+
     # what one does with them ------------------------------------------------------------------
 
     def forward(self, x: Tensor, choose: Choose = choosing.mean) -> Pass:
         """Encode and decode `x` `[B, C, *axes]` in [-1, 1], of any size."""
-        past, entered = Past(), x
-        size, x, grid = self._enter(x, past)
-        steps, features = self.descend(choose, grid, past, self.climb(x, past))
+        x, past = self.as_input(x), Past()
+        size, padded, grid = self._enter(x, past)
+        steps, features = self.descend(choose, grid, past, self.climb(padded, past))
         previews = tuple(conv(h, past) for conv, h in zip(self.preview, features, strict=False))
         raw = self.domain.crop(self.paint(features[-1], past), size)
-        return Pass(raw, entered, self.likelihood.mean(raw), tuple(steps), previews)
+        return Pass(raw, x, self.likelihood.mean(raw), tuple(steps), previews)
 
     def encode(
         self, x: Tensor, choose: Choose = choosing.mean, past: Past | None = None
@@ -212,10 +170,10 @@ class Ladder(nn.Module):
             ValueError: `x` has not the axes or channels of this model.
         """
         past = past or Past()
-        size, x, grid = self._enter(x, past)
+        size, x, grid = self._enter(self.as_input(x), past)
         features = self.climb(x, past)
         steps, _ = self.descend(choose, grid, past, features, levels=len(self.levels))
-        return Latents(_by_level(steps, [step.z for step in steps]), size)
+        return Latents(by_level(steps, [step.z for step in steps]), size)
 
     def decode(
         self, latents: Latents, levels: int | None = None, draw: Choose = choosing.mean
@@ -226,12 +184,18 @@ class Ladder(nn.Module):
             draw: how the finer levels are chosen: the prior's mean, or `choose.Draw(...)`.
 
         Raises:
-            ValueError: fewer levels were given than asked for, or more asked for than there are.
+            ValueError: fewer levels were given than asked for, or more asked for than there are;
+                or latents are not of the shapes that their size asks for, or not finite.
         """
+        check_latents(latents)
         kept = len(latents.levels) if levels is None else levels
-        self.check_levels(kept, latents.levels)
-        held = Held(dict(enumerate(latents.levels[:kept])), draw)
-        return self.generate(held, latents.size, len(latents.levels[0]))
+        check_levels(kept, len(latents.levels), len(self.levels))
+        batch, shapes = len(latents.levels[0]), self.latent_shape(latents.size)
+        held = {
+            k: as_level(z, f"level {k}", (batch, *shapes[k]), self.top)
+            for k, z in enumerate(latents.levels[:kept])
+        }
+        return self.generate(Held(held, draw), latents.size, batch)
 
     def sample(
         self,
@@ -244,22 +208,19 @@ class Ladder(nn.Module):
         """Draw from the model `[batch, C, *size]`, with any subset of levels `held` as given.
 
         Raises:
-            ValueError: a held level does not exist or has not the shape this size asks for.
+            ValueError: `size` is none of this domain, there is no sample to make, the temperature
+                is negative or NaN, or a held level does not exist, is not finite or has not the
+                shape that this size asks for.
         """
-        self.domain.check(size)
-        held = dict(held or {})
+        check_batch(batch)
+        shapes, held = self.latent_shape(size), dict(held or {})
         for level, z in held.items():
             if level not in range(len(self.levels)):
                 raise ValueError(
                     f"level {level} does not exist; "
                     f"this model has levels 0 to {len(self.levels) - 1}"
                 )
-            needed = (batch, *self.latent_shape(size)[level])
-            if tuple(z.shape) != needed:
-                raise ValueError(
-                    f"latents of level {level} have shape {list(z.shape)}; "
-                    f"size {list(size)} and batch {batch} need {list(needed)}"
-                )
+            held[level] = as_level(z, f"level {level}", (batch, *shapes[level]), self.top)
         return self.generate(Held(held, Draw(temperature, generator)), size, batch)
 
     def generate(
@@ -280,7 +241,12 @@ class Ladder(nn.Module):
     # shapes -----------------------------------------------------------------------------------
 
     def latent_shape(self, size: Sequence[int]) -> list[tuple[int, ...]]:
-        """Per level, the shape `(channels, *grid)` of the latents of one sample of `size`."""
+        """Per level, the shape `(channels, *grid)` of the latents of one sample of `size`.
+
+        Raises:
+            ValueError: `size` is none of this domain.
+        """
+        self.domain.check(size)
         coarsest = self.levels[0].stride
         padded = self.domain.samples(self.domain.shape(size, coarsest), coarsest)
         return [
@@ -298,15 +264,8 @@ class Ladder(nn.Module):
         causal = self.domain.causal
         return self.config.channels * (1 if causal is None else stride[causal])
 
-    def check_levels(self, levels: int, given: Sequence[Tensor]) -> None:
-        """Raise ValueError unless `levels` levels can be decoded from those given."""
-        if not 1 <= levels <= len(self.levels):
-            raise ValueError(f"levels is {levels}; this model decodes 1 to {len(self.levels)}")
-        if levels > len(given):
-            raise ValueError(f"{levels} levels are to be decoded, but only {len(given)} are given")
-
     def _enter(self, x: Tensor, past: Past) -> tuple[tuple[int, ...], Tensor, tuple[int, ...]]:
-        """Check an input and pad it: its size, itself padded, the size of its coarsest level."""
+        """Check the axes of an input and pad it: its size, itself padded, its coarsest grid."""
         size, stride = tuple(x.shape[2:]), self.levels[0].stride
         self.domain.check(size)
         if x.shape[1] != self.config.channels:
@@ -316,12 +275,3 @@ class Ladder(nn.Module):
             )
         grid = self.domain.shape(size, stride, past.started)
         return size, self.domain.pad(x, stride, past.started), grid
-
-
-def _by_level(steps: Sequence[Step], values: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Put the groups of each level side by side."""
-    count = 1 + max(step.site.level for step in steps)
-    return tuple(
-        torch.cat([v for step, v in zip(steps, values, strict=True) if step.site.level == level], 1)
-        for level in range(count)
-    )

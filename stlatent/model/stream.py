@@ -17,6 +17,7 @@ from torch import Tensor
 
 from . import choose as choosing
 from .choose import Choose, Held
+from .inputs import as_level, check_levels
 from .ladder import Ladder
 from .past import Past
 
@@ -44,11 +45,12 @@ def encode_chunk(
         state for the next chunk.
 
     Raises:
-        ValueError: the domain has no time, or the frames do not fit the model.
+        ValueError: the domain has no time, or the frames do not fit the model or those before.
     """
     unit, axis = _unit(model)
+    frames = model.as_input(frames)
     if state is not None:
-        frames = torch.cat([state.waiting[0], frames], axis)
+        frames = _joined(state.waiting[0], frames, axis)
     past = state.past if state else None
     count = frames.shape[axis]
     ready = count // unit * unit if past is not None else 1 + (count - 1) // unit * unit
@@ -92,12 +94,17 @@ def decode_chunk(
         the state for the next chunk.
 
     Raises:
-        ValueError: the domain has no time, or the model has fewer levels.
+        ValueError: the domain has no time, the model has fewer levels, or the latents do not fit
+            the size or those before.
     """
     unit, axis = _unit(model)
-    model.check_levels(len(levels), levels)
+    levels = _checked(model, levels, size, axis)
     if state is not None:
-        levels = [torch.cat(pair, axis) for pair in zip(state.waiting, levels, strict=True)]
+        if len(levels) != len(state.waiting):
+            given, begun = len(levels), len(state.waiting)
+            raise ValueError(f"{given} levels are given, but the stream has begun with {begun}")
+        pairs = zip(state.waiting, levels, strict=True)
+        levels = [_joined(before, z, axis) for before, z in pairs]
     past = state.past if state else None
     first = 0 if past is not None else 1
     per_unit = [unit // level.stride[axis - 2] for level in model.levels[: len(levels)]]
@@ -118,6 +125,30 @@ def decode_chunk(
     return frames, State(waiting, memory.state)
 
 
+def _checked(
+    model: Ladder, levels: Sequence[Tensor], size: Sequence[int], axis: int
+) -> list[Tensor]:
+    """Latents of the first levels as they are decoded; any number of steps along `axis`."""
+    check_levels(len(levels), len(levels), len(model.levels))
+    shapes = model.latent_shape((1, *size))
+    batch = len(levels[0])
+    return [
+        as_level(z, f"level {k}", (batch, *_with(shape, axis - 1, None)), model.top)
+        for k, (z, shape) in enumerate(zip(levels, shapes, strict=False))
+    ]
+
+
+def _joined(before: Tensor, more: Tensor, axis: int) -> Tensor:
+    """What waits and what comes, one after the other along `axis`."""
+    shapes = [_with(x.shape, axis, None) for x in (before, more)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"a chunk is {list(more.shape)}, but the stream so far has {list(before.shape)}: only "
+            f"the number of steps may change"
+        )
+    return torch.cat([before, more], axis)
+
+
 def _unit(model: Ladder) -> tuple[int, int]:
     """Frames per unit, and the dimension of time in a tensor."""
     causal = model.domain.causal
@@ -135,5 +166,5 @@ def _nothing(model: Ladder, frames: Tensor) -> tuple[Tensor, ...]:
     return tuple(frames.new_zeros(len(frames), *shape) for shape in shapes)
 
 
-def _with(size: Sequence[int], index: int, value: int) -> list[int]:
+def _with(size: Sequence[int], index: int, value: int | None) -> list[int | None]:
     return [value if i == index else n for i, n in enumerate(size)]

@@ -13,7 +13,8 @@ from ..losses.alignment import FeatureAlignment
 from ..losses.perceptual import PerceptualLoss
 from ..losses.regularisers import SpectralConfig, SpectralPenalty
 from ..model.config import Positive, Strict
-from ..model.ladder import Ladder, Pass
+from ..model.ladder import Ladder
+from ..model.passes import Pass
 
 Above = Annotated[float, Field(gt=0)]
 

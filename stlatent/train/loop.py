@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import checkpoint
 from ..losses.elbo import Objective
 from ..model.config import dump, load
-from ..model.ladder import Pass
+from ..model.passes import Pass
 from . import state
 from .config import RunConfig
 from .data import Batch

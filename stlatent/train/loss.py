@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..checkpoint import Model
 from ..losses.elbo import LossConfig, Objective, draw_prefixes, objective
 from ..model.choose import Draw, Prefix
-from ..model.ladder import Pass
+from ..model.passes import Pass
 from .scale import scale_error
 
 Extra = Callable[[Pass], Tensor | float]

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..model.choose import Held
-from ..model.ladder import Ladder, Pass
+from ..model.ladder import Ladder
+from ..model.passes import Pass
 from ..model.past import Past
 
 

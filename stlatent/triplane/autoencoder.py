@@ -18,8 +18,10 @@ from ..model import choose as choosing
 from ..model.choose import Choose
 from ..model.config import Level, ModelConfig
 from ..model.domain import Domain
-from ..model.ladder import Ladder, Pass
+from ..model.inputs import as_input
+from ..model.ladder import Ladder
 from ..model.latents import Latents
+from ..model.passes import Pass
 from .fields import Lift, on_grid
 
 
@@ -55,9 +57,13 @@ class TriplaneAutoencoder(nn.Module):
         """Of a volume, given planes: see `likelihoods.Points`."""
         return self.ladder.likelihood
 
+    def as_input(self, volume: Tensor) -> Tensor:
+        """`volume` as this model reads it, see `inputs.as_input`."""
+        return as_input(volume, self.config, self.ladder.top, bounded=True)
+
     def forward(self, volume: Tensor, choose: Choose = choosing.mean) -> Pass:
         """Encode and decode a volume `[B, C, N, N, N]`: a pass of the ladder over its planes."""
-        return self.ladder(self.lift(volume), choose)
+        return self.ladder(self.lift(self.as_input(volume)), choose)
 
     def encode(self, volume: Tensor, choose: Choose = choosing.mean) -> Latents:
         """Latents of a volume `[B, C, N, N, N]`: a distance in [-1, 1] in units of its truncation,
@@ -66,7 +72,7 @@ class TriplaneAutoencoder(nn.Module):
         Raises:
             ValueError: the volume has not the channels or the resolution of this model.
         """
-        return self.ladder.encode(self.lift(volume), choose)
+        return self.ladder.encode(self.lift(self.as_input(volume)), choose)
 
     def decode(
         self, latents: Latents, levels: int | None = None, draw: Choose = choosing.mean

@@ -1,0 +1,131 @@
+"""What comes into a model from outside, checked once, where it enters.
+
+What has one meaning is converted; all else is a ValueError of one line that says what was given,
+what is read and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import ModelConfig
+from .latents import Latents
+
+REACH = 8.0  # values beyond are of another scale than [-1, 1], such as 0 to 255
+
+
+def as_input(x: Tensor | np.ndarray, config: ModelConfig, like: Tensor, bounded: bool) -> Tensor:
+    """Samples `[B, C, *axes]` as a model reads them: floats of the type of `like`, its weights.
+
+    bounded: whether these are in [-1, 1], up to some overshoot.
+
+    Arrays and other types of floats are converted. So are frames of uint8, `[B, C, *axes]` or, as
+    files hold them, `[B, *axes, C]`; where both fit, they are taken as files hold them.
+
+    Raises:
+        ValueError: `x` holds neither floats nor frames of uint8, NaN, infinities, or, where
+            `bounded`, values far beyond [-1, 1].
+    """
+    x = _as_tensor(x, "input", like)
+    clips = config.reads == "clips"
+    if x.dtype == torch.uint8 and clips:
+        x = _channels_first(x, config.channels).float().div_(127.5).sub_(1)
+    if not x.is_floating_point():
+        raise ValueError(
+            f"input is of {x.dtype}; this model reads floats in [-1, 1]"
+            + (", or frames of uint8" if clips else "")
+        )
+    low, high = _range(x)
+    _check_finite("input", low, high)
+    furthest = low if -low > high else high
+    if bounded and abs(furthest) > REACH:
+        remedy = "use to_float" if clips else "scale them"
+        raise ValueError(f"values reach {furthest:g}; this model reads [-1, 1]: {remedy}")
+    return x.to(like.dtype)
+
+
+def as_level(
+    z: Tensor | np.ndarray, name: str, shape: Sequence[int | None], like: Tensor
+) -> Tensor:
+    """Latents of one level `[B, C_l, *grid_l]` as a decoder reads them.
+
+    Args:
+        name: of the level, in errors.
+        shape: which they must have; None is any size.
+        like: the weights of the model; arrays go to where they lie.
+
+    Raises:
+        ValueError: they have another shape or type, or hold NaN or infinities.
+    """
+    z = _as_tensor(z, name, like)
+    if z.ndim != len(shape) or any(n not in (m, None) for n, m in zip(shape, z.shape, strict=True)):
+        words = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(
+            f"{name} has shape {list(z.shape)}, but size, batch and model need [{words}]"
+        )
+    if not z.is_floating_point():
+        raise ValueError(f"{name} is of {z.dtype}; this model decodes floats")
+    _check_finite(name, *_range(z))
+    return z
+
+
+def check_levels(levels: int, given: int, existing: int) -> None:
+    """Raise ValueError unless `levels` levels, of `given` ones, can be decoded by a model of
+    `existing` ones."""
+    if not isinstance(levels, int) or not 1 <= levels <= existing:
+        raise ValueError(
+            f"levels is {levels!r}; this model decodes 1 to {existing}, counted from the coarsest"
+        )
+    if levels > given:
+        raise ValueError(f"{levels} levels are to be decoded, but only {given} are given")
+
+
+def check_batch(batch: int) -> None:
+    """Raise ValueError unless so many samples can be made."""
+    if not isinstance(batch, int) or batch < 1:
+        raise ValueError(f"batch is {batch!r}; give the number of samples to make, at least 1")
+
+
+def check_latents(latents: Latents) -> None:
+    """Raise ValueError unless these are Latents, which know the size to come out."""
+    if not isinstance(latents, Latents):
+        raise ValueError(
+            f"decode was given a {type(latents).__name__}; it takes Latents(levels, size), which "
+            f"encode returns"
+        )
+
+
+def _as_tensor(values: Tensor | np.ndarray, name: str, like: Tensor) -> Tensor:
+    """Arrays as tensors on the device of `like`; tensors stay where they are."""
+    if isinstance(values, Tensor):
+        return values
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
+        kind = getattr(values, "dtype", type(values).__name__)
+        raise ValueError(f"{name} is of {kind}; give a tensor, or an array of numbers")
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return torch.from_numpy(np.ascontiguousarray(native)).to(like.device)
+
+
+def _channels_first(frames: Tensor, channels: int) -> Tensor:
+    """`[B, *axes, C]` or `[B, C, *axes]` -> `[B, C, *axes]`."""
+    return frames.movedim(-1, 1) if frames.shape[-1:] == (channels,) else frames
+
+
+@torch.no_grad()
+def _range(x: Tensor) -> tuple[float, float]:
+    """The least and the largest value, NaN if there is any; zeros where values cannot be known:
+    there are none, or they are being traced."""
+    if torch.compiler.is_compiling() or x.is_meta or not x.numel():
+        return 0.0, 0.0
+    low, high = torch.stack(x.detach().aminmax()).tolist()
+    return low, high
+
+
+def _check_finite(name: str, low: float, high: float) -> None:
+    if not -torch.inf < low <= high < torch.inf:
+        kind = "NaN" if low != low else "an infinity"
+        raise ValueError(f"{name} holds {kind}; only finite values are read")
