@@ -35,6 +35,7 @@ from stlatent.media.video.write import Mp4Writer
 from stlatent.model.config import CodebookConfig
 from stlatent.model.past import Past
 from stlatent.store.reader import LatentStore
+from stlatent.store.stored import Coding
 
 pytest.importorskip("constriction")
 CLIPS = Path(__file__).parents[1] / "assets" / "clips"
@@ -365,6 +366,46 @@ def test_streams_absorb_differences_up_to_the_tolerance_and_notice_larger_ones()
             read(0, bytes(damaged))
         with pytest.raises(MismatchError):
             read(0, stream[:place])
+
+
+def test_no_bit_of_a_file_is_without_a_check(model):
+    """The steps before the first stream too."""
+    x = to_float(to_uint8(batch("video", (1, 16, 16))[:1]))
+    codes = written(model, x)
+    read(model, codes, x.shape[2:])
+    for k, code in enumerate(codes):
+        head = 2 * model.levels[k].latent * model.levels[k].groups
+        places = [*range(8 * head), *range(8 * head, 8 * len(code.stream), 41)]
+        for place in places:
+            damaged = bytearray(code.stream)
+            damaged[place // 8] ^= 1 << place % 8
+            others = [code._replace(stream=bytes(damaged)) if c is code else c for c in codes]
+            with pytest.raises(ValueError, match=f"priors of level {k}|a level ends"):
+                read(model, others[: k + 1], x.shape[2:])
+
+
+def test_steps_without_a_check_are_read_and_jobs_with_such_go_on(
+    model, videos, tmp_path, monkeypatch
+):
+    """As older data sets have them."""
+
+    def old(*given: object) -> Coding:
+        return make_coding(*given).model_copy(update={"steps_checked": False})
+
+    def work() -> None:
+        encode_folder(model, videos, tmp_path / "out", "tiny", BITS)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stlatent.jobs.encode.make_coding", old)
+        encode_folder(model, videos, tmp_path / "old", "tiny", BITS)
+        assert killed(work, 8)
+    work()
+    assert content(tmp_path / "out") == content(tmp_path / "old")
+    encode_folder(model, videos, tmp_path / "new", "tiny", BITS)
+    new, one = (LatentStore(tmp_path / name, model) for name in ("new", "old"))
+    assert new.header.coding.steps_checked and not one.header.coding.steps_checked
+    for name in new.items:
+        assert all(map(torch.equal, new.read(name).levels, one.read(name).levels))
 
 
 def test_another_model_is_refused_and_other_priors_are_found_out(model, bits, monkeypatch):

@@ -59,7 +59,8 @@ def make_coding(model: Ladder, step: Sequence[float]) -> Coding:
             f"give one for all, or {count}"
         )
     steps = tuple(step) * (count // len(step))
-    return Coding(step=steps, chunk_pixels=CHUNK_PIXELS, numerics=f"{numerics():08x}")
+    known = f"{numerics():08x}"
+    return Coding(step=steps, chunk_pixels=CHUNK_PIXELS, numerics=known, steps_checked=True)
 
 
 class StreamEncoder(ClipEncoder):
@@ -80,6 +81,7 @@ class StreamEncoder(ClipEncoder):
         super().__init__(model, size, tile=tile)
         self._frames = chunk_frames(model, coding, size)
         self._choose = Writing(coding.step)
+        self._steps_checked = coding.steps_checked
 
     def _ready(self, waiting: int) -> int:
         count = waiting - (not self._started)
@@ -98,7 +100,9 @@ class StreamEncoder(ClipEncoder):
         with exact(self.device):
             for i, cut in enumerate(self._cut(x)):
                 tiles.append(self._pass(i, cut, self._choose))
-                streams.append(self._choose.end_chunk())
+                first = self._steps_checked and not begun and i == 0
+                steps = [self._steps(k) for k in range(len(self.model.levels))] if first else None
+                streams.append(self._choose.end_chunk(steps))
         return [
             self._code(k, latents, parts, begun)
             for k, (latents, parts) in enumerate(
@@ -149,14 +153,17 @@ def read_clip(
         )
     levels = model.levels[: len(files)]
     tiling = Tiling(size[-2:], model.levels[0].stride[-2:], tile)
-    choose = Reading(_read_steps(levels, files), [level.groups - 1 for level in levels])
+    heads = [file.read(_steps_bytes(level)) for level, file in zip(levels, files, strict=True)]
+    choose = Reading(_steps_of(levels, heads), [level.groups - 1 for level in levels])
+    before = heads if coding.steps_checked else [b""] * len(files)
     pasts: list[dict[str, Tensor] | None] = [None] * len(tiling.tiles)
     for chunk, frames in enumerate(_chunks(model, coding, size)):
         tiles = []
         for i, one in enumerate(tiling.tiles):
             past = Past(pasts[i])
             try:
-                choose.start([StreamReader(file) for file in files])
+                choose.start([StreamReader(f, b) for f, b in zip(files, before, strict=True)])
+                before = [b""] * len(files)
                 tiles.append(_descend(model, choose, (*frames, *one.size), past, len(files)))
             except MismatchError as error:
                 raise ValueError(_mismatch(chunk, *error.args)) from None
@@ -176,14 +183,19 @@ def _descend(
     return [torch.cat(z, 1) for z in groups]
 
 
-def _read_steps(levels: Sequence[Level], files: Sequence[BinaryIO]) -> dict[Site, Tensor]:
-    """Of each group that is not codes."""
+def _steps_bytes(level: Level) -> int:
+    """That the steps of a level take in a file."""
+    return 0 if level.codebook else 2 * level.latent * level.groups
+
+
+def _steps_of(levels: Sequence[Level], heads: Sequence[bytes]) -> dict[Site, Tensor]:
+    """Of each group that is not codes, from what a file of each level begins with."""
     found = {}
-    for k, (level, file) in enumerate(zip(levels, files, strict=True)):
-        for group in range(0 if level.codebook else level.groups):
-            content = file.read(2 * level.latent).ljust(2 * level.latent, b"\0")
-            bits = np.frombuffer(content, "<i2").astype(np.int16)
-            found[Site(k, group)] = torch.from_numpy(bits).view(torch.bfloat16)
+    for k, (level, head) in enumerate(zip(levels, heads, strict=True)):
+        bits = np.frombuffer(head.ljust(_steps_bytes(level), b"\0"), "<i2").astype(np.int16)
+        steps = torch.from_numpy(bits).view(torch.bfloat16)
+        for group, one in enumerate(steps.split(level.latent) if len(steps) else ()):
+            found[Site(k, group)] = one
     return found
 
 

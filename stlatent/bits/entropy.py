@@ -63,11 +63,11 @@ class StreamWriter:
         self._coder.encode(bits.astype(np.int32), _bernoulli(), probability)
         return bits
 
-    def to_bytes(self) -> bytes:
-        """The stream so far."""
+    def to_bytes(self, before: bytes = b"") -> bytes:
+        """The stream so far; its check covers what lies `before` it in its file, too."""
         words = self._coder.get_compressed().astype("<u4")
         content = bytes(self._origins) + words.tobytes()
-        check = self._check ^ zlib.crc32(content)
+        check = self._check ^ zlib.crc32(content, zlib.crc32(before))
         return PREAMBLE.pack(check, len(self._origins), len(words)) + content
 
     def _cells(self, values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
@@ -85,14 +85,17 @@ class StreamReader:
     """Reads what a `StreamWriter` wrote, from where `file` stands: the same calls in the same
     order. What they return is not to be relied on before `verify`.
 
+    Args:
+        before: what the check of the stream covers beside it, see `StreamWriter.to_bytes`.
+
     Raises:
         MismatchError: the file ends within the stream.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, before: bytes = b"") -> None:
         check, origins, words = PREAMBLE.unpack(_exactly(file, PREAMBLE.size))
         content = _exactly(file, origins + 4 * words)
-        self._expected = check ^ zlib.crc32(content)
+        self._expected = check ^ zlib.crc32(content, zlib.crc32(before))
         self._origins = np.frombuffer(content[:origins], np.uint8).astype(np.int64)
         words = np.frombuffer(content[origins:], "<u4").astype(np.uint32)
         self._coder = _constriction().stream.queue.RangeDecoder(words)
@@ -132,7 +135,7 @@ class StreamReader:
     def _cells(self, values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
         values = np.clip(values.astype(np.float64), *limits)
         count = -(-len(values) // BLOCK)
-        if len(self._origins) < count:
+        if len(self._origins) < count or np.isnan(values).any():
             raise MismatchError
         origins, self._origins = np.split(self._origins, [count])
         cells = cells_of(values, origins)

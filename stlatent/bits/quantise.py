@@ -70,11 +70,16 @@ class Writing:
         self._streams = [StreamWriter() for _ in self.step]
         self._bits = [0.0 for _ in self.step]
 
-    def end_chunk(self) -> list[Stream]:
-        """The chunk just written, per level; what follows goes to new streams."""
+    def end_chunk(self, before: Sequence[bytes] | None = None) -> list[Stream]:
+        """The chunk just written, per level; what follows goes to new streams.
+
+        Args:
+            before: per level, what lies before the stream and is covered by its check.
+        """
+        befores = before or [b""] * len(self.step)
         done = [
-            Stream(writer.to_bytes(), bits, writer.tolerance)
-            for writer, bits in zip(self._streams, self._bits, strict=True)
+            Stream(writer.to_bytes(one), bits, writer.tolerance)
+            for writer, bits, one in zip(self._streams, self._bits, befores, strict=True)
         ]
         self._begin()
         return done

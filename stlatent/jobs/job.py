@@ -116,7 +116,8 @@ class Job:
             self._write()
             there = read_job(self.place)  # another process may have been faster
         different = there.differences(self.record)
-        header = self.record.header.model_copy(update={"model": there.header.model})
+        update = {"model": there.header.model, "coding": there.header.coding}
+        header = self.record.header.model_copy(update=update)
         self.record = self.record.model_copy(update={"header": header})
         if there.inputs != self.record.inputs:
             changed = self._changed()
