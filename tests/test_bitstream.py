@@ -28,8 +28,8 @@ from stlatent.jobs.decode import decode_store
 from stlatent.jobs.encode import encode_folder
 from stlatent.jobs.options import EncodeOptions
 from stlatent.jobs.verify import verify_store
+from stlatent.media.codes import Code
 from stlatent.media.video.clips import centre_clip
-from stlatent.media.video.coder import Code
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.media.video.write import Mp4Writer
 from stlatent.model.config import CodebookConfig

@@ -64,7 +64,7 @@ def latents(model: Ladder, videos: Path, tmp_path_factory: pytest.TempPathFactor
     """The videos, streamed in chunks of one group of frames."""
     out = tmp_path_factory.mktemp("data") / "latents"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stlatent.jobs.device.CPU_CHUNK_PIXELS", 1)
+        patch.setattr("stlatent.model.device.CPU_CHUNK_PIXELS", 1)
         encode_folder(model, videos, out, "tiny", EXACT)
     return out
 
@@ -267,7 +267,7 @@ def test_an_image_model_wants_pictures(videos, tmp_path):
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
 def test_decoding_is_that_of_the_model(model, videos, latents, tmp_path, monkeypatch, levels):
-    monkeypatch.setattr("stlatent.jobs.device.CPU_CHUNK_PIXELS", 1)
+    monkeypatch.setattr("stlatent.model.device.CPU_CHUNK_PIXELS", 1)
     store = LatentStore(latents)
     made = decode_store(model, store, tmp_path, levels, "npy", precision="fp32")
     assert len(made) == len(SIZES)

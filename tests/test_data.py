@@ -12,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from stlatent.media.source import Source, UnreadableError
 from stlatent.media.video.cache import FrameCache
 from stlatent.media.video.check import check_sources
 from stlatent.media.video.clips import ClipDataset, collate
-from stlatent.media.video.files import IMAGE_SUFFIXES, Source, UnreadableError, find_sources
+from stlatent.media.video.files import IMAGE_SUFFIXES, find_sources
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.media.video.readers import AvDecoder, VideoReader
 from stlatent.media.video.timeline import read_timeline

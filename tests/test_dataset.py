@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 import stlatent.store
 from stlatent.export.packing import packing_of
 from stlatent.jobs.unit import About, UnitWriter
-from stlatent.media.video.coder import Code
+from stlatent.media.codes import Code
 from stlatent.store.dataset import LatentDataset
 from stlatent.store.labels import VectorFile, folder_classes
 from stlatent.store.manifest import Header, Manifest, write_json

@@ -293,7 +293,7 @@ def test_variable_rates_become_even_ones(tmp_path):
 def test_frames_are_those_shown_at_each_instant(model, tmp_path, monkeypatch):
     """More frames than there are: each is repeated, none decoded twice."""
     write_video(tmp_path / "in" / "a.mp4", (5, 32, 48), fps=10)
-    monkeypatch.setattr("stlatent.jobs.device.CPU_CHUNK_PIXELS", 1)
+    monkeypatch.setattr("stlatent.model.device.CPU_CHUNK_PIXELS", 1)
     seen = []
     real = ClipEncoder.push
     monkeypatch.setattr(
@@ -309,7 +309,7 @@ def test_equal_shapes_go_through_together(model, tmp_path, monkeypatch):
     """And give what each gives by itself."""
     for i, size in enumerate([(3, 16, 32), (3, 32, 16), (3, 16, 32), (3, 16, 32), (40, 16, 32)]):
         write_video(tmp_path / "in" / f"{i}.mp4", size, fps=10 + i)
-    monkeypatch.setattr("stlatent.jobs.device.CPU_CHUNK_PIXELS", 2 * 3 * 16 * 32)
+    monkeypatch.setattr("stlatent.model.device.CPU_CHUNK_PIXELS", 2 * 3 * 16 * 32)
     batches = []
     real = ClipEncoder.push
     monkeypatch.setattr(

@@ -39,8 +39,8 @@ from stlatent.geometry.values import PLAIN, Values
 from stlatent.jobs import reader
 from stlatent.jobs.encode import encode_folder
 from stlatent.jobs.options import EncodeOptions
-from stlatent.jobs.shapes import DecodedShape, shape_fields
 from stlatent.media.shape.data import ShapeDataset, find_shapes, symmetries
+from stlatent.media.shape.decoded import DecodedShape, shape_fields
 from stlatent.model.config import ModelConfig, parse
 from stlatent.model.likelihoods import make_likelihood
 from stlatent.store.reader import LatentStore

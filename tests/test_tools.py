@@ -56,7 +56,7 @@ def test_speed_is_printed_and_written(quick, videos, tmp_path, capsys):
 
 def test_ours_is_run_as_a_whole_pass_would_be(monkeypatch):
     """Piece by piece, so that what is timed is what `stlatent encode` does."""
-    monkeypatch.setattr("stlatent.jobs.device.CPU_CHUNK_PIXELS", 1)
+    monkeypatch.setattr("stlatent.model.device.CPU_CHUNK_PIXELS", 1)
     model, x = ladder("video"), batch("video", (23, 32, 48), 1)
     us = benchmark.ours(model, "ladder", x.shape[2:])
     latents, whole = us.encode(x), model.encode(x)

@@ -35,7 +35,7 @@ from stlatent.media.planes.data import (
     restore,
     write_planes,
 )
-from stlatent.media.video.files import UnreadableError
+from stlatent.media.source import UnreadableError
 from stlatent.model.choose import mean
 from stlatent.model.config import DecoderConfig, parse
 from stlatent.train import run

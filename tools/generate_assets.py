@@ -38,14 +38,17 @@ from stlatent.geometry import (
     volume_iou,
 )
 from stlatent.geometry.extras import needed
-from stlatent.jobs.decode_shapes import write_shapes
 from stlatent.jobs.sample import draw_samples
-from stlatent.jobs.shapes import DecodedShape, shape_fields
-from stlatent.media.video.write import check_outputs
+from stlatent.media.output import check_outputs
+from stlatent.media.shape.decoded import (
+    DecodedShape,
+    shape_fields,
+    shape_size,
+    write_shapes,
+)
 from stlatent.model.config import load
 from stlatent.train import RunConfig
 from stlatent.train.kinds import open_data
-from stlatent.triplane.autoencoder import shape_size
 
 MAIN_SHARE = 0.95  # of the volume, for a component to be the main one
 COLUMNS = 8
@@ -97,7 +100,7 @@ def drawn(options: argparse.Namespace) -> list[DecodedShape]:
     """From the model's own prior."""
     model = stlatent.load(options.model)
     given = {} if options.size is None else {"resolution": options.size}
-    size = shape_size(model, shape_fields(model.config, **given).resolution)
+    size = shape_size(model.config, shape_fields(model.config, **given).resolution)
     draws = draw_samples(model, size, options.count, {}, options.temperature, options.seed)
     return [DecodedShape(model, x[None]) for x in draws]
 

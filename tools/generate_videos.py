@@ -18,8 +18,9 @@ from PIL import Image
 
 from stlatent import LadderPipeline
 from stlatent.cli.outcome import command
+from stlatent.media.output import check_outputs
 from stlatent.media.video.pixels import to_uint8
-from stlatent.media.video.write import check_outputs, frame_writer
+from stlatent.media.video.write import frame_writer
 
 SHOWN = 6  # frames of each video on the sheet
 

@@ -30,9 +30,8 @@ from stlatent.geometry import (
     shape_picture,
 )
 from stlatent.geometry.values import Values
-from stlatent.jobs.decode_shapes import write_shapes
-from stlatent.jobs.shapes import DecodedShape, shape_fields
-from stlatent.media.video.write import check_outputs
+from stlatent.media.output import check_outputs
+from stlatent.media.shape.decoded import DecodedShape, shape_fields, write_shapes
 
 
 @command("mix_assets")

@@ -18,9 +18,9 @@ from stlatent import checkpoint
 from stlatent.cli.outcome import command
 from stlatent.evaluate.diagnostics import decode_prefixes, gather
 from stlatent.evaluate.kinds import kind_of
-from stlatent.jobs.device import autocast
-from stlatent.jobs.refine import refine
+from stlatent.media.shape.refine import refine
 from stlatent.model.config import dump, load
+from stlatent.model.device import autocast
 from stlatent.train import RunConfig
 from stlatent.train.kinds import open_data
 

@@ -30,7 +30,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..media.video.coder import ClipEncoder, Code
+from ..media.codes import Code
+from ..media.video.coder import ClipEncoder
 from ..media.video.tiles import Tiling
 from ..model.choose import Site
 from ..model.config import Level

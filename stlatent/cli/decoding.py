@@ -23,8 +23,6 @@ def add_decode(verb: Verb) -> None:
 
 def decode(options: Options) -> int:
     from ..jobs.decode import decode_store
-    from ..jobs.decode_shapes import decode_meshes
-    from ..jobs.planes import decode_planes
     from ..store.reader import LatentStore
 
     store = LatentStore(options.latents)
@@ -36,19 +34,8 @@ def decode(options: Options) -> int:
     except ValueError as error:
         hint = "" if options.model else "; it made these latents: give its place with --model"
         raise ValueError(f"{error}{hint}") from None
-    how = {"precision": options.precision, "replace": options.replace}
-    if model.config.reads == "shapes":
-        shape = (options.format or "glb", options.resolution)
-        made = decode_meshes(model, store, out, levels, *shape, **how)
-    elif model.config.reads == "planes":
-        if options.format not in (None, "npy") or options.resolution:
-            raise ValueError(
-                "planes come back as npy, as large as they were; leave out --format "
-                "and --resolution"
-            )
-        made = decode_planes(model, store, out, levels, **how)
-    else:
-        video = options.format or "mp4"
-        made = decode_store(model, store, out, levels, video, tile=options.tile, **how)
+    names = ("format", "precision", "replace", "tile", "resolution")
+    how = {name: getattr(options, name) for name in names}
+    made = decode_store(model, store, out, levels, **how)
     print(f"{out}: {len(made)} items from {levels} of {len(store.manifest.levels)} levels")
     return 0

@@ -108,7 +108,7 @@ def _devices() -> Iterator[str]:
     except ImportError as error:
         yield f"torch cannot be imported: {error}"
         return
-    from ..jobs.device import native_precision
+    from ..model.device import native_precision
 
     precision = native_precision(torch.device("cpu"))
     yield f"cpu: {torch.get_num_threads()} threads, {precision}"

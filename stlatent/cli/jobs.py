@@ -12,7 +12,6 @@ from .options import MODEL, Options, Verb
 
 if TYPE_CHECKING:
     from ..checkpoint import Model
-    from ..geometry.field import FieldSettings
     from ..jobs.encode import EncodeResult
     from ..jobs.options import EncodeOptions
     from ..jobs.ray_pool import RayPool
@@ -101,23 +100,15 @@ def _encode(
     )
 
 
-def _fields(options: Options, model: Model) -> FieldSettings | None:
-    """What is said about shapes, if anything is."""
-    from ..jobs.shapes import shape_fields
-
-    given = {"resolution": options.resolution, "axes": options.axes}
-    given = {name: value for name, value in given.items() if value is not None}
-    return shape_fields(model.config, **given) if given else None
-
-
 def _encode_options(options: Options, model: Model) -> EncodeOptions:
     from ..bits.quantise import STEP
     from ..jobs.options import EncodeOptions
+    from ..media.registry import medium_of
     from ..model.config import parse
 
     values = {n: v for n, v in vars(options).items() if n in EncodeOptions.model_fields}
-    values |= {"step": options.step or (STEP,), "volume_axes": options.axes or ("x", "y", "z")}
-    return parse(EncodeOptions, values | {"fields": _fields(options, model)}, "encode")
+    asked = medium_of(model).asked(resolution=options.resolution, axes=options.axes)
+    return parse(EncodeOptions, values | {"step": options.step or (STEP,)} | asked, "encode")
 
 
 def add_jobs(verb: Verb) -> None:

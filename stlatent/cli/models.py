@@ -25,14 +25,12 @@ def add_inspect(verb: Verb) -> None:
 
 def inspect(options: Options) -> int:
     from ..evaluate.report import write_report
-    from ..jobs.sample import centre_clips, spread_shapes
+    from ..media.options import Extent
+    from ..media.registry import medium_of
 
     model = shared.load_model(options.model, options)
-    if model.config.reads == "shapes":
-        clips = spread_shapes(model, options.data, options.clips)
-    else:
-        size = (options.frames, *options.size)
-        clips = centre_clips(model, options.data, size, options.clips)
+    extent = Extent(options.frames, options.size)
+    clips = medium_of(model).samples(Path(options.data), options.clips, extent)
     title, draws, replace = options.model, options.draws, options.replace
     write_report(model, clips, options.out, title=title, draws=draws, replace=replace)
     print(Path(options.out) / "index.html")

@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..geometry.values import CHANNELS
-from ..jobs.shapes import DecodedShape
+from ..media.shape.decoded import DecodedShape
 from ..media.video.pixels import to_uint8
 from ..model.config import ModelConfig
 from ..model.ladder import Ladder

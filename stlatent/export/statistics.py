@@ -10,14 +10,15 @@ import yaml
 from torch import Tensor
 
 from ..checkpoint import locate
-from ..jobs.sample import centre_clips
+from ..media.options import Extent
+from ..media.registry import medium_of
 from ..model import choose as choosing
 from ..model.ladder import Ladder
 from ..store.tensors import Moments
 from .packing import level_channels
 from .posterior import Noted
 
-CLIPS, SIZE = 64, (17, 256, 256)  # read from a folder: at most so many, of at most this size
+SAMPLES, EXTENT = 64, Extent(17, (256, 256))  # of a folder: at most so many, at most this large
 
 Data = str | Path | Iterable[Tensor] | None
 
@@ -64,7 +65,8 @@ def batches_of(model: Ladder, data: Data, reference: str | Path | None) -> Itera
     if data is None:
         data = _trained_on(reference)
     if isinstance(data, str | Path):
-        return (clip for _, clip in centre_clips(model, data, SIZE, CLIPS))
+        found = medium_of(model).samples(Path(data), SAMPLES, EXTENT)
+        return (sample for _, sample in found)
     return iter(data)
 
 

@@ -1,53 +1,54 @@
-"""A data set of multi-level latents -> videos and pictures, from any prefix of the levels."""
+"""A data set of multi-level latents -> files, from any prefix of the levels."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoint import Model
 from ..files import inside
-from ..media.video.coder import ClipDecoder
-from ..media.video.tiles import check_side
-from ..media.video.write import check_outputs, frame_writer, suffix
+from ..media.base import Medium, Sample
+from ..media.output import Output, check_outputs
+from ..media.registry import medium_of
+from ..media.source import FOLDERS
 from ..model import choose as choosing
 from ..model.choose import Choose
-from ..model.ladder import Ladder
+from ..model.device import autocast
+from ..model.latents import Latents
 from ..store.reader import LatentReader, LatentStore, check_model
 from ..store.records import Item
-from .device import autocast, chunk_units
 
 
 def decode_store(
-    model: Ladder,
+    model: Model,
     store: LatentStore,
     out: str | Path,
     levels: int | None = None,
-    format: str = "mp4",
+    format: str | None = None,
     draw: Choose = choosing.mean,
     precision: str | None = None,
     replace: bool = False,
     tile: int | None = None,
+    resolution: int | None = None,
 ) -> list[Path]:
     """Decode every item of a data set from its first `levels` levels (all by default).
 
     Only the files of these levels are read; the finer ones take their prior's mean, or what `draw`
-    takes from it. Videos of any length go through in constant memory. Names, sub-folders and sizes
-    are those of the sources:
-
-        mp4    H.264; a picture becomes a png
-        png    a folder of pictures per video
-        npy    uint8 `[T, H, W, 3]`
+    takes from it. What is long in time goes through in constant memory. Names, sub-folders and
+    sizes are those of the sources. An item that holds nothing, such as a shape of which nothing is
+    inside, is named in the log and left out.
 
     Args:
-        tile: decode larger frames in overlapping tiles of so many pixels a side; None is as they
-            were encoded, which is best.
+        format, tile, resolution: see `media.output.Output`.
 
     Returns:
         The files and folders made, in the order of the items.
@@ -56,76 +57,67 @@ def decode_store(
         ValueError: the latents come from another model, there are not so many levels, or an output
             file exists and `replace` is not given.
     """
-
-    def ending(item: Item) -> str:
-        return suffix(format, item.kind == "image")
-
-    kept, targets = planned(model, store, out, levels, ending, replace)
+    check_model(model, store.header, store.place)
+    kept, medium = store.check_levels(levels), medium_of(model)
+    how = Output(format, resolution, tile)
+    medium.check_output(how)
+    targets = outputs(store, Path(out), lambda item: medium.ending(item.kind, how))
+    check_outputs([path for _, path in targets], replace)
     store.model = model
-    tile = check_side(tile or store.header.tile, model.levels[0].stride[-2:])
-    device = next(model.parameters()).device
-    start, frames = time.perf_counter(), 0
+    how = as_stored(how, store)
+    start, parts, made = time.perf_counter(), 0, []
     with (
         tqdm(total=len(targets), unit="file", disable=None) as bar,
         torch.inference_mode(),
-        autocast(device, precision),
+        autocast(next(model.parameters()).device, precision),
     ):
         for item, path in targets:
-            size = (1, *item.size)[-3:]  # a picture is one frame
-            with frame_writer(path, format, item.kind == "image", size, item.fps) as writer:
-                for pixels in decode_item(
-                    model, store, item, kept, draw, tile or store.header.tile
-                ):
-                    writer.write(pixels)
-                    frames += len(pixels)
+            decoded = decode_item(medium, model, store, item, kept, draw, how)
+            count = medium.write(path, decoded, sample_of(item), how)
+            made += [path] if count else []
+            parts += count
             bar.update()
-            bar.set_postfix_str(f"{frames / (time.perf_counter() - start):.0f} frames/s")
-    return [path for _, path in targets]
+            rate = parts / (time.perf_counter() - start)
+            bar.set_postfix_str(f"{rate:.3g} {medium.parts}/s")
+    return made
 
 
 def decode_item(
-    model: Ladder,
+    medium: Medium,
+    model: Model,
     store: LatentReader,
     item: Item,
     levels: int,
     draw: Choose = choosing.mean,
-    tile: int | None = None,
-) -> Iterator[np.ndarray]:
-    """The frames of one item, uint8 `[t, H, W, 3]` at a time; see `coder.py` for `tile`."""
-    causal = model.domain.causal
-    decoder = ClipDecoder(model, item.size[-2:], draw, tile)
-    if causal is None:
-        yield decoder.push(store.read(item.name, levels).levels)
-        return
-    left, *size = item.size
-    device, unit = next(model.parameters()).device, model.levels[0].stride[causal]
-    for latents in store.stream(item.name, levels, chunk_units(device, size, unit)):
-        if not left:
-            return
-        frames = decoder.push(latents)[:left]
-        left -= len(frames)
-        yield frames
+    how: Output = Output(),  # noqa: B008
+) -> Iterator[Any]:
+    """The parts of one item, as its medium writes them."""
+    return medium.decode(model, _Latents(store, item.name, levels), sample_of(item), draw, how)
 
 
-def planned(
-    model: Model,
-    store: LatentStore,
-    out: str | Path,
-    levels: int | None,
-    ending: Callable[[Item], str],
-    replace: bool,
-) -> tuple[int, list[tuple[Item, Path]]]:
-    """How many levels are decoded, and what goes where; see `outputs`.
+def sample_of(item: Item) -> Sample:
+    """What a data set says of an item, but for its latents."""
+    return Sample(item.kind, item.size, item.fps, item.shape)
 
-    Raises:
-        ValueError: the latents come from another model, there are not so many levels, or an output
-            file exists and `replace` is not given.
-    """
-    check_model(model, store.header, store.place)
-    kept = store.check_levels(levels)
-    targets = outputs(store, Path(out), ending)
-    check_outputs([path for _, path in targets], replace)
-    return kept, targets
+
+def as_stored(how: Output, store: LatentReader) -> Output:
+    """What is left open is as it was when the latents were made."""
+    return dataclasses.replace(how, tile=how.tile or store.header.tile)
+
+
+@dataclass(frozen=True)
+class _Latents:
+    """The first levels of an item, read when they are asked for; see `media.base.Stored`."""
+
+    store: LatentReader
+    name: str
+    levels: int
+
+    def whole(self) -> Latents:
+        return self.store.read(self.name, self.levels)
+
+    def stream(self, steps: int) -> Iterator[Sequence[Tensor]]:
+        return self.store.stream(self.name, self.levels, steps)
 
 
 def outputs(
@@ -138,7 +130,7 @@ def outputs(
         ValueError: a symbolic link inside `out` leads out of it.
     """
     items = list(store.items.values())
-    short = [item.kind != "frames" for item in items]  # a folder's name has no suffix
+    short = [item.kind not in FOLDERS for item in items]  # a folder's name has no suffix
     while True:
         paths = [_target(item, ending(item), s) for item, s in zip(items, short, strict=True)]
         count, folders = Counter(paths), {folder for path in paths for folder in path.parents}

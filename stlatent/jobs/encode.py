@@ -1,4 +1,4 @@
-"""A folder of videos and pictures, of meshes, or of planes -> a data set of multi-level latents."""
+"""A folder of sources of one medium -> a data set of multi-level latents."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from pathlib import Path
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..bits.bitstream import make_coding
-from ..model.ladder import Ladder
+from ..checkpoint import Model
+from ..media.base import Medium
+from ..media.registry import medium_of
+from ..model.device import native_precision
 from ..store.codebooks import write_codebooks
 from ..store.manifest import FAILED, Header
 from ..store.place import Place
 from ..store.records import Failure
 from ..store.summary import LevelSummary, level_summaries, merged, table
-from .device import native_precision
+from .inputs import find_inputs
 from .job import Job, check_free, read_job
-from .media import Medium, medium
 from .options import EncodeOptions
+from .preview import write_preview
 from .ray_pool import RayPool
 from .reader import Reader
 from .replace import Replacement
@@ -34,7 +37,7 @@ class EncodeResult:
 
     Attributes:
         sources: that this call went through.
-        frames: that it encoded; of shapes and of planes, each is one.
+        frames: that it encoded, or other parts of sources.
         parts: what these are called.
         seconds: that it took.
         items: of the data set, or of the part of it that is done.
@@ -65,7 +68,7 @@ class EncodeResult:
 
 
 def encode_folder(
-    model: Ladder,
+    model: Model,
     root: str | Path,
     out: str | Path,
     reference: str,
@@ -78,12 +81,11 @@ def encode_folder(
     retry_failed: bool = False,
     limit_seconds: float = 120.0,
 ) -> EncodeResult:
-    """Encode every video and picture, or every mesh and volume, below `root` with `model`, on the
-    device where it lies.
+    """Encode every source of the medium of `model` below `root`, on the device where it lies.
 
     `out` becomes a job: the same call goes on after whatever has interrupted it, re-does nothing
-    that is done, and gives the same data set, byte for byte. Videos of any length go through in
-    constant memory. A child process reads the next frames or meshes while the network is busy;
+    that is done, and gives the same data set, byte for byte. Sources that are long in time go
+    through in constant memory. A child process reads the next ones while the network is busy;
     a source that cannot be read, or that crashes or hangs the child, costs nothing but a line in
     the log, the result and `failed.jsonl`.
 
@@ -106,11 +108,12 @@ def encode_folder(
     options, start = options or EncodeOptions(), time.perf_counter()
     if not 0 <= shard[0] < shard[1]:
         raise ValueError(f"shard is {shard[0]}/{shard[1]}; the first of {shard[1]} is 0/{shard[1]}")
-    part, kind = team.part(shard), medium(model)
-    options = kind.resolve(options)
-    with Reader(kind.plan(options), limit_seconds) as reader:
+    part, medium = team.part(shard), medium_of(model)
+    options = resolved(medium, options)
+    plan = medium.plan(options, next(model.parameters()).device)
+    with Reader(plan, limit_seconds) as reader:
         check_free(Place(out), replace)
-        job = _plan(kind, root, Place(out), reference, options)
+        job = _plan(medium, model, root, Place(out), reference, options)
         swap = Replacement(job) if replace else None
         job = swap.job if swap else job
         team.wait()  # what lay there has been looked at by all, before anything changes
@@ -118,13 +121,13 @@ def encode_folder(
             job.begin(retry_failed)
             todo = job.todo(part, retry_failed)
             if pool:
-                tally = pool.encode(kind, job, todo, limit_seconds)
+                tally = pool.encode(medium, model, job, todo, limit_seconds)
             else:
-                tally = encode_units(kind, job, reader, todo)
+                tally = encode_units(medium, model, job, reader, todo)
             team.wait()
             left = job.record.units - len(job.done())
             if team.first and not left and not job.complete():
-                _finish(kind, job, reader, root)
+                _finish(medium, model, job, reader, root)
         team.wait()  # complete, and nobody is at work there any more
         if swap and not left:
             job = swap.settle(team)
@@ -133,7 +136,7 @@ def encode_folder(
         out=str(out),
         sources=tally.sources,
         frames=tally.parts,
-        parts=kind.parts,
+        parts=medium.parts,
         seconds=time.perf_counter() - start,
         items=total.items,
         failed=tuple(total.failed),
@@ -142,23 +145,39 @@ def encode_folder(
     )
 
 
+def resolved(medium: Medium, options: EncodeOptions) -> EncodeOptions:
+    """The options with everything that is left open filled in.
+
+    Raises:
+        ValueError: one is not for sources of this medium.
+    """
+    if options.entropy_code and not medium.coded:
+        raise ValueError(f"--entropy-code: not for {medium.what}, which take a --dtype")
+    return options.model_copy(update=medium.resolve(options))
+
+
 def _plan(
-    kind: Medium, root: str | Path, place: Place, reference: str, options: EncodeOptions
+    medium: Medium,
+    model: Model,
+    root: str | Path,
+    place: Place,
+    reference: str,
+    options: EncodeOptions,
 ) -> Job:
     """The job that is asked for, as it would be at `place`."""
     there = None
     with suppress(ValueError):  # of another version, which will be complained about, or replaced
         there = read_job(place)
-    coding = make_coding(kind.model, options.step) if options.entropy_code else None
+    coding = make_coding(model, options.step) if options.entropy_code else None
     precision = options.precision or (there and there.options.precision)
-    precision = precision or native_precision(next(kind.model.parameters()).device)
+    precision = precision or native_precision(next(model.parameters()).device)
     precision = "fp32" if coding else precision
     options = options.model_copy(update={"precision": precision})
-    header = Header.of(kind.model, reference, options.tile, options.dtype, options.std, coding)
-    return Job.plan(place, header, options, kind.find(root))
+    header = Header.of(model, reference, options.tile, options.dtype, options.std, coding)
+    return Job.plan(place, header, options, find_inputs(medium, root))
 
 
-def _finish(kind: Medium, job: Job, reader: Reader, root: str | Path) -> None:
+def _finish(medium: Medium, model: Model, job: Job, reader: Reader, root: str | Path) -> None:
     """Make the data set complete, or take it away if it holds nothing."""
     total = merged(job.records(), job.record.header)
     if not total.items:
@@ -168,7 +187,7 @@ def _finish(kind: Medium, job: Job, reader: Reader, root: str | Path) -> None:
             f"nothing in {root} can be read (files tried: {len(total.failed)}); "
             f"the first, {first.name}: {first.reason}"
         )
-    write_codebooks(job.place, job.record.header.tables(kind.model))
-    with copies(job.place) as folder, running(kind.model, job.record.options):
-        kind.preview(job, reader, folder)
+    write_codebooks(job.place, job.record.header.tables(model))
+    with copies(job.place) as folder, running(model, job.record.options):
+        write_preview(medium, model, job, reader, folder)
     job.finish(total)

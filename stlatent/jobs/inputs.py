@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..geometry.read import MESH_SUFFIXES
-from ..geometry.volumes import VOLUME_SUFFIXES
-from ..media.planes.data import PLANE_SUFFIXES, find_planes
-from ..media.shape.data import find_shapes
-from ..media.video.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source, find_sources
+from ..media.base import Medium
+from ..media.registry import usual_model as usual_model_for
+from ..media.source import Kind
 from ..media.walk import files_below
-from ..model.ladder import Ladder
 from ..store.place import Place, download
 from ..store.records import item_name
 
-CLIP_KINDS = dict.fromkeys(VIDEO_SUFFIXES, "video") | dict.fromkeys(IMAGE_SUFFIXES, "image")
-SHAPE_KINDS = dict.fromkeys(MESH_SUFFIXES, "mesh") | dict.fromkeys(VOLUME_SUFFIXES, "volume")
-PLANE_KINDS = dict.fromkeys(PLANE_SUFFIXES, "planes")
 UNIT_BYTES = 64 * 2**20  # of input; a unit ends with the source that reaches it
 
 
 @dataclass(frozen=True)
 class Input:
-    """A video, a picture or a folder of frames; a mesh or a file of volumes; a file of planes.
+    """A source of whatever medium.
 
     Attributes:
         name: its path below the folder that is encoded, with `/`.
-        kind: `video`, `image`, `frames`, `mesh`, `volume` or `planes`.
+        kind: see `media.source`.
         path: of the file, or its URL.
     """
 
     name: str
-    kind: str
+    kind: Kind
     bytes: int
     path: str
 
@@ -54,70 +48,32 @@ class LocalInput:
             self.path.unlink(missing_ok=True)
 
 
-def find_clips(model: Ladder, root: str | Path) -> list[Input]:
-    """The videos and pictures below `root`, a path or a URL, ordered by name.
+def find_inputs(medium: Medium, root: str | Path) -> list[Input]:
+    """The sources below `root`, a path or a URL, ordered by name.
 
     Raises:
-        ValueError: nothing lies there, or it does not suit the model; see `suitable_sources`.
+        ValueError: nothing lies there, or it does not suit the model.
     """
     place = Place(root)
     if place.local is not None:
-        sources = suitable_sources(model, place.local)
-        return [Input(s.name, s.kind, _bytes(s), str(s.path)) for s in sources]
-    found = _remote(place, CLIP_KINDS)
+        sources = medium.find(place.local)
+        return [Input(s.name, s.kind, _bytes(s.path), str(s.path)) for s in sources]
+    found = _remote(place, medium.kinds)
     if not found:
-        raise ValueError(f"{root} holds no video and no picture, or cannot be read")
-    _check_suits(model, root, found)
+        raise ValueError(f"{root} holds no {medium.what}, or cannot be read")
+    medium.check(root, found)
     return found
 
 
-def find_shape_files(root: str | Path) -> list[Input]:
-    """The meshes and files of volumes below `root`, a path or a URL, ordered by name.
-
-    Raises:
-        ValueError: nothing lies there.
-    """
-    return _find(root, find_shapes, SHAPE_KINDS, "mesh and no volume")
-
-
-def find_plane_files(root: str | Path) -> list[Input]:
-    """The files of planes below `root`, a path or a URL, ordered by name.
-
-    Raises:
-        ValueError: nothing lies there.
-    """
-    return _find(root, find_planes, PLANE_KINDS, "planes")
-
-
-def _find(
-    root: str | Path,
-    local: Callable[[Path], dict[str, Path]],
-    kinds: dict[str, str],
-    what: str,
-) -> list[Input]:
-    """Files below `root` by their `kinds`, those of this machine as `local` finds them."""
-    place = Place(root)
-    if place.local is not None:
-        return [
-            Input(name, kinds[path.suffix.lower()], path.stat().st_size, str(path))
-            for name, path in local(place.local).items()
-        ]
-    if found := _remote(place, kinds):
-        return found
-    raise ValueError(f"{root} holds no {what}, or cannot be read")
-
-
 def usual_model(root: str | Path) -> str:
-    """The shipped model for what lies at `root`: `voxel` for shapes alone, else `video`."""
+    """The shipped model for what lies at `root`, a path or a URL."""
     place = Place(root)
     if place.local is not None:
-        suffixes = {path.suffix.lower() for path in files_below(place.local).values()}
-    else:
-        suffixes = {PurePosixPath(path).suffix.lower() for path in place.fs.find(place.root)}
-    return "voxel" if suffixes & {*SHAPE_KINDS} and not suffixes & {*CLIP_KINDS} else "video"
+        return usual_model_for(path.suffix for path in files_below(place.local).values())
+    return usual_model_for(PurePosixPath(path).suffix for path in place.fs.find(place.root))
 
 
-def _remote(place: Place, kinds: dict[str, str]) -> list[Input]:
+def _remote(place: Place, kinds: Mapping[str, Kind]) -> list[Input]:
     """Files behind a URL that are of some kind by their suffix."""
     scheme = place.url.partition("://")[0]
     found = []
@@ -127,17 +83,6 @@ def _remote(place: Place, kinds: dict[str, str]) -> list[Input]:
         if kind and not any(part.startswith(".") for part in name.split("/")):
             found.append(Input(name, kind, info["size"], f"{scheme}://{path}"))
     return found
-
-
-def suitable_sources(model: Ladder, root: str | Path) -> list[Source]:
-    """What lies below a folder of this machine; ValueError unless `model` can encode all of it.
-
-    To an image model every picture stands for itself; to a video model a picture is a video of one
-    frame, and a folder of numbered pictures a video.
-    """
-    sources = find_sources(root, frame_folders=model.domain.name != "image")
-    _check_suits(model, root, sources)
-    return sources
 
 
 def cut(inputs: Sequence[Input], files: int) -> list[list[Input]]:
@@ -174,21 +119,8 @@ def fetch(inputs: Iterable[Input], folder: Path) -> Iterator[LocalInput]:
             yield LocalInput(one, None, problem=text.splitlines()[0][:160])
 
 
-def _check_suits(model: Ladder, root: str | Path, inputs: Sequence[Input | Source]) -> None:
-    if model.domain.name not in ("video", "image"):
-        raise ValueError(
-            f"the model's domain is '{model.domain.name}'; videos need one of domain 'video', "
-            f"pictures one of 'video' or 'image'"
-        )
-    videos = [one.name for one in inputs if one.kind != "image"]
-    if model.domain.name == "image" and videos:
-        raise ValueError(
-            f"the model's domain is 'image', but {root} holds {len(videos)} videos, such as "
-            f"{videos[0]}; give a video model, or a folder of pictures alone"
-        )
-
-
-def _bytes(source: Source) -> int:
-    if source.kind != "frames":
-        return source.path.stat().st_size
-    return sum(entry.stat().st_size for entry in os.scandir(source.path))
+def _bytes(path: Path) -> int:
+    """Of a file, or of all files of a folder of frames."""
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(entry.stat().st_size for entry in os.scandir(path))

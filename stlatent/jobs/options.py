@@ -7,13 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ..bits.quantise import STEP
-from ..geometry.cube import Axes
-from ..geometry.field import FieldSettings
+from ..media.options import SourceOptions
 from ..model.config import Positive, Strict
 
 
-class EncodeOptions(Strict):
-    """What the latents of a data set depend on beside the model and the sources.
+class StorageOptions(Strict):
+    """How the latents of a data set are computed and stored.
 
     Attributes:
         dtype: of the stored latents: one for all levels, or one per level.
@@ -24,17 +23,6 @@ class EncodeOptions(Strict):
             much saves a bit per number.
         precision: of the network, `fp32` or `bf16`; None is `bf16` where the device is made for it,
             and latents are not entropy-coded.
-        short_side: resize frames so that their shorter side has so many pixels.
-        fps: frames per second to encode; None is the source's own.
-        clip_frames: cut sources into clips of so many frames, the last one may be shorter.
-        scenes: cut sources where scenes change, and then into clips.
-        tile: cut larger frames into overlapping tiles of so many pixels a side, at most; None is
-            2048, or what is next to it in the model's strides.
-        fields: what meshes are turned into; None is what the model reads, 64 voxels per
-            edge where that is any, or no meshes.
-        refine: steps of gradient descent by which the latents of shapes are improved.
-        volume_axes: the direction in a volume's asset along which each of its axes runs.
-        unit_files: sources per unit of work, at most.
     """
 
     dtype: tuple[Literal["float16", "bfloat16", "float32", "int8"], ...] = ("float16",)
@@ -42,14 +30,15 @@ class EncodeOptions(Strict):
     entropy_code: bool = False
     step: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = (STEP,)
     precision: Literal["fp32", "bf16"] | None = None
-    short_side: Positive | None = None
-    fps: Annotated[float, Field(gt=0)] | None = None
-    clip_frames: Positive | None = None
-    scenes: bool = False
-    tile: Positive | None = None
-    fields: FieldSettings | None = None
-    refine: Annotated[int, Field(ge=0)] = 0
-    volume_axes: Axes = ("x", "y", "z")
+
+
+class EncodeOptions(SourceOptions, StorageOptions):
+    """What the latents of a data set depend on beside the model and the sources.
+
+    Attributes:
+        unit_files: sources per unit of work, at most.
+    """
+
     unit_files: Positive = 64
 
     @model_validator(mode="after")

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ..checkpoint import Model
+from ..media.base import Medium
+from ..media.registry import medium_of
 from ..store.place import Place
 from ..store.records import UnitRecord
 from .inputs import Input
 from .job import Job, JobRecord
-from .media import Medium, medium
 from .reader import Reader
 from .scratch import scratch
 from .worker import Tally, encode_units
@@ -46,10 +48,15 @@ class RayPool:
         _import_ray()
 
     def encode(
-        self, kind: Medium, job: Job, todo: Mapping[int, UnitRecord | None], limit_seconds: float
+        self,
+        medium: Medium,
+        model: Model,
+        job: Job,
+        todo: Mapping[int, UnitRecord | None],
+        limit_seconds: float,
     ) -> Tally:
         """Do some units of a job, on the cluster that `RAY_ADDRESS` names, or on this machine."""
-        tally, model = Tally(), kind.model
+        tally = Tally()
         device = next(model.parameters()).device
         rows = [_row(job, unit, former) for unit, former in todo.items()]
         if not rows:
@@ -72,7 +79,7 @@ class RayPool:
                 for row in done.iter_rows():
                     for name in ("sources", "parts", "bytes"):
                         setattr(tally, name, getattr(tally, name) + row[name])
-                    tally.show(bar, kind.parts)
+                    tally.show(bar, medium.parts)
         return tally
 
 
@@ -89,16 +96,19 @@ class _Actor:
         limit_seconds: float,
     ) -> None:
         torch.set_num_threads(threads)
-        self.kind = medium(_import_ray().get(weights).to(device))
-        self.url, self.record = url, record
-        self.reader = Reader(self.kind.plan(record.options), limit_seconds)
+        self.model = _import_ray().get(weights).to(device)
+        self.medium, self.url, self.record = medium_of(self.model), url, record
+        plan = self.medium.plan(record.options, torch.device(device))
+        self.reader = Reader(plan, limit_seconds)
 
     def __call__(self, row: Row) -> Row:
         unit, inputs = row["unit"], [Input(**one) for one in json.loads(row["inputs"])]
         former = UnitRecord.model_validate_json(row["former"]) if row["former"] else None
         with scratch(Place(self.url), f"unit-{unit}") as place:
             job = Job(place, self.record, {unit: inputs})
-            tally = encode_units(self.kind, job, self.reader, {unit: former}, quiet=True)
+            tally = encode_units(
+                self.medium, self.model, job, self.reader, {unit: former}, quiet=True
+            )
         return {"sources": tally.sources, "parts": tally.parts, "bytes": tally.bytes}
 
 

@@ -23,10 +23,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Pipe
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import numpy as np
 
+from ..media.base import ReadPlan
 from ..store.records import Failure
 from .inputs import Input, LocalInput
 
@@ -40,17 +41,6 @@ sys.path[:] = sys.argv[1].split("\\n")
 from stlatent.jobs.child import main
 main(sys.argv[2], *map(int, sys.argv[3:]))
 """
-
-
-class ReadPlan(Protocol):
-    """How sources are read: a dataclass of plain values.
-
-    Attributes:
-        module: of this package, whose function `read` the child calls for each source with the
-            plan's values, the source's `path`, and `first`: how much of it is asked for at most.
-    """
-
-    module: ClassVar[str]
 
 
 @dataclass(frozen=True)

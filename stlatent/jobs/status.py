@@ -8,12 +8,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from ..media.registry import medium_for
 from ..store.manifest import MANIFEST, UNITS, read_units, unit_file, units_done
 from ..store.place import Place
 from ..store.records import Failure, UnitRecord
 from ..store.summary import merged
 from .job import JOB, read_job
-from .media import medium_of
 
 RECENT = 32  # units from which the rate is taken
 BREAK = 10  # times the usual time between two units: nobody was at work
@@ -25,7 +25,7 @@ class JobStatus:
 
     Attributes:
         done: sources in units that are done, the failed ones among them.
-        frames: encoded so far; of shapes, each is one.
+        frames: encoded so far, or other parts of sources.
         parts: what these are called.
         sources_per_second, frames_per_second: of the last units; None if there are too few.
         idle_seconds: since the last unit was done, or the job began.
@@ -86,7 +86,7 @@ def job_status(path: str | Path) -> JobStatus:
         units=record.units,
         units_done=len(units),
         frames=total.frames,
-        parts=medium_of(record).parts,
+        parts=medium_for(record.header.domain, record.header.resolution is not None).parts,
         failed=tuple(total.failed),
         sources_per_second=sources_rate,
         frames_per_second=frames_rate,

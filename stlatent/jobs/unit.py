@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..media.video.coder import Code
+from ..media.codes import Code
+from ..media.encoder import About
 from ..store.codebooks import latents_of
 from ..store.manifest import (
     Header,
@@ -22,7 +22,7 @@ from ..store.manifest import (
     write_json,
 )
 from ..store.place import Place
-from ..store.records import Failure, FileRecord, Item, MomentsRecord, Shape, UnitRecord
+from ..store.records import Failure, FileRecord, Item, MomentsRecord, UnitRecord
 from ..store.tensors import (
     DTYPES,
     INT8_STEPS,
@@ -35,18 +35,6 @@ from ..store.tensors import (
     read_extents,
     row_blocks,
 )
-
-
-@dataclass(frozen=True)
-class About:
-    """What the name, the source and so on of an item are; see `manifest.Item`."""
-
-    name: str
-    source: str
-    start: int
-    kind: str
-    fps: float | None = None
-    shape: Shape | None = None
 
 
 class LatentItem:

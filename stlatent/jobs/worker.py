@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from ..model.ladder import Ladder
+from ..bits.bitstream import StreamEncoder
+from ..checkpoint import Model
+from ..media.base import Medium
+from ..media.encoder import SourceEncoder
+from ..model.device import autocast
+from ..store.manifest import Header
 from ..store.place import Place
 from ..store.records import Failure, UnitRecord
-from .device import autocast
 from .inputs import Input, fetch
 from .job import Job
-from .media import Medium, UnitEncoder
 from .options import EncodeOptions
 from .prefetch import prefetch
 from .reader import Done, Piece, Reader
@@ -44,7 +48,8 @@ class Tally:
 
 
 def encode_units(
-    kind: Medium,
+    medium: Medium,
+    model: Model,
     job: Job,
     reader: Reader,
     todo: Mapping[int, UnitRecord | None],
@@ -56,26 +61,27 @@ def encode_units(
         quiet: show no bar; None is to show it on a terminal.
     """
     inputs = {unit: job.inputs(unit, former) for unit, former in todo.items()}
-    header, tables = job.record.header, job.record.header.tables(kind.model)
+    header, tables = job.record.header, job.record.header.tables(model)
     everything, tally = list(chain.from_iterable(inputs.values())), Tally()
     with (
         copies(job.place) as folder,
-        running(kind.model, job.record.options),
+        running(model, job.record.options),
         closing(prefetch(fetch(everything, folder), FETCHED_AHEAD)) as local,
         tqdm(total=len(everything), unit="file", disable=quiet) as bar,
     ):
         events = reader.read(local)  # goes on decoding while a unit is written
         for unit, former in todo.items():
             with UnitWriter(job.place, header, unit, former, tables) as writer:
-                encoder = kind.unit(job.record.options, writer)
+                coder = _coder(model, header)
+                encoder = medium.encoder(model, job.record.options, writer, header.std, coder)
                 for _ in _followed(encoder, events, inputs[unit], tally):
-                    tally.show(bar, kind.parts)
+                    tally.show(bar, medium.parts)
                 writer.commit([source.name for source in job.units[unit]])
     return tally
 
 
 def _followed(
-    encoder: UnitEncoder,
+    encoder: SourceEncoder,
     events: Iterator[Piece | Done | Failure],
     inputs: Sequence[Input],
     tally: Tally,
@@ -83,17 +89,26 @@ def _followed(
     """Encodes the sources of one unit; a step is a piece, or the end of a source."""
     for source in inputs:
         for event in events:
-            tally.parts += encoder.take(event)
+            if isinstance(event, Failure):
+                encoder.fail(event.name, event.stage, event.reason)
             if not isinstance(event, Piece):
                 break
+            tally.parts += encoder.piece(event.source, event.about, event.values)
             yield
         tally.sources, tally.bytes = tally.sources + 1, tally.bytes + source.bytes
         yield
     encoder.finish()
 
 
+def _coder(model: Model, header: Header) -> Callable[[Sequence[int]], StreamEncoder] | None:
+    """What entropy-codes a clip of some size, where the data set holds bits."""
+    if header.coding is None:
+        return None
+    return partial(StreamEncoder, model, coding=header.coding, tile=header.tile)
+
+
 @contextmanager
-def running(model: Ladder, options: EncodeOptions) -> Iterator[None]:
+def running(model: Model, options: EncodeOptions) -> Iterator[None]:
     """What follows runs without gradients, in the precision of a job."""
     device = next(model.parameters()).device
     with torch.inference_mode(), autocast(device, options.precision):

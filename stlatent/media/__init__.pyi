@@ -7,10 +7,11 @@ from .planes.data import (
     restore,
     write_planes,
 )
+from .source import Source, UnreadableError
 from .video.cache import FrameCache
 from .video.check import check_sources
 from .video.clips import Batch, ClipDataset, Read, centre_clip, collate
-from .video.files import Source, UnreadableError, find_sources
+from .video.files import find_sources
 from .video.pixels import to_float, to_uint8
 from .video.readers import VideoReader
 

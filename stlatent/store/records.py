@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from ..files import safe_name
-from ..geometry.cube import Placement
-from ..geometry.field import Route
+from ..geometry.whereabouts import Shape
+from ..media.source import Kind
 from ..model.config import Strict
 from .tensors import Moments
 
@@ -48,15 +48,6 @@ class FileRecord(Strict):
     sha256: Digest
 
 
-class Shape(Strict):
-    """What a shape's latents do not hold: where it lies, the distance at which it is truncated, and
-    how its field was made."""
-
-    placement: Placement
-    band_voxels: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    route: Route
-
-
 class Item(Strict):
     """The latents of one source, or of one clip or volume of it.
 
@@ -66,8 +57,7 @@ class Item(Strict):
             frame or of its volume.
         source: path of the source below the encoded folder, with `/`.
         start: first frame in the source, counted at `fps`, or number of the volume.
-        kind: `video`, `image` or `frames` (a folder of numbered pictures); `mesh` or `volume`;
-            `planes` that are data.
+        kind: of the source, see `media.source`.
         size: of the input along the axes of the domain, such as `[T, H, W]`.
         fps: frames per second; None where the source has none.
         shape: of meshes and volumes only.
@@ -79,7 +69,7 @@ class Item(Strict):
     name: Name
     source: Name
     start: Count
-    kind: Literal["video", "image", "frames", "mesh", "volume", "planes"]
+    kind: Kind
     size: Annotated[tuple[Length, ...], Field(min_length=1)]
     fps: Rate | None
     shape: Shape | None = None

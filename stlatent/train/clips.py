@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ..evaluate.metrics import psnr
+from ..media.source import Source
 from ..media.video.cache import FrameCache
 from ..media.video.check import check_sources
 from ..media.video.clips import Batch, ClipDataset, centre_clip, collate
-from ..media.video.files import Source, find_sources
+from ..media.video.files import find_sources
 from ..media.video.pixels import to_float, to_uint8
 from ..model.ladder import Ladder
 from .config import DataConfig, RunConfig

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..checkpoint import Model
 from ..evaluate.metrics import psnr
 from ..media.planes.data import PlaneDataset, find_planes, measure_scaling, read_planes
-from ..media.video.files import UnreadableError
+from ..media.source import UnreadableError
 from ..model.config import Scaling
 from .config import PlaneDataConfig, RunConfig
 from .data import Figures, TrainingData

@@ -125,9 +125,3 @@ def as_volume(model: Ladder | TriplaneAutoencoder, decoded: Tensor) -> Tensor:
 def ladder_of(model: Ladder | TriplaneAutoencoder) -> Ladder:
     """The ladder that makes a model's latents, and decodes them to what it was given."""
     return model.ladder if isinstance(model, TriplaneAutoencoder) else model
-
-
-def shape_size(model: Ladder | TriplaneAutoencoder, resolution: int) -> tuple[int, ...]:
-    """The size at which a model decodes shapes of `resolution` voxels per edge, along the axes of
-    its domain: `(N, N, N)`, or that of its planes."""
-    return model.size if isinstance(model, TriplaneAutoencoder) else (resolution,) * 3

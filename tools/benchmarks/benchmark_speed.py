@@ -28,14 +28,14 @@ from torch import Tensor, nn
 import stlatent
 from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
-from stlatent.jobs.device import autocast, chunk_units, native_precision
 from stlatent.jobs.encode import encode_folder
-from stlatent.jobs.inputs import suitable_sources
+from stlatent.media.registry import medium_of
 from stlatent.media.video import timeline
 from stlatent.media.video.clips import centre_clip
 from stlatent.media.video.pixels import to_float
 from stlatent.media.video.readers import VideoReader
 from stlatent.model.config import load as load_config
+from stlatent.model.device import autocast, chunk_units, native_precision
 from stlatent.model.stream import decode_chunk, encode_chunk, encode_end
 from stlatent.train.config import RunConfig
 
@@ -159,7 +159,7 @@ def compare(rivals: Sequence[Contender], clip: Tensor, precision: str, rounds: i
 def shares(model: stlatent.Ladder, folder: str) -> Row:
     """Seconds of `stlatent encode`, and of its parts by themselves; in the job they overlap."""
     device, reading, network = next(model.parameters()).device, 0.0, 0.0
-    for source in suitable_sources(model, folder):
+    for source in medium_of(model).find(Path(folder)):
         start = time.perf_counter()
         with VideoReader(source.path, threads=0) as reader:
             pieces = list(reader.chunks(frames_per_piece(model, reader.size)))

@@ -19,10 +19,10 @@ import torch
 import stlatent
 from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
-from stlatent.jobs.device import autocast
 from stlatent.media.video.coder import ClipDecoder, ClipEncoder
 from stlatent.media.video.readers import VideoReader
 from stlatent.media.video.tiles import check_side
+from stlatent.model.device import autocast
 
 
 @torch.inference_mode()

@@ -19,10 +19,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...model.config import Scaling
-from ..video.files import UnreadableError
-from ..walk import files_below, name_others
+from ..source import UnreadableError, named_files
 
 PLANE_SUFFIXES = (".npy", ".npz")
+KINDS = dict.fromkeys(PLANE_SUFFIXES, "planes")
+WHAT = f"planes ({' '.join(PLANE_SUFFIXES)})"
 DEVIATIONS = 2.0  # so many standard deviations become 1
 
 
@@ -32,13 +33,7 @@ def find_planes(root: str | Path) -> dict[str, Path]:
     Raises:
         ValueError: nothing is there.
     """
-    root = Path(root)
-    below = files_below(root)
-    files = {n: f for n, f in below.items() if f == root or f.suffix.lower() in PLANE_SUFFIXES}
-    if not files:
-        raise ValueError(f"{root} holds no planes ({' '.join(PLANE_SUFFIXES)})")
-    name_others([*below.keys() - files], root)
-    return files
+    return {source.name: source.path for source in named_files(root, KINDS, WHAT)}
 
 
 def read_planes(path: str | Path) -> Tensor:

@@ -20,9 +20,12 @@ from ...geometry.resample import straightened, volume_field
 from ...geometry.values import Values
 from ...geometry.volumes import VOLUME_SUFFIXES, Volumes, read_volumes
 from ...triplane.planes import turn_volume
+from ..source import named_files
 from ..video.files import IMAGE_SUFFIXES
-from ..walk import files_below, name_others
 
+KINDS = dict.fromkeys(MESH_SUFFIXES, "mesh") | dict.fromkeys(VOLUME_SUFFIXES, "volume")
+WHAT = f"mesh ({' '.join(MESH_SUFFIXES)}) and no volume ({' '.join(VOLUME_SUFFIXES)})"
+BESIDE = (".mtl", ".bin", *IMAGE_SUFFIXES)  # what meshes refer to
 AS_IT_IS = (("x", "y", "z"),)
 
 
@@ -48,19 +51,7 @@ def find_shapes(root: str | Path) -> dict[str, Path]:
     Hidden files are passed over; files of other types and folders that cannot be read are named in
     the log. Raises ValueError where there are none.
     """
-    root = Path(root)
-    files = files_below(root)
-    suffixes = MESH_SUFFIXES + VOLUME_SUFFIXES
-    found = {name: path for name, path in files.items() if path.suffix.lower() in suffixes}
-    if not found:
-        raise ValueError(
-            f"{root} holds no mesh ({' '.join(MESH_SUFFIXES)}) and no volume "
-            f"({' '.join(VOLUME_SUFFIXES)})"
-        )
-    beside = {".mtl", ".bin", *IMAGE_SUFFIXES}  # what meshes refer to
-    others = [name for name in files.keys() - found if Path(name).suffix.lower() not in beside]
-    name_others(others, root)
-    return found
+    return {source.name: source.path for source in named_files(root, KINDS, WHAT, BESIDE)}
 
 
 def symmetries(upright: bool) -> list[tuple[str, ...]]:

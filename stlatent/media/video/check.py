@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from .files import Source, UnreadableError
+from ..source import Source, UnreadableError
 from .readers import VideoReader
 from .timeline import reason
 

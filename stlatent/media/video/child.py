@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .files import UnreadableError
+from ..source import UnreadableError
 from .readers import VideoReader
 from .scenes import scene_starts
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from ..source import Source, UnreadableError
 from .cache import FrameCache
-from .files import Source, UnreadableError
 from .pixels import to_float
 from .readers import VideoReader
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 from PIL import Image
 
-from ..walk import first_visit, name_others, shown, visible
+from ..source import Source
+from ..walk import first_visit, name_others, visible
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".mkv", ".mov", ".avi", ".webm", ".gif", ".m4v", ".wmv", ".264", ".h264", ".265"),
@@ -24,30 +23,6 @@ IMAGE_SUFFIXES = (
     *(".jpx", ".jfif", ".apng", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".qoi", ".dds", ".pcx"),
     ".sgi",
 )
-
-
-class UnreadableError(ValueError):
-    """A file that cannot be read: `path` and a short `reason`."""
-
-    def __init__(self, path: str | Path, reason: str):
-        super().__init__(str(path), reason)  # both in args, so that it survives pickling
-        self.path = Path(path)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{shown(self.path)}: {self.reason}"
-
-
-@dataclass(frozen=True)
-class Source:
-    """One video or picture. `name` is its path below the root, with `/`, and unique there.
-
-    kind: "video", "image" (one picture), or "frames" (a folder of numbered pictures: a video).
-    """
-
-    path: Path
-    name: str
-    kind: Literal["video", "image", "frames"]
 
 
 def find_sources(

@@ -12,7 +12,8 @@ import av
 import numpy as np
 from PIL import Image, ImageOps
 
-from .files import IMAGE_SUFFIXES, UnreadableError, frame_files
+from ..source import UnreadableError
+from .files import IMAGE_SUFFIXES, frame_files
 from .timeline import (
     Timeline,
     check_size,

@@ -11,8 +11,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from ..source import UnreadableError
 from . import groups
-from .files import UnreadableError
 
 # Containers whose timestamps name every frame. The others (raw streams, avi, asf, gif) and mpeg4,
 # whose packets may hold two frames or none, are counted by decoding them.

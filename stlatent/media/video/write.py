@@ -7,10 +7,8 @@ complete; if something fails before, nothing is left.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -166,15 +164,6 @@ def frame_writer(
     if still:
         return PictureWriter(path)
     return Mp4Writer(path, size[1:], fps or FPS) if format == "mp4" else PngWriter(path)
-
-
-def check_outputs(paths: Iterable[Path], replace: bool) -> None:
-    """ValueError if something lies there that must not, or may not, be replaced."""
-    for path in paths:
-        if path.is_dir() and any(not re.fullmatch(r"\d{6}\.png", p.name) for p in path.iterdir()):
-            raise ValueError(f"{path} is a folder with other things in it; give another --out")
-        if path.exists() and not replace:
-            raise ValueError(f"{path} exists; give another --out, or --replace to overwrite it")
 
 
 def _remove(path: Path) -> None:

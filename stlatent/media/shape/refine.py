@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checkpoint import Model
-from ..model.choose import Held, Prefix
-from ..model.latents import Latents
+from ...checkpoint import Model
+from ...model.choose import Held, Prefix
+from ...model.latents import Latents
 
 STEP = 0.03  # of Adam, in units of the latents
 

@@ -1,0 +1,243 @@
+"""A kind of data: all that differs between clips, shapes, planes and whatever comes next.
+
+A medium is one folder beside this file, with a class like this one, and a line in `registry.py`.
+Whatever lies above asks `medium_of(model)` and never what a sample is:
+
+    files ── find, plan ──► pieces ── encoder ──► latents ── decode ──► parts ── write ──► files
+                                                                          └───── picture
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checkpoint import Model
+from ..geometry.whereabouts import Shape
+from ..model import choose as choosing
+from ..model.choose import Choose
+from ..model.config import ModelConfig
+from ..model.latents import Latents
+from .encoder import Named, Sink, SourceEncoder
+from .options import WORDS, Extent, SourceOptions
+from .output import Output
+from .source import Kind, Source
+
+Part = TypeVar("Part")
+
+
+class ReadPlan(Protocol):
+    """How sources are read: a dataclass of plain values.
+
+    Attributes:
+        module: of this package, whose function `read` is called for each source, in a process of
+            its own, with the plan's values, the source's `path`, and `first`: how much of it is
+            asked for at most. It gives, piece by piece, what is known of it and an array.
+    """
+
+    module: ClassVar[str]
+
+
+class Stored(Protocol):
+    """The latents of an item of a data set, read when they are asked for."""
+
+    def whole(self) -> Latents:
+        """All of them."""
+
+    def stream(self, steps: int) -> Iterator[Sequence[Tensor]]:
+        """`[1, C_l, ...]` per level, `steps` steps of level 0 at a time, see `LatentReader`."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a sample is, beside its values: what `store.manifest.Item` says of an item.
+
+    Attributes:
+        size: along the axes of the model's domain.
+    """
+
+    kind: Kind
+    size: tuple[int, ...]
+    fps: float | None = None
+    shape: Shape | None = None
+
+
+class Medium(ABC, Generic[Part]):
+    """A kind of data, for models of one config.
+
+    `Part` is what decoding gives, piece by piece, and writing takes.
+
+    Attributes:
+        what: sources in words, for messages.
+        parts: what one source holds one or many of.
+        kinds: of sources, by the suffix of their files.
+        shipped: the model that comes with the library.
+        takes: which of `SourceOptions` mean something here.
+        formats: in which samples are written, the usual one first.
+        shaped: which of `Output`, beside the format, mean something here.
+        coded: whether latents can be entropy-coded.
+    """
+
+    what: ClassVar[str]
+    parts: ClassVar[str]
+    kinds: ClassVar[Mapping[str, Kind]]
+    shipped: ClassVar[str]
+    takes: ClassVar[frozenset[str]] = frozenset()
+    formats: ClassVar[tuple[str, ...]]
+    shaped: ClassVar[frozenset[str]] = frozenset()
+    coded: ClassVar[bool] = False
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+
+    @classmethod
+    @abstractmethod
+    def reads(cls, domain: str, field: bool) -> bool:
+        """Whether models of this domain, with or without a field of their own, are for this."""
+
+    # sources to latents -------------------------------------------------------------------------
+
+    @abstractmethod
+    def find(self, root: Path) -> list[Source]:
+        """What lies below a folder of this machine, ordered by name; or that one file.
+
+        Raises:
+            ValueError: nothing lies there, or it does not suit the model.
+        """
+
+    def check(self, root: str | Path, sources: Sequence[Named]) -> None:
+        """ValueError where the model cannot encode these sources."""
+
+    def asked(self, **words: object) -> dict[str, object]:
+        """What `resolution` and `axes` say on the command line, as values of `SourceOptions`."""
+        self._refuse({word for word, value in words.items() if value is not None})
+        return {}
+
+    def resolve(self, options: SourceOptions) -> dict[str, object]:
+        """Values for the options that are left open.
+
+        Raises:
+            ValueError: an option means nothing here.
+        """
+        self._refuse({WORDS.get(name, name) for name in options.given() - self.takes})
+        return {}
+
+    @abstractmethod
+    def plan(self, options: SourceOptions, device: torch.device) -> ReadPlan:
+        """How sources are read for a model on `device`."""
+
+    @abstractmethod
+    def encoder(
+        self,
+        model: Model,
+        options: SourceOptions,
+        sink: Sink,
+        std: bool,
+        coder: Callable[..., Any] | None,
+    ) -> SourceEncoder:
+        """What puts sources through `model` into `sink`.
+
+        Args:
+            std: whether standard deviations are stored, too.
+            coder: where latents are entropy-coded, what makes the encoder of one clip, from its
+                height and width; else None.
+        """
+
+    # latents to files ---------------------------------------------------------------------------
+
+    def decode(
+        self,
+        model: Model,
+        latents: Stored,
+        sample: Sample,
+        draw: Choose = choosing.mean,
+        how: Output = Output(),  # noqa: B008
+    ) -> Iterator[Part]:
+        """An item from its latents; `draw` chooses the levels that are not given."""
+        found = latents.whole().to(next(model.parameters()).device)
+        yield self.take(model, model.decode(found, draw=draw), sample)
+
+    @abstractmethod
+    def take(self, model: Model, x: Tensor, sample: Sample) -> Part:
+        """What `model` has decoded `[1, C, *axes]`, or drawn, as it is written."""
+
+    @abstractmethod
+    def write(self, path: Path, parts: Iterable[Part], sample: Sample, how: Output) -> int:
+        """Write the parts of one sample to a file that is complete or not there. How many there
+        were; of a sample that holds nothing, 0, and no file."""
+
+    @abstractmethod
+    def ending(self, kind: Kind, how: Output) -> str:
+        """What the name of a written file, or folder, of a source of this kind ends in."""
+
+    def check_output(self, how: Output) -> None:
+        """ValueError where samples cannot be written like this."""
+        if how.format not in (None, *self.formats):
+            legal = ", ".join(self.formats)
+            raise ValueError(f"format is '{how.format}'; {self.what} are written as {legal}")
+        given = {name for name in ("resolution", "tile") if getattr(how, name) is not None}
+        self._refuse(given - self.shaped)
+
+    def format(self, how: Output) -> str:
+        """What is asked for, or the usual one."""
+        return how.format or self.formats[0]
+
+    # pictures -----------------------------------------------------------------------------------
+
+    def beginning(self, sample: Sample, start: int) -> int:
+        """How much of a source has to be read to show the item that begins at `start`, in what its
+        reader counts; 0 where that is too much, or there is nothing to show."""
+        return 0 if start else 1
+
+    @abstractmethod
+    def read_picture(
+        self, pieces: Iterable[tuple[Mapping[str, Any], np.ndarray]], start: int
+    ) -> np.ndarray | None:
+        """The beginning of an item, as its reader gives it: uint8 `[H, W, 3]`, None if it cannot be
+        read. All pieces must be taken."""
+
+    @abstractmethod
+    def part_picture(self, parts: Iterable[Part], sample: Sample) -> np.ndarray:
+        """The same as it is decoded."""
+
+    # samples ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def blank(self, extent: Extent) -> Sample:
+        """What is drawn, where nothing else is known of it.
+
+        Raises:
+            ValueError: the model draws nothing of this extent.
+        """
+
+    @abstractmethod
+    def open(self, path: Path, sample: Sample) -> tuple[Tensor, Sample]:
+        """The beginning of a file as a model reads it `[1, C, *axes]`, as large as `sample`, and
+        what it is.
+
+        Raises:
+            ValueError: it cannot be read, or has not so much to give.
+        """
+
+    @abstractmethod
+    def samples(self, root: Path, count: int, extent: Extent) -> Iterator[tuple[str, Tensor]]:
+        """Names and beginnings `[1, C, *axes]` of `count` sources below `root`, spread evenly over
+        all, at most of this extent.
+
+        Sources that cannot be read are left out and named in the log.
+
+        Raises:
+            ValueError: nothing that suits the model lies there.
+        """
+
+    def _refuse(self, names: set[str]) -> None:
+        if names:
+            shown = " and ".join(f"--{name.replace('_', '-')}" for name in sorted(names))
+            raise ValueError(f"{shown}: not for {self.what}, which this model is for; leave it out")

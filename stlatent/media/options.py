@@ -1,0 +1,60 @@
+"""How sources may be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from ..geometry.cube import Axes
+from ..geometry.field import FieldSettings
+from ..model.config import Positive, Strict
+
+
+class SourceOptions(Strict):
+    """What latents depend on beside the model and the sources. Each medium takes some of these.
+
+    Attributes:
+        short_side: resize frames so that their shorter side has so many pixels.
+        fps: frames per second to encode; None is the source's own.
+        clip_frames: cut sources into clips of so many frames, the last one may be shorter.
+        scenes: cut sources where scenes change, and then into clips.
+        tile: cut larger frames into overlapping tiles of so many pixels a side, at most; None is
+            2048, or what is next to it in the model's strides.
+        fields: what meshes are turned into; None is what the model reads, 64 voxels per
+            edge where that is any, or no meshes.
+        refine: steps of gradient descent by which the latents of shapes are improved.
+        volume_axes: the direction in a volume's asset along which each of its axes runs.
+    """
+
+    short_side: Positive | None = None
+    fps: Annotated[float, Field(gt=0)] | None = None
+    clip_frames: Positive | None = None
+    scenes: bool = False
+    tile: Positive | None = None
+    fields: FieldSettings | None = None
+    refine: Annotated[int, Field(ge=0)] = 0
+    volume_axes: Axes = ("x", "y", "z")
+
+    def given(self) -> set[str]:
+        """Names of the options that differ from their defaults."""
+        fields = SourceOptions.model_fields
+        return {name for name, field in fields.items() if getattr(self, name) != field.default}
+
+
+# what the options are called on the command line, where it is otherwise
+WORDS = {"fields": "resolution", "volume_axes": "axes"}
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much of a source is taken, or how large a sample is drawn; None is the medium's choice.
+
+    Attributes:
+        frames: of a video.
+        size: height and width of pictures, or of planes.
+    """
+
+    frames: int | None = None
+    size: tuple[int, int] | None = None

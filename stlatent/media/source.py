@@ -1,0 +1,55 @@
+"""A file, or a folder of frames, that a medium reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .walk import files_below, name_others, shown
+
+# Of every medium; data sets of latents say of each item which it was made of.
+Kind = Literal["video", "image", "frames", "mesh", "volume", "planes"]
+FOLDERS = ("frames",)  # kinds that are a folder each, not a file
+
+
+class UnreadableError(ValueError):
+    """A file that cannot be read: `path` and a short `reason`."""
+
+    def __init__(self, path: str | Path, reason: str):
+        super().__init__(str(path), reason)  # both in args, so that it survives pickling
+        self.path = Path(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{shown(self.path)}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source. `name` is its path below the root, with `/`, and unique there."""
+
+    path: Path
+    name: str
+    kind: Kind
+
+
+def named_files(
+    root: str | Path, kinds: Mapping[str, Kind], what: str, beside: Iterable[str] = ()
+) -> list[Source]:
+    """All files below `root` (or `root` itself) of some kind by their suffix, ordered by name.
+
+    Hidden files are passed over; files of other types, but for those with a suffix in `beside`, and
+    folders that cannot be read are named in the log.
+
+    Raises:
+        ValueError: there are none; `what` says in words what was looked for.
+    """
+    root = Path(root)
+    files = {name: (path, path.suffix.lower()) for name, path in files_below(root).items()}
+    found = [Source(path, name, kinds[end]) for name, (path, end) in files.items() if end in kinds]
+    if not found:
+        raise ValueError(f"{root} holds no {what}")
+    name_others([n for n, (_, end) in files.items() if end not in {*kinds, *beside}], root)
+    return found

@@ -1,0 +1,210 @@
+"""Videos and pictures as a medium."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...model import choose as choosing
+from ...model.choose import Choose
+from ...model.device import chunk_pixels, chunk_units
+from ...model.ladder import Ladder
+from ..base import Medium, Sample, Stored
+from ..encoder import Named, Sink
+from ..options import Extent, SourceOptions
+from ..output import Output
+from ..source import Kind, Source, UnreadableError
+from .child import ClipPlan
+from .clips import centre_clip
+from .coder import ClipDecoder, ClipEncoder
+from .encode import VideoEncoder
+from .files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_sources
+from .pixels import to_uint8
+from .tiles import check_side
+from .write import FORMATS, frame_writer, suffix
+
+FRAMES, SIDE = 17, 128  # of a sample that is drawn, unless one asks
+SHOWN = 9  # frames of an item at most are read for its picture; the last of them is shown
+
+log = logging.getLogger(__name__)
+
+
+class Clips(Medium[np.ndarray]):
+    """Videos and pictures, domains `video` and `image`; parts are frames uint8 `[t, H, W, 3]`.
+
+    To an image model every picture stands for itself; to a video model a picture is a video of one
+    frame, and a folder of numbered pictures a video.
+    """
+
+    what = "videos and pictures"
+    parts = "frames"
+    kinds = dict.fromkeys(VIDEO_SUFFIXES, "video") | dict.fromkeys(IMAGE_SUFFIXES, "image")
+    shipped = "video"
+    takes = frozenset({"short_side", "fps", "clip_frames", "scenes", "tile"})
+    formats = FORMATS
+    shaped = frozenset({"tile"})
+    coded = True
+
+    @classmethod
+    def reads(cls, domain: str, field: bool) -> bool:
+        return domain in ("video", "image")
+
+    @property
+    def still(self) -> bool:
+        """Whether the model reads single pictures."""
+        return self.config.axes.causal is None
+
+    # sources to latents -------------------------------------------------------------------------
+
+    def find(self, root: Path) -> list[Source]:
+        sources = find_sources(root, frame_folders=not self.still)
+        self.check(root, sources)
+        return sources
+
+    def check(self, root: str | Path, sources: Sequence[Named]) -> None:
+        videos = [one.name for one in sources if one.kind != "image"]
+        if self.still and videos:
+            raise ValueError(
+                f"the model's domain is 'image', but {root} holds {len(videos)} videos, such as "
+                f"{videos[0]}; give a video model, or a folder of pictures alone"
+            )
+
+    def resolve(self, options: SourceOptions) -> dict[str, object]:
+        return super().resolve(options) | {"tile": self._side(options.tile)}
+
+    def plan(self, options: SourceOptions, device: torch.device) -> ClipPlan:
+        causal = self.config.axes.causal
+        return ClipPlan(
+            unit=1 if causal is None else self.config.levels[0].stride[causal],
+            pixels=chunk_pixels(device),
+            still=self.still,
+            short_side=options.short_side,
+            fps=options.fps,
+            clip_frames=options.clip_frames,
+            scenes=options.scenes,
+        )
+
+    def encoder(
+        self,
+        model: Ladder,
+        options: SourceOptions,
+        sink: Sink,
+        std: bool,
+        coder: Callable[[Sequence[int]], ClipEncoder] | None,
+    ) -> VideoEncoder:
+        return VideoEncoder(model, options, sink, std, coder)
+
+    # latents to files ---------------------------------------------------------------------------
+
+    def decode(
+        self,
+        model: Ladder,
+        latents: Stored,
+        sample: Sample,
+        draw: Choose = choosing.mean,
+        how: Output = Output(),  # noqa: B008
+    ) -> Iterator[np.ndarray]:
+        """Videos of any length go through in constant memory."""
+        decoder = ClipDecoder(model, sample.size[-2:], draw, self._side(how.tile))
+        if self.still:
+            yield decoder.push(latents.whole().levels)
+            return
+        left, *size = sample.size
+        unit = model.levels[0].stride[0]
+        for levels in latents.stream(chunk_units(decoder.device, size, unit)):
+            if not left:
+                return
+            frames = decoder.push(levels)[:left]
+            left -= len(frames)
+            yield frames
+
+    def take(self, model: Ladder, x: Tensor, sample: Sample) -> np.ndarray:
+        return to_uint8(x[0][:, None] if self.still else x[0])
+
+    def write(self, path: Path, parts: Iterable[np.ndarray], sample: Sample, how: Output) -> int:
+        size, count = (1, *sample.size)[-3:], 0  # a picture is one frame
+        still = sample.kind == "image"
+        with frame_writer(path, self.format(how), still, size, sample.fps) as writer:
+            for frames in parts:
+                writer.write(frames)
+                count += len(frames)
+        return count
+
+    def ending(self, kind: Kind, how: Output) -> str:
+        return suffix(self.format(how), kind == "image")
+
+    def check_output(self, how: Output) -> None:
+        super().check_output(how)
+        self._side(how.tile)
+
+    def _side(self, tile: int | None) -> int:
+        return check_side(tile, self.config.levels[0].stride[-2:])
+
+    # pictures -----------------------------------------------------------------------------------
+
+    def beginning(self, sample: Sample, start: int) -> int:
+        return 0 if start else _shown(sample)
+
+    def read_picture(
+        self, pieces: Iterable[tuple[Mapping[str, Any], np.ndarray]], start: int
+    ) -> np.ndarray | None:
+        frame = None
+        for _, frames in pieces:
+            frame = frames[-1].copy()
+        return frame
+
+    def part_picture(self, parts: Iterable[np.ndarray], sample: Sample) -> np.ndarray:
+        count = _shown(sample)
+        for frames in parts:
+            if len(frames) >= count:
+                return frames[count - 1]
+            count -= len(frames)
+        raise ValueError("there are fewer frames than the data set says")
+
+    # samples ------------------------------------------------------------------------------------
+
+    def blank(self, extent: Extent) -> Sample:
+        if self.still and extent.frames not in (None, 1):
+            raise ValueError(
+                f"--frames is {extent.frames}, but an image model draws single pictures"
+            )
+        size = extent.size or (SIDE, SIDE)
+        if self.still:
+            return Sample("image", size)
+        return Sample("video", (extent.frames or FRAMES, *size))
+
+    def open(self, path: Path, sample: Sample) -> tuple[Tensor, Sample]:
+        size = (1, *sample.size)[-3:]
+        clip, fps = centre_clip(path, size)
+        if clip.shape[2:] != size:
+            given, asked = ("x".join(map(str, shape)) for shape in (clip.shape[2:], size))
+            raise ValueError(f"{path} has {given} (TxHxW) to give, not {asked}; ask for less")
+        return self._entered(clip), replace(sample, fps=fps)
+
+    def samples(self, root: Path, count: int, extent: Extent) -> Iterator[tuple[str, Tensor]]:
+        sources = self.find(root)
+        count = min(count, len(sources))
+        size = (extent.frames or FRAMES, *(extent.size or (SIDE, SIDE)))
+        for source in (sources[i * len(sources) // count] for i in range(count)):
+            try:
+                clip, _ = centre_clip(source.path, size)
+            except UnreadableError as error:
+                log.warning("left out %s: %s", source.name, error.reason)
+                continue
+            yield source.name, self._entered(clip)
+
+    def _entered(self, clip: Tensor) -> Tensor:
+        """`[1, 3, T, H, W]` as the model reads it."""
+        return clip[:, :, 0] if self.still else clip
+
+
+def _shown(sample: Sample) -> int:
+    """Which frame of an item is shown, counted from 1."""
+    return min(sample.size[0], SHOWN) if len(sample.size) == 3 else 1
