@@ -245,7 +245,10 @@ def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(dict(tensors), temporary, dict(metadata))
+        try:
+            save_file(dict(tensors), temporary, dict(metadata))
+        except SafetensorError as error:  # such as a full disk
+            raise OSError(f"{path} cannot be written: {error}") from None
         temporary.chmod(0o644)  # safetensors makes files that only their owner can read
         os.replace(temporary, path)
     finally:

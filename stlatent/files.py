@@ -1,10 +1,14 @@
-"""Names and files: what may stand for a file inside a folder."""
+"""Names and files: what may stand for a file inside a folder, and who may work there."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -47,3 +51,26 @@ def inside(folder: str | Path, name: str) -> Path:
                 f"what it stands for in its place"
             )
     return path
+
+
+@contextmanager
+def alone(path: Path, otherwise: str, patience: float = 0.0) -> Iterator[None]:
+    """Hold the lock file `path`, which goes free when this process ends, however it ends.
+
+    Args:
+        otherwise: what to say if another process holds it.
+        patience: seconds to wait for it.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=patience)
+    except Timeout:
+        raise ValueError(otherwise) from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()

@@ -33,7 +33,7 @@ from stlatent.diffusion.groups import (
     order,
     usual_steps,
 )
-from stlatent.diffusion.training import DiffusionTrainer, make_denoiser
+from stlatent.diffusion.training import make_denoiser
 from stlatent.export.packing import packing_of
 from stlatent.export.statistics import measure
 from stlatent.jobs.encode import encode_folder
@@ -43,6 +43,7 @@ from stlatent.media.video.write import frame_writer
 from stlatent.model.config import parse
 from stlatent.store.dataset import LatentDataset
 from stlatent.store.windows import collate
+from stlatent.train.loop import Loop
 
 SIZES = {
     "image": (32, 48),
@@ -417,7 +418,7 @@ def metrics(out) -> list[dict]:
 
 def test_resuming_gives_the_same_digits(tmp_path, monkeypatch):
     whole = train(config(tmp_path / "whole", (1, 2), steps=6), latents("video", 3))
-    step = DiffusionTrainer.step
+    step = Loop.step
 
     def interrupted(self, batches):
         if self.done == 5:
@@ -426,7 +427,7 @@ def test_resuming_gives_the_same_digits(tmp_path, monkeypatch):
 
     run = config(tmp_path / "parts", (1, 2), steps=6)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(DiffusionTrainer, "step", interrupted)
+        patch.setattr(Loop, "step", interrupted)
         train(run, latents("video", 3))
     again = train(run, latents("video", 3))
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")

@@ -15,7 +15,7 @@ import torch
 
 import stlatent
 from stlatent.train import run
-from stlatent.train.loop import Trainer
+from stlatent.train.loop import Loop
 
 TINY = Path(__file__).parents[1] / "configs" / "video" / "tiny.yaml"
 
@@ -121,7 +121,7 @@ def test_photos_are_videos_of_one_frame(videos, tmp_path):
     [
         ({"seed": 1}, "another `seed`"),
         ({"data.batch": 3}, "another `data`"),
-        ({"out": "{}"}, "not empty and holds no run"),
+        ({"out": "{}"}, "is of no run"),
         ({"data.validation.names": "[nothing.mp4]", "out": "{}/new"}, "'nothing.mp4'"),
         ({"loss.rate.weight": "[1, 2]", "out": "{}/new"}, "2 entries; the model has 3 levels"),
     ],
@@ -184,7 +184,7 @@ def test_starting_from_other_weights(videos, tmp_path):
 def test_a_discriminator_trains_along_and_is_resumed(videos, tmp_path, monkeypatch):
     extra = {"adversarial": "{weight: 0.1, width: 8}", "steps": 6, "save_every": 3}
     run(TINY, options(videos, tmp_path / "whole", **extra))
-    step = Trainer.step
+    step = Loop.step
 
     def interrupted(self, batches):
         if self.done == 4:
@@ -192,7 +192,7 @@ def test_a_discriminator_trains_along_and_is_resumed(videos, tmp_path, monkeypat
         return step(self, batches)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Trainer, "step", interrupted)
+        patch.setattr(Loop, "step", interrupted)
         run(TINY, options(videos, tmp_path / "parts", **extra))
     run(TINY, options(videos, tmp_path / "parts", **extra))
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")

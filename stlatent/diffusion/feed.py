@@ -17,6 +17,7 @@ from ..store.dataset import LatentDataset
 from ..store.labels import VectorFile, folder_classes
 from ..store.reader import LatentStore, check_model
 from ..store.windows import LatentWindow, collate
+from ..train.interrupts import left_to_the_trainer
 from ..triplane.autoencoder import ladder_of
 from .config import DiffusionRun
 from .groups import open_windows, usual_steps
@@ -102,6 +103,7 @@ def loader(data: Dataset, batches: Iterator[list[int]], workers: int) -> DataLoa
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
+        worker_init_fn=left_to_the_trainer,
     )
 
 

@@ -1,30 +1,22 @@
-"""Training of latent diffusion: the loop of `train`, on latents. Read `run` and `step`."""
+"""Training of latent diffusion: a task for the loop of `train`."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 
 from ..export.folder import wrap
 from ..model.config import dump, load
 from ..store.windows import LatentWindow
-from ..train import state
-from ..train.log import Log
-from ..train.loop import STATE, claim
-from ..train.optimiser import (
-    AveragedWeights,
-    StepGuard,
-    batch_noise,
-    learning_rate,
-    progress,
-)
+from ..train.data import Figures
+from ..train.folder import claimed
+from ..train.loop import Loop, make_accelerator
 from ..train.plan import parameters
+from ..train.task import Loss, Moment, RunTask
 from .config import DiffusionRun, NoiseConfig
 from .corruption import Scheduler, corrupt, make_scheduler
 from .denoiser import LadderDenoiser
@@ -63,23 +55,12 @@ def train(config: DiffusionRun, data: LatentData) -> LadderPipeline:
     Raises:
         ValueError: `out` holds another run, or the latents do not fit the config.
     """
-    with PartialState().main_process_first():
-        claim(config)
-    trainer = DiffusionTrainer(config, data)
-    trainer.accelerator.print(describe_groups(data.train), end="")
-    feed = iter(trainer.batches())
-    try:
-        while not trainer.finished:
-            parts = [next(feed) for _ in range(config.optimiser.accumulate)]
-            metrics = trainer.step(parts)
-            trainer.log.step(trainer.done, metrics)
-            if trainer.finished or trainer.done % config.save_every == 0:
-                trainer.validate()
-                trainer.save()
-            trainer.accelerator.wait_for_everyone()
-    finally:
-        trainer.log.close()
-    return trainer.pipeline()
+    accelerator = make_accelerator(config)
+    with claimed(config, accelerator):
+        task = Diffusion(config, data, accelerator.device)
+        loop = Loop(config, config.optimiser, task, accelerator)
+        loop.run()
+    return task.pipeline(loop.average)
 
 
 class StageLosses(nn.Module):
@@ -116,138 +97,69 @@ class StageLosses(nn.Module):
         return torch.stack(losses)
 
 
-class DiffusionTrainer:
-    """A denoiser, its optimiser, its latents, and where they stand."""
+class Diffusion(RunTask):
+    """A denoiser and its latents."""
 
-    def __init__(self, config: DiffusionRun, data: LatentData) -> None:
-        self.config, self.data = config, data
-        self.accelerator = Accelerator(
-            mixed_precision=config.precision.replace("fp32", "no"),
-            log_with=config.tracker,
-            project_dir=config.out,
-        )
-        torch.manual_seed(config.seed)
-        self.denoiser = make_denoiser(config, data).to(self.accelerator.device)
-        self.scheduler = make_scheduler(config.diffusion.noise)
-        self.average = AveragedWeights(self.denoiser, config.optimiser.ema)
-        optimiser = torch.optim.AdamW(
-            self.denoiser.parameters(),
-            lr=config.optimiser.lr,
-            betas=config.optimiser.betas,
-            weight_decay=config.optimiser.weight_decay,
-        )
-        losses = StageLosses(self.denoiser, self.scheduler, config.diffusion.noise)
-        self.losses, self.optimiser = self.accelerator.prepare(losses, optimiser)
-        self.guard, self.done, self.seconds = StepGuard(config.optimiser.skip), 0, 0.0
-        self._resume()
-        self.began = time.monotonic() - self.seconds
-        self.progress = self._progress()
-        self.log = Log(config, self.accelerator, self.done, {})
+    name = "denoiser"
 
-    @property
-    def finished(self) -> bool:
-        return self.progress >= 1
+    def __init__(self, run: DiffusionRun, data: LatentData, device: torch.device) -> None:
+        self.run, self.data, self.device = run, data, device
+        torch.manual_seed(run.seed)
+        self.model = make_denoiser(run, data).to(device)
+        self.every = run.save_every
+        self.notices = describe_groups(data.train).splitlines()
+        self.network = self._losses(self.model)
 
-    def batches(self) -> torch.utils.data.DataLoader:
-        """Batches from where the run stands."""
-        config, accelerator = self.config, self.accelerator
-        first = self.done * config.optimiser.accumulate
-        ranks = accelerator.process_index, accelerator.num_processes
-        train = self.data.train
-        order = batches(train, config.data.batch, config.seed, first, *ranks)
-        return loader(train, order, config.data.workers)
+    def batches(self, step: int, rank: int, processes: int) -> Iterable[LatentWindow]:
+        run, first = self.run, step * self.run.optimiser.accumulate
+        found = batches(self.data.train, run.data.batch, run.seed, first, rank, processes)
+        return loader(self.data.train, found, run.data.workers)
 
-    def step(self, batches: Sequence[LatentWindow]) -> dict[str, object]:
-        """One optimiser step over `batches`; returns its metrics."""
-        config, found = self.config.optimiser, []
-        lr = learning_rate(config, self.done, self.progress)
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        self.optimiser.zero_grad()
-        for number, batch in enumerate(batches):
-            generator = batch_noise(self.config.seed, self.done, number, self.accelerator)
-            inputs = self._enter(batch)
-            with self.accelerator.autocast():
-                dropout = self.config.diffusion.condition.dropout
-                losses = self.losses(*inputs, generator, dropout)
-            self.accelerator.backward(losses.mean() / len(batches))
-            found.append(losses.detach())
-        norm = float(self.accelerator.clip_grad_norm_(self.losses.parameters(), config.clip))
-        if self.guard.allows(norm):
-            self.optimiser.step()
-            self.average.update(self.denoiser, self.done)
-        self.done += 1
-        self.progress = self._progress()
-        losses = torch.stack(found).mean(0)
-        return {
-            "loss": float(losses.mean()),
-            "stage_loss": losses.tolist(),
-            "gradient_norm": norm,
-            "lr": lr,
-            "skipped": self.guard.skipped,
-        }
+    def loss(self, batch: LatentWindow, at: Moment) -> Loss:
+        dropout = self.run.diffusion.condition.dropout
+        losses = self.network(*self._enter(batch), at.noise, dropout)
+        found = losses.detach()
+        return Loss(losses.mean(), {"stage_loss": list(found)})
 
     @torch.no_grad()
-    def validate(self) -> None:
-        """Losses of the averaged weights on held-out latents, with the same noise every time."""
-        held_out, batch = self.data.held_out, self.config.data.batch
+    def measure(self, model: LadderDenoiser, step: int) -> Figures | None:
+        """Losses on held-out latents, with the same noise every time."""
+        held_out, batch = self.data.held_out, self.run.data.batch
         count = min(len(held_out), MEASURED)
-        if not self.accelerator.is_main_process or not count:
-            return
-        losses = StageLosses(self.average.model, self.scheduler, self.config.diffusion.noise)
-        generator = torch.Generator(self.accelerator.device).manual_seed(self.config.seed)
-        total = torch.zeros(len(self.denoiser.stages))
+        if not count:
+            return None
+        losses = self._losses(model)
+        generator = torch.Generator(self.device).manual_seed(self.run.seed)
+        total = torch.zeros(len(model.stages))
         for part in loader(held_out, in_turn(held_out, batch, count), 0):
             inputs = self._enter(part)
             total += losses(*inputs, generator).cpu() * len(part.name) / count
-        self.log.validation(self.done, {"stage_loss": total.tolist()})
+        return {"stage_loss": total.tolist()}
 
-    def pipeline(self) -> LadderPipeline:
-        """The averaged denoiser, with all that it takes to sample and decode."""
-        levels = self.config.diffusion.levels
+    def keep(self, model: LadderDenoiser, place: str, about: Mapping[str, object]) -> None:
+        """Write the pipeline, of the last weights: nothing says which are the best."""
+        self.pipeline(model).write(self.run.out / PIPELINE)
+
+    def pipeline(self, denoiser: LadderDenoiser) -> LadderPipeline:
+        """A denoiser with all that it takes to sample and decode."""
+        levels = self.run.diffusion.levels
         vae = wrap(self.data.ladder, levels, list(self.data.mean), list(self.data.std))
-        scheduler = make_scheduler(self.config.diffusion.noise)
-        return LadderPipeline(vae, self.average.model, scheduler).to(self.accelerator.device)
+        scheduler = make_scheduler(self.run.diffusion.noise)
+        return LadderPipeline(vae, denoiser, scheduler).to(self.device)
 
-    def save(self) -> None:
-        """Write the pipeline and the state of the run."""
-        if not self.accelerator.is_main_process:
-            return
-        self.pipeline().write(self.config.out / PIPELINE)
-        scaler = self.accelerator.scaler
-        values = {
-            "step": self.done,
-            "seconds": time.monotonic() - self.began,
-            "guard": {"log_mean": self.guard.log_mean, "skipped": self.guard.skipped},
-            "scaler": scaler.state_dict() if scaler else {},
-        }
-        state.save(self.config.out / STATE, *self._parts(), values)
-
-    def _resume(self) -> None:
-        if not (self.config.out / STATE).exists():
-            return
-        values = state.load(self.config.out / STATE, *self._parts())
-        self.done, self.seconds = values["step"], values["seconds"]
-        self.guard = StepGuard(self.config.optimiser.skip, **values["guard"])
-        if values["scaler"] and self.accelerator.scaler:
-            self.accelerator.scaler.load_state_dict(values["scaler"])
-
-    def _parts(self) -> tuple[Mapping[str, nn.Module], Mapping[str, torch.optim.Optimizer]]:
-        modules = {"denoiser": self.denoiser, "average": self.average.model}
-        return modules, {"optimiser": self.optimiser}
+    def _losses(self, denoiser: LadderDenoiser) -> StageLosses:
+        noise = self.run.diffusion.noise
+        return StageLosses(denoiser, make_scheduler(noise), noise)
 
     def _enter(self, batch: LatentWindow) -> tuple[list[Tensor], Tensor | None, Past | None]:
         """Levels, condition and past of a batch, on the device."""
-        device, diffusion = self.accelerator.device, self.config.diffusion
+        device, diffusion = self.device, self.run.diffusion
         asked = diffusion.condition.classes or diffusion.condition.embedding
         label, past = batch.label.to(device) if asked else None, None
         if diffusion.past:
             levels = [z.to(device, torch.float32) for z in batch.past]
             past = Past(levels, [known.to(device) for known in batch.past_mask])
         return [z.to(device, torch.float32) for z in batch.latents], label, past
-
-    def _progress(self) -> float:
-        return progress(self.config, self.done, self.began, self.accelerator.device)
 
 
 def make_denoiser(config: DiffusionRun, data: LatentData) -> LadderDenoiser:

@@ -1,5 +1,5 @@
+from .autoencoder import run
 from .config import RunConfig
-from .loop import run
 
 __all__ = [
     "RunConfig",

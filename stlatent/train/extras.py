@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 import torch
+from accelerate import Accelerator
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -71,8 +74,49 @@ class AdversarialConfig(Strict):
     lr: Above = 2e-4
 
 
+class Critic:
+    """A patch discriminator and its own training."""
+
+    def __init__(self, ladder: Ladder, config: AdversarialConfig) -> None:
+        model, self.config = ladder.config, config
+        device = next(ladder.parameters()).device
+        self.module = PatchDiscriminator(
+            model.axes, model.channels, model.stem.stride, config.width
+        ).to(device)
+        self.network: nn.Module = self.module
+        self.optimiser = torch.optim.AdamW(self.module.parameters(), config.lr, betas=(0.5, 0.9))
+        self.scaler = torch.amp.GradScaler(device.type, enabled=False)
+        self.autocast: Callable[[], AbstractContextManager] = nullcontext
+
+    def prepare(self, accelerator: Accelerator) -> None:
+        """Train it in several processes, and in the precision of the run."""
+        self.network = accelerator.prepare_model(self.module)
+        fp16 = accelerator.mixed_precision == "fp16"
+        self.scaler = torch.amp.GradScaler(accelerator.device.type, enabled=fp16)
+        self.autocast = accelerator.autocast
+
+    def penalty(self, decoded: Tensor, step: int) -> Tensor | float:
+        """What the ladder pays for samples that look decoded."""
+        if step < self.config.start:
+            return 0.0
+        self.module.requires_grad_(False)  # the ladder's gradients pass, the critic has its own
+        return self.config.weight * generator_loss(self.module(decoded))
+
+    def learn(self, decoded: Tensor, x: Tensor, step: int) -> None:
+        """One step of telling them from real samples."""
+        if step < self.config.start:
+            return
+        self.module.requires_grad_(True)
+        with self.autocast():
+            loss = discriminator_loss(self.network(x), self.network(decoded))
+        self.optimiser.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+
+
 class Extras(nn.Module):
-    """The terms that are configured, and the discriminator's own training."""
+    """The terms that are configured."""
 
     def __init__(
         self,
@@ -83,11 +127,9 @@ class Extras(nn.Module):
         alignment: AlignmentConfig | None = None,
     ) -> None:
         super().__init__()
-        model = ladder.config
-        self.perceptual_config, self.adversarial_config = perceptual, adversarial
+        self.perceptual_config, self.alignment_config = perceptual, alignment
         self.spectral = SpectralPenalty(ladder, spectral) if spectral else None
-        self.features = self.critic = self.optimiser = self.alignment = None
-        self.alignment_config = alignment
+        self.features = self.alignment = None
         if perceptual:
             self.features = PerceptualLoss(
                 perceptual.backbone, perceptual.weights, perceptual.layers
@@ -101,14 +143,10 @@ class Extras(nn.Module):
             layers = (alignment.layer,)
             features = PerceptualLoss(alignment.backbone, alignment.weights, layers)
             stride = ladder.levels[alignment.level].stride
-            self.alignment = FeatureAlignment(features, model.axes, stride, alignment.margin)
-        if adversarial:
-            self.critic = PatchDiscriminator(
-                model.axes, model.channels, model.stem.stride, adversarial.width
+            self.alignment = FeatureAlignment(
+                features, ladder.config.axes, stride, alignment.margin
             )
-            self.optimiser = torch.optim.AdamW(
-                self.critic.parameters(), adversarial.lr, betas=(0.5, 0.9)
-            )
+        self.critic = Critic(ladder, adversarial) if adversarial else None
 
     def penalty(self, out: Pass, x: Tensor, step: int, warm: float) -> Tensor:
         """What the ladder and its pass over samples `x` `[B, C, *axes]` cost; scalar.
@@ -120,8 +158,8 @@ class Extras(nn.Module):
         total = decoded.new_zeros(())
         if self.features is not None:
             total = total + self.perceptual_config.weight * self.features(decoded, x).mean()
-        if self._judges(step):
-            total = total + self.adversarial_config.weight * generator_loss(self.critic(decoded))
+        if self.critic is not None:
+            total = total + self.critic.penalty(decoded, step)
         if self.alignment is not None:
             level = self.alignment_config.level
             z = torch.cat([step.z[: len(x)] for step in out.steps if step.site.level == level], 1)
@@ -131,13 +169,6 @@ class Extras(nn.Module):
         return total
 
     def learn(self, decoded: Tensor, x: Tensor, step: int) -> None:
-        """One step of the discriminator."""
-        if not self._judges(step):
-            return
-        loss = discriminator_loss(self.critic(x), self.critic(decoded.detach()))
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-
-    def _judges(self, step: int) -> bool:
-        return self.critic is not None and step >= self.adversarial_config.start
+        """Train what is trained along, once the gradients of the ladder are there."""
+        if self.critic is not None:
+            self.critic.learn(decoded, x, step)

@@ -7,17 +7,18 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..checkpoint import Model
-from ..losses.elbo import LossConfig, Objective
-from ..losses.regularisers import SpectralPenalty
+from ..losses.elbo import LossConfig
 from .config import OptimiserConfig
-from .loss import batch_loss
-from .optimiser import AveragedWeights, StepGuard, learning_rate
+from .extras import Extras
+from .loss import LadderTask
+from .steps import Alone, Steps
+from .task import Moment
 
 Precision = Literal["fp32", "bf16"]
 
@@ -69,56 +70,34 @@ def fit(
     seconds: float | None = None,
     seed: int = 0,
     precision: Precision = "fp32",
-    watch: Callable[[int, Objective], None] | None = None,
+    watch: Callable[[int, dict[str, Any]], None] | None = None,
 ) -> Fitted:
     """Train on `batches` `[B, C, *axes]` in [-1, 1] until `steps` or `seconds` are over.
 
-    It is one step of `run` after the other, without files and processes.
+    The same steps as those of a run, without files and processes.
 
     Args:
         precision: of the network; likelihoods and KL stay in float32. As nothing scales the loss,
             `fp16` is left to `run`.
-        watch: called after every step.
+        watch: called after every step, with its number and what `metrics.jsonl` would say of it.
 
     Raises:
         ValueError: neither steps nor seconds were given.
     """
     if not (steps or seconds):
         raise ValueError("fit needs an end: give steps, seconds, or both")
-    average = AveragedWeights(ladder, optimiser.ema)
-    adam = torch.optim.AdamW(
-        ladder.parameters(), betas=optimiser.betas, weight_decay=optimiser.weight_decay
-    )
-    spectral = SpectralPenalty(ladder, loss.spectral) if loss.spectral else None
-    guard, losses, began = StepGuard(optimiser.skip), [], time.monotonic()
-    generator = torch.Generator(next(ladder.parameters()).device).manual_seed(seed)
+    task = LadderTask(ladder, loss, Extras(ladder, None, None, loss.spectral))
+    device, losses, began = next(ladder.parameters()).device, [], time.monotonic()
+    training = Steps(task, optimiser, Alone(device, precision == "bf16"))
+    noise = torch.Generator(device).manual_seed(seed)
     ladder.train()
     for step, x in enumerate(itertools.chain.from_iterable(itertools.repeat(batches))):
         spent = time.monotonic() - began
         progress = max(step / (steps or math.inf), spent / (seconds or math.inf))
         if progress >= 1:
             break
-        warm = loss.rate.warm(step)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            result, _ = batch_loss(
-                ladder,
-                ladder,
-                x,
-                loss,
-                step,
-                progress,
-                generator,
-                lambda _: spectral() * loss.spectral.weight_at(warm) if spectral else 0.0,  # noqa: B023
-            )
-        adam.zero_grad()
-        result.total.backward()
-        norm = float(torch.nn.utils.clip_grad_norm_(ladder.parameters(), optimiser.clip))
-        if guard.allows(norm):
-            for group in adam.param_groups:
-                group["lr"] = learning_rate(optimiser, step, progress)
-            adam.step()
-            average.update(ladder, step)
-        losses.append(float(result.total.detach()))
+        metrics = training.step([x], [Moment(step, progress, noise)]).read()
+        losses.append(metrics["loss"])
         if watch:
-            watch(step, result)
-    return Fitted(average.model, losses, guard.skipped, time.monotonic() - began)
+            watch(step, metrics)
+    return Fitted(training.average.model, losses, training.guard.skipped, time.monotonic() - began)

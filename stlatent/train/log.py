@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from accelerate import Accelerator
 from tqdm import tqdm
@@ -14,61 +15,40 @@ from tqdm import tqdm
 from .config import Run
 
 FILE = "metrics.jsonl"
+PAUSE = 60.0  # seconds between two lines of progress, where there is no bar
 
 
 class Log:
-    """Written by the main process only.
+    """A context, written to by the main process only.
 
     Resuming at `step` first drops what an interrupted run had logged after it, so that the file is
     the same as that of a run that never stopped. Times stand apart, under `seconds`.
     """
 
-    def __init__(
-        self, config: Run, accelerator: Accelerator, step: int, bad: Mapping[str, str]
-    ) -> None:
+    def __init__(self, config: Run, accelerator: Accelerator, step: int) -> None:
         self.config, self.main = config, accelerator.is_main_process
         self.path = config.out / FILE
-        self.began = time.monotonic()
+        self.began = self.told = time.monotonic()
         self.bar = tqdm(
-            total=config.steps, initial=step, unit="step", disable=not self.main, leave=True
+            total=config.steps,
+            initial=step,
+            unit="step",
+            disable=None if self.main else True,  # None: where no terminal shows it
         )
         self.unreadable: dict[str, str] = {}
+        self.trackers: Accelerator | None = None
         if not self.main:
             return
         self._drop_after(step)
         self.file = self.path.open("a", buffering=1)
-        self.trackers = accelerator if config.tracker else None
         if config.tracker:
+            self.trackers = accelerator
             accelerator.init_trackers("tracker")
-        self.skip_files(bad)
 
-    def step(self, step: int, metrics: Mapping[str, object]) -> None:
-        """Log a step, every `log_every` of them."""
-        if not self.main:
-            return
-        self.bar.update(step - self.bar.n)
-        if step % self.config.log_every:
-            return
-        lists = ((name, own) for name, own in metrics.items() if isinstance(own, list))
-        levels = [f"{name} {'/'.join(f'{v:.3f}' for v in own)}" for name, own in lists]
-        spent = time.monotonic() - self.began
-        self.bar.set_postfix_str(" ".join([f"loss {metrics['loss']:.4f}", *levels]), refresh=False)
-        self._write({"step": step, **metrics, "seconds": round(spent, 1)})
+    def __enter__(self) -> Log:
+        return self
 
-    def validation(self, step: int, figures: Mapping[str, Sequence[float]]) -> None:
-        """Log a measurement on the held-out samples."""
-        shown = [f"{name} {' '.join(f'{v:g}' for v in own)}" for name, own in figures.items()]
-        self.bar.write(f"step {step}: {', '.join(shown)}")
-        self._write({"step": step, **{f"validation_{k}": v for k, v in figures.items()}})
-
-    def skip_files(self, failed: Mapping[str, str]) -> None:
-        """Name files that cannot be read, once each."""
-        for name, reason in failed.items():
-            if self.main and name not in self.unreadable:
-                self.unreadable[name] = reason
-                self.bar.write(f"skipped {name}: {reason} ({len(self.unreadable)} so far)")
-
-    def close(self) -> None:
+    def __exit__(self, *error: object) -> None:
         self.bar.close()
         if not self.main:
             return
@@ -78,6 +58,44 @@ class Log:
             (self.config.out / "unreadable.json").write_text(text)
         if self.trackers:
             self.trackers.end_training()
+
+    def wants(self, step: int) -> bool:
+        """Whether the metrics of a step are logged; moves the bar."""
+        self.bar.update(step - self.bar.n)
+        return step % self.config.log_every == 0
+
+    def step(self, step: int, metrics: Mapping[str, object]) -> None:
+        """Log a step."""
+        if not self.main:
+            return
+        lists = ((name, own) for name, own in metrics.items() if isinstance(own, list))
+        levels = [f"{name} {'/'.join(f'{v:.3f}' for v in own)}" for name, own in lists]
+        now = time.monotonic()
+        shown = " ".join([f"loss {metrics['loss']:.4f}", *levels])
+        self.bar.set_postfix_str(shown, refresh=False)
+        if self.bar.disable and now - self.told > PAUSE:
+            self.told = now
+            self.say([f"step {step} of {self.config.steps}: {shown}"])
+        self._write({"step": step, **metrics, "seconds": round(now - self.began, 1)})
+
+    def validation(self, step: int, figures: Mapping[str, Sequence[float]]) -> None:
+        """Log a measurement on the held-out samples."""
+        shown = [f"{name} {' '.join(f'{v:g}' for v in own)}" for name, own in figures.items()]
+        self.say([f"step {step}: {', '.join(shown)}"])
+        self._write({"step": step, **{f"validation_{k}": v for k, v in figures.items()}})
+
+    def say(self, lines: Iterable[str]) -> None:
+        """Print lines, above the bar."""
+        for line in lines if self.main else ():
+            self.bar.write(line)
+            sys.stdout.flush()
+
+    def skip_files(self, failed: Mapping[str, str]) -> None:
+        """Name files that cannot be read, once each."""
+        for name, reason in failed.items():
+            if self.main and name not in self.unreadable:
+                self.unreadable[name] = reason
+                self.say([f"skipped {name}: {reason} ({len(self.unreadable)} so far)"])
 
     def _write(self, entry: dict[str, object]) -> None:
         self.file.write(json.dumps(entry) + "\n")

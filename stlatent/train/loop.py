@@ -1,80 +1,38 @@
-"""The training loop: read `train` from top to bottom."""
+"""The training loop, whatever is trained: read `Loop.run` from top to bottom."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
-from torch import Tensor
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
-from .. import checkpoint
-from ..losses.elbo import Objective
-from ..model.config import dump, load
-from ..model.passes import Pass
 from . import state
-from .config import RunConfig
+from .config import OptimiserConfig, Run
 from .data import Batch
-from .extras import Extras
-from .kinds import open_data, with_data
+from .folder import STATE
+from .interrupts import Interrupts
 from .log import Log
-from .loss import batch_loss
-from .optimiser import (
-    AveragedWeights,
-    StepGuard,
-    batch_noise,
-    learning_rate,
-    progress,
-)
-from .plan import describe
-
-STATE = "state.safetensors"
+from .optimiser import StepGuard, batch_noise, network_seed, seeded
+from .steps import Steps, Taken
+from .task import Moment, RunTask
 
 
-def run(path: str | Path, overrides: Sequence[str] = (), dry_run: bool = False) -> Path | None:
-    """Train as the config says, or go on where the run stopped; returns the run folder.
-
-    Args:
-        path: YAML file of a `RunConfig`.
-        overrides: `key.sub=value` each.
-        dry_run: only print the resolved config, sizes and the memory of one step.
-
-    Raises:
-        ValueError: the config is wrong, the data cannot be read, or `out` holds another run.
-    """
-    config = load(RunConfig, path, overrides)
-    if dry_run:
-        print(dump(config) + describe(config))
-        return None
-    config = with_data(config)
-    with PartialState().main_process_first():
-        claim(config)
-    train(Trainer(config))
-    return config.out
-
-
-def train(trainer: Trainer) -> None:
-    """The loop itself."""
-    config, log = trainer.config, trainer.log
-    batches = iter(trainer.batches())
-    try:
-        while not trainer.finished:
-            parts = [next(batches) for _ in range(config.optimiser.accumulate)]
-            metrics = trainer.step(parts)
-            log.step(trainer.done, metrics)
-            log.skip_files({name: why for part in parts for name, why in part.failed.items()})
-            last = trainer.finished
-            if last or trainer.done % config.data.validation.every == 0:
-                trainer.validate()
-            if last or trainer.done % config.save_every == 0:
-                trainer.save()
-            trainer.accelerator.wait_for_everyone()
-    finally:
-        log.close()
+def make_accelerator(config: Run) -> Accelerator:
+    """The processes of a run: one, or as many as `torchrun` or `accelerate launch` have started,
+    on CPUs too."""
+    AcceleratorState._reset_state()  # a run before this one may have had another precision
+    return Accelerator(
+        cpu=not torch.accelerator.is_available(),
+        mixed_precision=config.precision.replace("fp32", "no"),
+        log_with=config.tracker,
+        project_dir=config.out,
+    )
 
 
 @dataclass
@@ -86,214 +44,143 @@ class Counters:
     best: float = float("-inf")
     guard: dict[str, float | int | None] = field(default_factory=dict)
     scaler: dict[str, object] = field(default_factory=dict)
+    scalers: dict[str, dict[str, object]] = field(default_factory=dict)
 
 
-class Trainer:
-    """A model, its optimiser, its data, and where they stand."""
+class Loop:
+    """A task, its optimiser, and where they stand.
 
-    def __init__(self, config: RunConfig) -> None:
-        self.config = config
-        self.accelerator = Accelerator(
-            mixed_precision=config.precision.replace("fp32", "no"),
-            log_with=config.tracker,
-            project_dir=config.out,
-        )
-        torch.manual_seed(config.seed)
-        model = checkpoint.build(config.model)
-        if config.start:
-            model.load_state_dict(_weights(config))
-        model = model.to(self.accelerator.device)
-        self.average = AveragedWeights(model, config.optimiser.ema)
-        optimiser = torch.optim.AdamW(
-            model.parameters(),
-            lr=config.optimiser.lr,
-            betas=config.optimiser.betas,
-            weight_decay=config.optimiser.weight_decay,
-        )
-        self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
-        self.ladder: checkpoint.Model = self.accelerator.unwrap_model(self.model)
-        self.extras = Extras(
-            self.ladder,
-            config.perceptual,
-            config.adversarial,
-            config.loss.spectral,
-            config.alignment,
-        ).to(self.accelerator.device)
-        self.guard = StepGuard(config.optimiser.skip)
-        self.data = open_data(config)
+    Args:
+        config: of the run.
+        optimiser: its `optimiser`.
+        task: what is trained.
+        accelerator: see `make_accelerator`.
+    """
+
+    def __init__(
+        self, config: Run, optimiser: OptimiserConfig, task: RunTask, accelerator: Accelerator
+    ) -> None:
+        self.config, self.task, self.accelerator = config, task, accelerator
+        self.accumulate = optimiser.accumulate
+        self.steps = Steps(task, optimiser, accelerator)
+        self.average = self.steps.average.model
         self.counters = Counters()
         self._resume()
         self.began = time.monotonic() - self.counters.seconds
-        self.progress = self._progress()
-        self.log = Log(config, self.accelerator, self.counters.step, self.data.bad)
+        self.progress, self.stopped = 0.0, False
 
-    # where the run stands ----------------------------------------------------------------------
+    # the loop ----------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Train to the end. After SIGINT or SIGTERM the step under way is finished and saved.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: the run was told to end before its end.
+        """
+        task, config = self.task, self.config
+        with Interrupts() as interrupts, Log(config, self.accelerator, self.done) as log:
+            log.say(task.notices)
+            log.skip_files(task.unreadable)
+            self._agree(interrupts)
+            batches = iter(self._batches())
+            while self.progress < 1 and not self.stopped:
+                parts = [next(batches) for _ in range(self.accumulate)]
+                taken = self.step(parts)
+                self._agree(interrupts)
+                if log.wants(self.done):
+                    log.step(self.done, taken.read(self._mean))
+                log.skip_files({name: why for part in parts for name, why in _failed(part)})
+                last = self.progress >= 1
+                if last or self.done % task.every == 0:
+                    self.validate(log)
+                if last or self.stopped or self.done % config.save_every == 0:
+                    self.save()
+            if self.stopped:
+                log.say([f"stopped after step {self.done}; the same command goes on from there"])
+                interrupts.end()
 
     @property
     def done(self) -> int:
+        """Steps."""
         return self.counters.step
 
-    def _progress(self) -> float:
-        return progress(self.config, self.done, self.began, self.accelerator.device)
-
-    @property
-    def finished(self) -> bool:
-        return self.progress >= 1
-
-    def batches(self) -> Iterable[Batch]:
-        """Batches from where the run stands."""
-        accelerator = self.accelerator
-        return self.data.batches(self.done, accelerator.process_index, accelerator.num_processes)
-
-    # one step ----------------------------------------------------------------------------------
-
-    def step(self, batches: Sequence[Batch]) -> dict[str, object]:
-        """One optimiser step over `batches`; returns its metrics."""
-        config = self.config.optimiser
-        lr = learning_rate(config, self.done, self.progress)
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        self.optimiser.zero_grad()
-        results = []
-        for number, batch in enumerate(batches):
-            x = self.data.enter(batch, self.accelerator.device)
-            with self.accelerator.autocast():
-                result, out = self._loss(x, number)
-            self.accelerator.backward(result.total / len(batches))
-            self.extras.learn(out.x[: len(x)].detach(), x, self.done)
-            results.append(result)
-        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip))
-        if self.guard.allows(norm):
-            self.optimiser.step()
-            self.average.update(self.ladder, self.done)
+    def step(self, batches: Sequence[Batch]) -> Taken:
+        """One optimiser step over `batches`."""
+        moments = [Moment(self.done, self.progress, self._noise(n)) for n in range(len(batches))]
+        taken = self.steps.step(batches, moments)
         self.counters.step += 1
-        self.progress = self._progress()
-        return _summary(results) | {
-            "gradient_norm": norm,
-            "lr": lr,
-            "skipped": self.guard.skipped,
-        }
+        return taken
 
-    def _loss(self, x: Tensor, number: int) -> tuple[Objective, Pass]:
-        """Of one batch."""
-        loss, step = self.config.loss, self.done
-        generator = batch_noise(self.config.seed, step, number, self.accelerator)
-        warm = loss.rate.warm(step)
-        return batch_loss(
-            self.model,
-            self.ladder,
-            x,
-            loss,
-            step,
-            self.progress,
-            generator,
-            lambda out: self.extras.penalty(out, x, step, warm),
-        )
+    def _batches(self) -> Iterator[Batch]:
+        """From where the run stands."""
+        accelerator = self.accelerator
+        return self.task.batches(self.done, accelerator.process_index, accelerator.num_processes)
+
+    def _noise(self, number: int) -> torch.Generator:
+        return batch_noise(self.config.seed, self.done, number, self.accelerator)
+
+    def _agree(self, interrupts: Interrupts) -> None:
+        """Find how far the run is, and whether it is told to end: the same in all processes."""
+        minutes = (time.monotonic() - self.began) / 60
+        stopped = interrupts.noted is not None
+        if self.accelerator.num_processes > 1:
+            both = torch.tensor([minutes, float(stopped)], device=self.accelerator.device)
+            minutes, stopped = self.accelerator.gather(both[None]).amax(0).tolist()
+        spent = minutes / self.config.minutes if self.config.minutes else 0.0
+        self.progress, self.stopped = max(self.done / self.config.steps, spent), bool(stopped)
+
+    def _mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Over processes."""
+        return self.accelerator.reduce(values, "mean")
 
     # measuring, saving, resuming ---------------------------------------------------------------
 
-    def validate(self) -> None:
-        """Measure the averaged weights, write pictures, keep the best."""
+    def validate(self, log: Log) -> None:
+        """Measure the averaged weights, and keep the best."""
         if not self.accelerator.is_main_process:
             return
-        figures = self.data.measure(self.average.model, self.done)
+        last = batch_noise(self.config.seed, self.done - 1, self.accumulate - 1, self.accelerator)
+        with seeded(network_seed(last, self.done - 1), self.accelerator.device):
+            figures = self.task.measure(self.average, self.done)
         if figures is None:
             return
-        self.log.validation(self.done, figures)
-        if figures[self.data.quality][-1] > self.counters.best:
-            self.counters.best = figures[self.data.quality][-1]
-            self._keep("best", figures)
+        log.validation(self.done, figures)
+        quality = figures[self.task.quality][-1] if self.task.quality else self.counters.best
+        if quality > self.counters.best:
+            self.counters.best = quality
+            self.task.keep(self.average, "best", {"step": self.done, **figures})
 
     def save(self) -> None:
         """Write the averaged model and the state of the run."""
         if not self.accelerator.is_main_process:
             return
-        self._keep("last", {})
-        scaler = self.accelerator.scaler
+        self.task.keep(self.average, "last", {"step": self.done})
+        guard, scaler = self.steps.guard, self.accelerator.scaler
         self.counters.seconds = time.monotonic() - self.began
-        self.counters.guard = {"log_mean": self.guard.log_mean, "skipped": self.guard.skipped}
+        self.counters.guard = {"log_mean": guard.log_mean, "skipped": guard.skipped}
         self.counters.scaler = scaler.state_dict() if scaler else {}
-        state.save(self._state_file, *self._parts(), vars(self.counters))
+        self.counters.scalers = {k: s.state_dict() for k, s in self.task.scalers().items()}
+        state.save(self._state_file, *self._parts(), asdict(self.counters))
 
     def _resume(self) -> None:
         if not self._state_file.exists():
             return
         self.counters = Counters(**state.load(self._state_file, *self._parts()))
-        self.guard = StepGuard(self.config.optimiser.skip, **self.counters.guard)
+        self.steps.guard = StepGuard(self.steps.config.skip, **self.counters.guard)
         if self.counters.scaler and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(self.counters.scaler)
+        for name, scaler in self.task.scalers().items():
+            scaler.load_state_dict(self.counters.scalers.get(name, {}))
 
     def _parts(self) -> tuple[dict[str, torch.nn.Module], dict[str, torch.optim.Optimizer]]:
-        modules = {"model": self.ladder, "average": self.average.model}
-        optimisers = {"optimiser": self.optimiser}
-        if self.extras.critic is not None:
-            modules["critic"] = self.extras.critic
-            optimisers["critic_optimiser"] = self.extras.optimiser
-        if self.extras.spectral is not None:
-            modules["spectral"] = self.extras.spectral
-        return modules, optimisers
-
-    def _keep(self, place: str, figures: dict[str, object]) -> None:
-        about = {"step": self.done, **figures}
-        checkpoint.save(self.average.model, self.config.out / place / checkpoint.FILE, about)
+        """Modules and optimisers by their names in the state."""
+        modules = {self.task.name: self.task.model, "average": self.average, **self.task.modules()}
+        return modules, {"optimiser": self.steps.optimiser, **self.task.optimisers()}
 
     @property
     def _state_file(self) -> Path:
         return self.config.out / STATE
 
 
-def claim(config: Any) -> None:
-    """Make `out` the folder of this run, or find that it is already.
-
-    A run that stopped before its first checkpoint, such as for a wrong path, has nothing to lose:
-    it may be started anew with other settings.
-
-    Args:
-        config: of any kind of run, with a folder `out`.
-
-    Raises:
-        ValueError: the folder holds something else, or a run with other settings.
-    """
-    out, file = config.out, config.out / "config.yaml"
-    if not file.exists():
-        if out.exists() and any(out.iterdir()):
-            raise ValueError(f"out={out} is not empty and holds no run; give another folder")
-        out.mkdir(parents=True, exist_ok=True)
-        checkpoint.replace_text(file, dump(config))
-        return
-    before = load(type(config), file) if (out / STATE).exists() else config
-    free = ("steps", "minutes", "log_every", "save_every", "tracker")
-    for name in type(config).model_fields:
-        if name not in free and getattr(before, name) != getattr(config, name):
-            raise ValueError(
-                f"out={out} holds a run with another `{name}`; give another folder, "
-                f"or the same settings to resume (only {', '.join(free)} may change)"
-            )
-    checkpoint.replace_text(file, dump(config))
-
-
-def _weights(config: RunConfig) -> Mapping[str, Tensor]:
-    """Of the model to start from: the same one, whatever the size of the shapes that it saw."""
-    start, wanted = checkpoint.load(config.start), config.model
-    found = start.config.model_copy(update={"cube": wanted.cube})
-    differs = [name for name, value in wanted if getattr(found, name) != value]
-    if differs:
-        raise ValueError(
-            f"the model in start={config.start} has another {' and '.join(differs)} than `model`; "
-            "give `model` the same settings, or leave start away"
-        )
-    return start.state_dict()
-
-
-def _summary(results: Sequence[Objective]) -> dict[str, object]:
-    """Means over the batches of one step, as plain numbers."""
-
-    def mean(values: Sequence[Tensor]) -> float:
-        return float(sum(float(v) for v in values) / len(values))
-
-    return {
-        "loss": mean([r.total.detach() for r in results]),
-        "distortion": mean([r.distortion for r in results]),
-        "preview": mean([r.preview for r in results]),
-        "rate_bits": [mean(bits) for bits in zip(*(r.rate_bits for r in results), strict=True)],
-    }
+def _failed(batch: Any) -> Iterator[tuple[str, str]]:
+    yield from getattr(batch, "failed", {}).items()

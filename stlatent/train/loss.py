@@ -13,7 +13,10 @@ from ..checkpoint import Model
 from ..losses.elbo import LossConfig, Objective, draw_prefixes, objective
 from ..model.choose import Draw, Prefix
 from ..model.passes import Pass
+from .extras import Extras
+from .optimiser import network_seed, seeded
 from .scale import scale_error
+from .task import Loss, Moment, Task
 
 Extra = Callable[[Pass], Tensor | float]
 
@@ -44,20 +47,20 @@ def batch_loss(
     Returns:
         The loss, and the pass: first the whole samples, then those cut to a prefix.
     """
-    torch.manual_seed(generator.initial_seed() + step)  # of dropped paths and restarted codes
     share = config.prefix.share if progress < config.prefix.until else 0.0
     prefix = draw_prefixes(len(x), len(ladder.levels), share, generator, x.device)
     again = prefix < len(ladder.levels)
     keep = torch.cat([torch.full_like(prefix, len(ladder.levels)), prefix[again]])
     rows = torch.cat([x, x[again]])
-    out = model(rows, Prefix(keep, Draw(generator=generator)))
+    with seeded(network_seed(generator, step), x.device):  # dropped paths and restarted codes
+        out = model(rows, Prefix(keep, Draw(generator=generator)))
+        more = extra(out)
+        if config.equivariance:
+            more = more + config.equivariance * scale_error(ladder, rows, out)
     previews = [
         (preview.float() - ladder.preview_target(out.entered, level)).abs().mean()
         for level, preview in enumerate(out.previews)
     ]
-    more = extra(out)
-    if config.equivariance:
-        more = more + config.equivariance * scale_error(ladder, rows, out)
     result = objective(
         ladder.likelihood(out.raw, rows),
         out.group_kl,
@@ -71,3 +74,31 @@ def batch_loss(
     )
     # sums over rows in units of samples: prefixes come on top and do not dilute the whole
     return replace(result, total=result.total * (len(rows) / len(x))), out
+
+
+class LadderTask(Task):
+    """A ladder on batches `[B, C, *axes]` in [-1, 1]."""
+
+    def __init__(self, model: Model, config: LossConfig, extras: Extras) -> None:
+        self.model = self.network = model
+        self.config, self.extras = config, extras
+
+    def loss(self, batch: Tensor, at: Moment) -> Loss:
+        warm = self.config.rate.warm(at.step)
+        result, out = batch_loss(
+            self.network,
+            self.model,
+            batch,
+            self.config,
+            at.step,
+            at.progress,
+            at.noise,
+            lambda out: self.extras.penalty(out, batch, at.step, warm),
+        )
+        metrics = {
+            "distortion": result.distortion,
+            "preview": result.preview,
+            "rate_bits": result.rate_bits,
+        }
+        decoded = out.x[: len(batch)].detach()
+        return Loss(result.total, metrics, lambda: self.extras.learn(decoded, batch, at.step))

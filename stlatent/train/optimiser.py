@@ -4,43 +4,38 @@ from __future__ import annotations
 
 import copy
 import math
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from .config import OptimiserConfig
-
-
-class Ends(Protocol):
-    """When a run ends: at whichever comes first."""
-
-    steps: int
-    minutes: float | None
-
-
-def progress(config: Ends, step: int, began: float, device: torch.device) -> float:
-    """Part of a run that is done, 0 to 1, by steps or by minutes, whichever is further.
-
-    Args:
-        began: when it began, by `time.monotonic`.
-    """
-    by_steps = step / config.steps
-    if not config.minutes:
-        return by_steps
-    minutes = torch.tensor((time.monotonic() - began) / 60)
-    minutes = broadcast(minutes.to(device))  # processes must end together
-    return max(by_steps, float(minutes) / config.minutes)
 
 
 def batch_noise(seed: int, step: int, batch: int, accelerator: Accelerator) -> torch.Generator:
     """The source of the noise of one batch: a function of seed, step, batch and process."""
     seed = hash((seed, step, batch, accelerator.process_index))
     return torch.Generator(accelerator.device).manual_seed(seed % 2**62)
+
+
+def network_seed(noise: torch.Generator, step: int) -> int:
+    """Of what a network draws by itself, such as which paths it drops: different at every step,
+    where one source of noise serves all of them."""
+    return noise.initial_seed() + step
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from a seed of one's own for a while, on the CPU and on `device`; whoever draws from
+    torch's global source afterwards notices nothing."""
+    gpu = device.type != "cpu"
+    kind = {"device_type": device.type} if gpu else {}
+    with torch.random.fork_rng([device] if gpu else [], **kind):
+        torch.manual_seed(seed)
+        yield
 
 
 def learning_rate(config: OptimiserConfig, step: int, progress: float) -> float:

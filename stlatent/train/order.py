@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from .interrupts import left_to_the_trainer
+
 
 @dataclass(frozen=True)
 class Order:
@@ -66,4 +68,5 @@ def loader(
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
+        worker_init_fn=left_to_the_trainer,
     )

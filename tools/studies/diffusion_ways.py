@@ -56,10 +56,10 @@ def ladder_of(
         optimiser = OptimiserConfig(lr=1e-3, warmup_steps=100, ema=0.998, clip=10)
         began = time.monotonic()
 
-        def watch(step: int, result: Any) -> None:
+        def watch(step: int, metrics: dict[str, Any]) -> None:
             if step % 50 == 0:
-                bits = " ".join(f"{float(b.detach()):.3f}" for b in result.rate_bits)
-                spent, loss = (time.monotonic() - began) / 60, float(result.total.detach())
+                bits = " ".join(f"{b:.3f}" for b in metrics["rate_bits"])
+                spent, loss = (time.monotonic() - began) / 60, metrics["loss"]
                 print(f"ladder: {spent:.1f} min, step {step}, loss {loss:.4f}, "
                       f"bits per value {bits}", flush=True)  # fmt: skip
 

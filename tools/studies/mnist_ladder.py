@@ -28,7 +28,7 @@ from stlatent import Draw, Ladder, ModelConfig, checkpoint
 from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
 from stlatent.evaluate import log_likelihood
-from stlatent.losses.elbo import LossConfig, Objective
+from stlatent.losses.elbo import LossConfig
 from stlatent.model.config import parse
 from stlatent.train.config import OptimiserConfig
 from stlatent.train.fit import fit
@@ -92,9 +92,9 @@ def trained(name: str, digits: mnist_data.Digits, options: argparse.Namespace) -
         digits, options.batch, torch.Generator().manual_seed(options.seed)
     )
 
-    def tell(step: int, result: Objective) -> None:
+    def tell(step: int, metrics: dict[str, Any]) -> None:
         if step % 200 == 0:
-            nats = float(result.total.detach()) * PIXELS
+            nats = metrics["loss"] * PIXELS
             print(f"\r{name}: step {step}, {nats:.2f} nats", end="", file=sys.stderr, flush=True)
 
     done = fit(

@@ -1,0 +1,105 @@
+"""Training of an autoencoder on files: `stlatent train CONFIG.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from .. import checkpoint
+from ..model.config import dump, load
+from .config import RunConfig
+from .data import Batch, Figures, TrainingData
+from .extras import Extras
+from .folder import claimed
+from .kinds import open_data, with_data
+from .loop import Loop, make_accelerator
+from .loss import LadderTask
+from .plan import describe
+from .task import Loss, Moment, RunTask
+
+
+def run(path: str | Path, overrides: Sequence[str] = (), dry_run: bool = False) -> Path | None:
+    """Train as the config says, or go on where the run stopped; returns the run folder.
+
+    Args:
+        path: YAML file of a `RunConfig`.
+        overrides: `key.sub=value` each.
+        dry_run: only print the resolved config, sizes and the memory of one step.
+
+    Raises:
+        ValueError: the config is wrong, the data cannot be read, or `out` holds another run.
+        KeyboardInterrupt, SystemExit: SIGINT or SIGTERM came, and the run was saved.
+    """
+    config = load(RunConfig, path, overrides)
+    if dry_run:
+        print(dump(config) + describe(config))
+        return None
+    config = with_data(config)
+    accelerator = make_accelerator(config)
+    with claimed(config, accelerator):
+        task = Autoencoder(config, accelerator)
+        Loop(config, config.optimiser, task, accelerator).run()
+    return config.out
+
+
+class Autoencoder(LadderTask, RunTask):
+    """A new model, or one that begins with the weights of another, and its data."""
+
+    name = "model"
+
+    def __init__(self, run: RunConfig, accelerator: Accelerator) -> None:
+        self.run, self.device = run, accelerator.device
+        torch.manual_seed(run.seed)
+        model = checkpoint.build(run.model)
+        if run.start:
+            model.load_state_dict(_weights(run))
+        model = model.to(self.device)
+        extras = Extras(model, run.perceptual, run.adversarial, run.loss.spectral, run.alignment)
+        super().__init__(model, run.loss, extras.to(self.device))
+        if extras.critic:
+            extras.critic.prepare(accelerator)
+        self.data: TrainingData = open_data(run)
+        self.every, self.quality = run.data.validation.every, self.data.quality
+        self.unreadable = self.data.bad
+
+    def batches(self, step: int, rank: int, processes: int) -> Iterable[Batch]:
+        return self.data.batches(step, rank, processes)
+
+    def loss(self, batch: Batch, at: Moment) -> Loss:
+        return super().loss(self.data.enter(batch, self.device), at)
+
+    def measure(self, model: checkpoint.Model, step: int) -> Figures | None:
+        return self.data.measure(model, step)
+
+    def keep(self, model: checkpoint.Model, place: str, about: Mapping[str, object]) -> None:
+        checkpoint.save(model, self.run.out / place / checkpoint.FILE, about)
+
+    def modules(self) -> dict[str, nn.Module]:
+        critic, spectral = self.extras.critic, self.extras.spectral
+        found = {"critic": critic.module if critic else None, "spectral": spectral}
+        return {name: module for name, module in found.items() if module is not None}
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        critic = self.extras.critic
+        return {"critic_optimiser": critic.optimiser} if critic else {}
+
+    def scalers(self) -> dict[str, torch.amp.GradScaler]:
+        critic = self.extras.critic
+        return {"critic": critic.scaler} if critic and critic.scaler.is_enabled() else {}
+
+
+def _weights(config: RunConfig) -> Mapping[str, Tensor]:
+    """Of the model to start from: the same one, whatever the size of the shapes that it saw."""
+    start, wanted = checkpoint.load(config.start), config.model
+    found = start.config.model_copy(update={"cube": wanted.cube})
+    differs = [name for name, value in wanted if getattr(found, name) != value]
+    if differs:
+        raise ValueError(
+            f"the model in start={config.start} has another {' and '.join(differs)} than `model`; "
+            "give `model` the same settings, or leave start away"
+        )
+    return start.state_dict()
