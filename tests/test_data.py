@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -11,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from stlatent.media.source import Source, UnreadableError
 from stlatent.media.video.cache import FrameCache
 from stlatent.media.video.check import check_sources
 from stlatent.media.video.clips import ClipDataset, collate
+from stlatent.media.video.display import tone_mapped
 from stlatent.media.video.files import IMAGE_SUFFIXES, find_sources
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.media.video.readers import AvDecoder, VideoReader
@@ -150,31 +154,154 @@ def test_rates(videos, tmp_path):
     assert VideoReader(videos / "variable.mp4").fps == pytest.approx(30 / (7 / 3), rel=0.05)
 
 
-def test_rotation_is_applied_by_both_decoders(videos, tmp_path):
+TURNS = {  # (a, b, c, d) of the matrix in ISO 14496-12, and what is shown of a frame [H, W, 3]
+    (1, 0, 0, 1): lambda x: x,
+    (-1, 0, 0, 1): lambda x: x[:, ::-1],
+    (1, 0, 0, -1): lambda x: x[::-1],
+    (-1, 0, 0, -1): lambda x: np.rot90(x, 2),
+    (0, 1, -1, 0): lambda x: np.rot90(x, -1),  # clockwise
+    (0, -1, 1, 0): lambda x: np.rot90(x, 1),
+    (0, 1, 1, 0): lambda x: x.swapaxes(0, 1),
+    (0, -1, -1, 0): lambda x: np.rot90(x, 2).swapaxes(0, 1),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_both_decoders_turn_and_mirror(videos, tmp_path, turn):
     path = tmp_path / "turned.mp4"
-    with av.open(str(videos / "h264.mp4")) as given, av.open(str(path), "w") as container:
-        stream = container.add_stream_from_template(given.streams.video[0])
-        for packet in given.demux(video=0):
-            if packet.size:
-                packet.stream = stream
-                container.mux(packet)
-    turn_track(path)
+    turn_track(videos / "h264.mp4", path, turn)
     with VideoReader(path) as reader, VideoReader(videos / "h264.mp4") as upright:
-        assert reader.size == (64, 48)
-        want = np.rot90(upright.read([5])[0], -1)  # 90 degrees clockwise
+        want = TURNS[turn](upright.read([5])[0])
+        assert reader.size == want.shape[:2]
         np.testing.assert_array_equal(reader.read([5])[0], want)
         other = AvDecoder(path, read_timeline(path), threads=1)
         np.testing.assert_array_equal(other.read([5])[0], want)
 
 
-def turn_track(path: Path) -> None:
-    """Writes a quarter turn clockwise into the matrix of the mp4's track header (ISO 14496-12)."""
-    data = bytearray(path.read_bytes())
+def turn_track(given: Path, path: Path, turn: tuple[int, int, int, int]) -> None:
+    """Copies an mp4 with another matrix in its track header (ISO 14496-12)."""
+    data = bytearray(given.read_bytes())
     matrix = data.index(b"tkhd") + 4 + 4 + 20 + 16  # version 0
-    one = 1 << 16
-    values = (0, one, 0, -one, 0, 0, 48 * one, 0, 1 << 30)
+    a, b, c, d = (n << 16 for n in turn)
+    values = (a, b, 0, c, d, 0, 0, 0, 1 << 30)
     data[matrix : matrix + 36] = b"".join(v.to_bytes(4, "big", signed=True) for v in values)
     path.write_bytes(data)
+
+
+def test_pixels_are_square(tmp_path):
+    path = tmp_path / "wide.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 11)
+        for i in range(3):
+            frame = av.VideoFrame.from_ndarray(drawn(i + 70, 48, 64), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with VideoReader(path) as reader:
+        assert reader.size == (48, round(64 * 16 / 11))
+        assert indices_of(reader.read([2, 0])) == [72, 70]
+
+
+YUV = {"bt601": (6, 0.299, 0.114), "bt709": (1, 0.2126, 0.0722), "bt2020": (9, 0.2627, 0.0593)}
+COLOUR = np.array([200, 40, 60])
+
+
+def colour_video(path, matrix, named=True, full=False, bits=8, size=(64, 96), transfer=None):
+    """A still of `COLOUR`, its matrix and range written down or not; or of a code of light."""
+    number, red, blue = YUV[matrix]
+    r, g, b = COLOUR / 255 if transfer is None else [0.5806] * 3  # 203 cd/m² in PQ
+    y = red * r + (1 - red - blue) * g + blue * b
+    u, v = (b - y) / (2 - 2 * blue), (r - y) / (2 - 2 * red)
+    scale = 2 ** (bits - 8)
+    low, span = (
+        (0, np.full(3, 2**bits - 1)) if full else (16 * scale, scale * np.array([219, 224, 224]))
+    )
+    codes = np.array([y, u, v]) * span + np.array([low, 128 * scale, 128 * scale])
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(
+            "libx264", rate=30, options={"crf": "1", "preset": "ultrafast"}
+        )
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p" if bits == 8 else "yuv420p10le"
+        context = stream.codec_context
+        context.colorspace, context.color_range = number if named else 2, 2 if full else 1
+        if transfer:
+            context.color_primaries, context.color_trc = 9, transfer
+        frame = av.VideoFrame(size[1], size[0], stream.pix_fmt)
+        frame.colorspace, frame.color_range = context.colorspace, context.color_range
+        for plane, code in zip(frame.planes, codes.round(), strict=True):
+            kind = np.uint8 if bits == 8 else np.uint16
+            plane.update(np.full(plane.buffer_size // kind().itemsize, code, kind).tobytes())
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"matrix": "bt601"},
+        {"matrix": "bt709"},
+        {"matrix": "bt709", "full": True},
+        {"matrix": "bt601", "full": True},
+        {"matrix": "bt709", "bits": 10},
+        {"matrix": "bt2020", "bits": 10},
+        {"matrix": "bt601", "named": False},
+        {"matrix": "bt709", "named": False, "size": (720, 960)},
+    ],
+    ids=str,
+)
+def test_matrix_and_range_are_the_files_own(tmp_path, how):
+    path = colour_video(tmp_path / "colour.mp4", **how)
+    with VideoReader(path) as reader:
+        assert np.abs(reader.read([0])[0].astype(int) - COLOUR).max() <= 3
+        other = AvDecoder(path, read_timeline(path), threads=1)
+        assert np.abs(other.read([0])[0].astype(int) - COLOUR).max() <= 3
+
+
+def test_hdr_becomes_sdr(tmp_path):
+    path = colour_video(tmp_path / "pq.mp4", "bt2020", bits=10, transfer=16)
+    with VideoReader(path) as reader:
+        white = reader.read([0])
+    assert white.min() >= 236 and white.max() <= 246  # reference white, with room above it
+    steps = np.linspace(0, 65535, 64).round().astype(np.uint16)[None, :, None].repeat(3, -1)
+    for transfer in (16, 18):
+        shown = tone_mapped(steps, transfer)[0].astype(int)
+        assert shown[0].max() == 0 and shown[-1].min() >= 250
+        assert (np.diff(shown, axis=0) >= 0).all() and np.ptp(shown, axis=1).max() <= 1
+
+
+def test_transparent_pixels_lie_over_a_background(tmp_path):
+    """One rule for pictures and videos, whatever colour they hide."""
+    rgba = np.zeros((32, 48, 4), np.uint8)
+    rgba[:, :16] = 255, 0, 0, 255
+    rgba[:, 16:32] = 255, 0, 0, 0
+    rgba[:, 32:] = 0, 0, 255, 128
+    picture = Image.fromarray(rgba)
+    picture.save(tmp_path / "a.png")
+    picture.save(tmp_path / "a.webp", lossless=True, exact=True)
+    picture.save(tmp_path / "a.tif")
+    Image.fromarray(rgba[..., [0, 3]]).save(tmp_path / "grey.png")
+    opaque = picture.convert("RGB").quantize(4)
+    opaque.save(tmp_path / "a.gif", transparency=opaque.getpixel((20, 0)))
+    with av.open(str(tmp_path / "a.mov"), "w") as container:
+        stream = container.add_stream("qtrle", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "argb"
+        for _ in range(10):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgba, format="rgba")))
+        container.mux(stream.encode(None))
+    for background in ((255, 255, 255), (0, 64, 128)):
+        mixed = (np.array([0, 0, 255]) * 128 + np.array(background) * 127) / 255
+        for name in ("a.png", "a.webp", "a.tif", "a.mov"):
+            with VideoReader(tmp_path / name, background=background) as reader:
+                shown = reader.read([reader.frames - 1])[0].astype(int)
+            assert (shown[:, :16] == (255, 0, 0)).all() and (shown[:, 16:32] == background).all()
+            assert np.abs(shown[:, 32:] - mixed).max() <= 1, name
+        with VideoReader(tmp_path / "grey.png", background=background) as reader:
+            assert (reader.read([0])[0, 0, 20] == background).all()
+    with VideoReader(tmp_path / "a.gif") as reader:
+        assert (reader.read([0])[0, 0, 20] == 255).all()
 
 
 def test_pictures(tmp_path):
@@ -226,6 +353,60 @@ def test_a_playlist_fetches_nothing(videos, tmp_path):
         VideoReader(tmp_path / "list.mp4")
 
 
+def test_numbers_that_are_no_bytes(tmp_path):
+    ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (8, 1))
+    Image.fromarray(ramp).save(tmp_path / "float.tif")
+    with VideoReader(tmp_path / "float.tif") as reader:
+        assert np.abs(reader.read([0])[0] - 255 * ramp[..., None]).max() <= 0.51
+    for name, values in {
+        "bright.tif": 255 * ramp,
+        "nan.tif": np.where(ramp > 0.5, np.nan, ramp).astype(np.float32),
+        "whole.tif": (255 * ramp).astype(np.int32),
+    }.items():
+        Image.fromarray(values).save(tmp_path / name)
+        with pytest.raises(UnreadableError, match="white|give 0, black, to 1"):
+            VideoReader(tmp_path / name)
+
+
+def test_pages_and_animations(tmp_path):
+    pictures = [Image.fromarray(drawn(i, 32, 48)) for i in range(5)]
+    more = {"save_all": True, "append_images": pictures[1:]}
+    pictures[0].save(tmp_path / "pages.tif", **more)
+    pictures[0].save(tmp_path / "a.png", **more, duration=100)
+    pictures[0].save(tmp_path / "a.webp", **more, duration=[100, 100, 300, 100, 100], lossless=True)
+    pictures[0].save(tmp_path / "a.avif", **more, duration=100, quality=90)
+    rates = {"pages.tif": None, "a.png": 10, "a.webp": 5 / 0.7, "a.avif": 10}
+    for name, fps in rates.items():
+        with VideoReader(tmp_path / name) as reader:
+            assert reader.frames == 5 and reader.fps == (fps and pytest.approx(fps))
+            assert indices_of(reader.read([4, 0, 2])) == [4, 0, 2]
+            shown = indices_of(reader.read(reader.at_rate(10)))
+            assert shown[:7] == ([0, 1, 2, 2, 2, 3, 4] if name == "a.webp" else [*range(5)])
+    odd = Image.fromarray(drawn(1, 16, 16))
+    pictures[0].save(tmp_path / "odd.tif", save_all=True, append_images=[odd])
+    with pytest.raises(UnreadableError, match="pages differ in size"):
+        VideoReader(tmp_path / "odd.tif")
+
+
+def test_bombs_and_other_sizes_among_numbered_pictures(tmp_path):
+    """They are photos then, each for itself; alone, the bomb is named."""
+    for i in range(33):
+        Image.fromarray(drawn(i, 16, 16)).save(tmp_path / f"{i:03}.png")
+    assert [source.kind for source in find_sources(tmp_path)] == ["frames"]
+    Image.fromarray(drawn(9, 16, 24)).save(tmp_path / "013.png")
+    assert {source.kind for source in find_sources(tmp_path)} == {"image"}
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    data = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+    (tmp_path / "013.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    good, bad = check_sources(find_sources(tmp_path))
+    assert len(good) == 32 and [error.path.name for error in bad] == ["013.png"]
+    assert "pixels" in bad[0].reason
+
+
 def test_a_folder_of_frames_is_a_video(tmp_path):
     folder = tmp_path / "shot"
     folder.mkdir()
@@ -239,6 +420,9 @@ def test_a_folder_of_frames_is_a_video(tmp_path):
     assert len(find_sources(tmp_path, frame_folders=False)) == 12
     Image.fromarray(drawn(0, 32, 64)).save(folder / "frame_7.png")
     assert {s.kind for s in find_sources(tmp_path)} == {"image"}  # sizes differ: photos
+    with pytest.raises(UnreadableError, match="frame_7.png is "):
+        VideoReader(folder).read(range(12))
+    (folder / "other.png").touch()
     with pytest.raises(UnreadableError, match="numbered pictures"):
         VideoReader(folder)
 
@@ -307,6 +491,11 @@ def make_broken(videos: Path, folder: Path) -> dict[str, str]:
         container.mux(stream.encode(None))
     data = whole.read_bytes()
     whole.write_bytes(data[: len(data) * 4 // 5])  # the index is there, frames are not
+    gif = (videos / "loop.gif").read_bytes()
+    (folder / "cut.gif").write_bytes(gif[: len(gif) // 2])
+    text = PngInfo()
+    text.add_text("long", "x" * 2**23, zip=True)
+    Image.fromarray(drawn(3, 64, 64)).save(folder / "text_bomb.png", pnginfo=text)
     return {
         "moov_lost.mp4": "invalid data",
         "cut.mkv": "cut off",
@@ -317,6 +506,8 @@ def make_broken(videos: Path, folder: Path) -> dict[str, str]:
         "cut.png": "truncated",
         "sound.mp4": "no video stream",
         "front.mp4": "cut off",
+        "cut.gif": "cut off",
+        "text_bomb.png": "too large",
         "missing.mp4": "no such file",
     }
 

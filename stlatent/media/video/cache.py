@@ -10,6 +10,8 @@ import numpy as np
 
 from .readers import VideoReader
 
+VERSION = 2  # goes up when the same file comes to give other frames
+
 
 class FrameCache:
     """Keeps up to `frames` frames of each source in `folder`, as one uncompressed uint8 `.npy`.
@@ -42,7 +44,7 @@ class FrameCache:
     def _file(self, path: Path, window: int) -> Path:
         parts = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
         stats = [(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
-        key = repr((str(path.resolve()), stats, self.frames, window))
+        key = repr((VERSION, str(path.resolve()), stats, self.frames, window))
         return self.folder / f"{path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npy"
 
     def _write(self, path: Path, window: int, file: Path) -> None:

@@ -80,6 +80,12 @@ def _walk(
 
 def frame_files(folder: Path) -> list[Path]:
     """The pictures of a folder of frames in their order; [] if the folder is something else."""
+    numbered = numbered_files(folder)
+    return numbered if _one_size(numbered) else []
+
+
+def numbered_files(folder: Path) -> list[Path]:
+    """As `frame_files`, by the names alone."""
     files = visible(folder)
     parts = [re.fullmatch(r"(.*?)(\d+)", file.stem) for file in files]
     if len(files) < 2 or not all(parts) or len({part[1] for part in parts}) > 1:
@@ -90,17 +96,20 @@ def frame_files(folder: Path) -> list[Path]:
     gaps = [b - a for a, b in pairwise(numbers)]
     if min(gaps) == 0 or max(gaps) > 2 * min(gaps):  # holes: numbered photos, not a film
         return []
-    ordered = sorted(files, key=lambda file: int(re.search(r"\d+$", file.stem)[0]))
-    return ordered if _one_size(ordered) else []
+    return sorted(files, key=lambda file: int(re.search(r"\d+$", file.stem)[0]))
 
 
 def _one_size(pictures: list[Path]) -> bool:
-    """Whether a spread of the pictures has one size; broken ones are passed over."""
+    """Whether all pictures have one size; broken ones are passed over."""
     sizes = set()
-    for file in pictures[:: max(1, len(pictures) // 16)]:
+    for file in pictures:
         try:
             with Image.open(file) as picture:
                 sizes.add(picture.size)
-        except OSError:
+        except Image.DecompressionBombError:  # none that a film has
+            return False
+        except Exception:  # whatever a damaged picture brings out of Pillow
             continue
-    return len(sizes) < 2
+        if len(sizes) > 1:
+            return False
+    return True

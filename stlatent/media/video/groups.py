@@ -30,10 +30,10 @@ class Start(enum.IntEnum):
     CLOSED = 2
 
 
-def start(packet: bytes, codec: str) -> Start:
+def start(packet: av.Packet, codec: str) -> Start:
     """What the keyframe in a packet of mp4 or Matroska is, by FFmpeg's name of the codec."""
     if codec in IDR:
-        return _of_units(packet, codec)
+        return _of_units(bytes(packet), codec)
     if codec in ALWAYS_CLOSED or av.Codec(codec, "r").intra_only:
         return Start.CLOSED
     return Start.OPEN if codec in MAY_BE_OPEN else Start.NO

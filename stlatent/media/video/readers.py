@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -10,13 +11,13 @@ from typing import Protocol
 
 import av
 import numpy as np
-from PIL import Image, ImageOps
 
 from ..source import UnreadableError
-from .files import IMAGE_SUFFIXES, frame_files
+from .display import WHITE, Colour
+from .files import IMAGE_SUFFIXES
+from .pictures import FolderDecoder, PictureDecoder
 from .timeline import (
     Timeline,
-    check_size,
     frame_seconds,
     open_video,
     read_timeline,
@@ -33,19 +34,27 @@ class VideoReader:
     path: a video, a picture (one frame) or a folder of numbered pictures.
     threads: of the video decoder; 0 takes all cores. Keep 1 in worker processes.
     in_order: the frames are read from the first to the last, in memory that does not grow.
+    background: RGB behind transparent pixels. How else frames are shown: see `display.py` and
+        `pictures.py`.
 
-    frames: how many there are. size: (height, width), after rotation. fps: frames per second,
+    frames: how many there are. size: (height, width), as shown. fps: frames per second,
     None where there is none (pictures).
 
     Open it in the process that reads: some decoders hang when they are carried over a fork.
     Raises UnreadableError (a ValueError), here or on reading, for what cannot be decoded.
     """
 
-    def __init__(self, path: str | Path, threads: int = 1, in_order: bool = False):
+    def __init__(
+        self,
+        path: str | Path,
+        threads: int = 1,
+        in_order: bool = False,
+        background: Colour = WHITE,
+    ):
         self.path = Path(path)
         if not self.path.exists():
             raise UnreadableError(self.path, "no such file")
-        self._decoder = _open(self.path, threads, in_order)
+        self._decoder = _open(self.path, threads, in_order, background)
         self.frames = self._decoder.frames
         self.size = self._decoder.size
         self.fps = self._decoder.fps
@@ -79,10 +88,7 @@ class VideoReader:
         """
         if self.fps is None:
             return np.arange(self.frames)
-        try:
-            seconds = frame_seconds(self.path, read_timeline(self.path))
-        except (av.FFmpegError, EOFError) as error:
-            raise UnreadableError(self.path, reason(error)) from None
+        seconds = self._decoder.seconds()
         gap = seconds[-1] / (len(seconds) - 1) if len(seconds) > 1 else 1 / self.fps
         end = seconds[-1] + 0.9 * gap  # not all of it, and a little late: timestamps are rounded
         instants = np.arange(0, end, 1 / fps) + gap / 10
@@ -99,7 +105,8 @@ class VideoReader:
 
 
 class Decoder(Protocol):
-    """What VideoReader needs; `read` gets rising, distinct, valid indices."""
+    """What VideoReader needs; `read` gets rising, distinct, valid indices. `seconds` says when each
+    frame is shown, after the first; it is only asked for where there is a rate."""
 
     frames: int
     size: tuple[int, int]
@@ -107,24 +114,27 @@ class Decoder(Protocol):
 
     def read(self, indices: list[int]) -> np.ndarray: ...
 
+    def seconds(self) -> np.ndarray: ...
+
     def close(self) -> None: ...
 
 
-def _open(path: Path, threads: int, in_order: bool) -> Decoder:
+def _open(path: Path, threads: int, in_order: bool, background: Colour) -> Decoder:
     if path.is_dir():
-        return FolderDecoder(path)
+        return FolderDecoder(path, background)
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return PictureDecoder(path)
+        return PictureDecoder(path, background)
     times = read_timeline(path)
     # decord goes on decoding while nobody reads, and keeps it all
-    short = 3 * times.pixels * times.frames <= DECORD_BYTES
-    # without closed groups it may land beside the frame
-    if times.keys is not None and times.closed and (short or not in_order):
+    short = 3 * math.prod(times.look.size) * times.frames <= DECORD_BYTES
+    # without closed groups it may land beside the frame; of looks it knows turns alone
+    known = times.keys is not None and times.closed and times.look.plain
+    if known and (short or not in_order):
         try:
             return DecordDecoder(path, times, threads)
         except (ImportError, UnreadableError):  # no wheel for this machine, or not its codec
             pass
-    return AvDecoder(path, times, threads)
+    return AvDecoder(path, times, threads, background)
 
 
 class DecordDecoder:
@@ -134,7 +144,7 @@ class DecordDecoder:
         import decord
 
         decord.logging.set_level(decord.logging.QUIET)
-        self.path, self.frames, self.fps = path, times.frames, times.fps
+        self.path, self.frames, self.fps, self._times = path, times.frames, times.fps, times
         self._errors = (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError)
         try:
             # fault_tol: no frame may be replaced by its neighbour; a whole path is never a URL
@@ -153,6 +163,9 @@ class DecordDecoder:
             held = f"a frame among {indices[0]} to {indices[-1]} cannot be decoded"
             raise UnreadableError(self.path, held) from None
 
+    def seconds(self) -> np.ndarray:
+        return frame_seconds(self.path, self._times)
+
     def close(self) -> None:
         self._reader = None
 
@@ -160,16 +173,19 @@ class DecordDecoder:
 class AvDecoder:
     """PyAV: every format FFmpeg knows, on every platform."""
 
-    def __init__(self, path: Path, times: Timeline, threads: int):
-        self.path, self.frames, self.fps = path, times.frames, times.fps
-        self._keys = times.keys or ()
+    def __init__(self, path: Path, times: Timeline, threads: int, background: Colour = WHITE):
+        self.path, self.frames, self.fps, self.background = (
+            path,
+            times.frames,
+            times.fps,
+            background,
+        )
+        self._times, self._keys = times, times.keys or ()
         self._frame_at = {pts: i for i, pts in self._keys}
         self._threads = threads
         self._container = None
-        self._raw_size = None  # (width, height) before rotation
         self._rewind()
-        first = self.read([0])
-        self.size = first.shape[1:3]
+        self.size = times.look.size
 
     def read(self, indices: list[int]) -> np.ndarray:
         out = []
@@ -178,7 +194,7 @@ class AvDecoder:
             for index in indices:
                 while self._next < index:
                     self._step()
-                out.append(self._pixels(self._step()))
+                out.append(self._times.look.show(self._step(), self.background))
         except (av.FFmpegError, EOFError) as error:
             held = f"frame {self._next} cannot be decoded ({reason(error)})"
             raise UnreadableError(self.path, held) from None
@@ -228,84 +244,12 @@ class AvDecoder:
         self._stream_frames = self._container.decode(self._stream)
         self._next = 0
 
-    def _pixels(self, frame: av.VideoFrame) -> np.ndarray:
-        self._raw_size = self._raw_size or (frame.width, frame.height)
-        width, height = self._raw_size  # a stream may change its size; its first one holds
-        pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
-        return np.rot90(pixels, round(frame.rotation / 90))
+    def seconds(self) -> np.ndarray:
+        return frame_seconds(self.path, self._times)
 
     def close(self) -> None:
         if self._container is not None:
             self._container.close()
-
-
-class PictureDecoder:
-    """One picture, or an animated webp or png, by Pillow; upright, as RGB."""
-
-    fps = None
-
-    def __init__(self, path: Path):
-        self.path = path
-        try:
-            self._picture = Image.open(path)
-            check_size(path, *self._picture.size)
-            animated = self._picture.format in ("WEBP", "PNG")
-            self.frames = self._picture.n_frames if animated else 1
-            self._first = self._pixels(0)
-        except UnreadableError:
-            raise
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UnreadableError(path, _picture_reason(error)) from None
-        self.size = self._first.shape[:2]
-
-    def read(self, indices: list[int]) -> np.ndarray:
-        try:
-            return np.stack([self._first if i == 0 else self._pixels(i) for i in indices])
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UnreadableError(self.path, _picture_reason(error)) from None
-
-    def _pixels(self, index: int) -> np.ndarray:
-        if self.frames > 1:
-            self._picture.seek(index)
-        picture = ImageOps.exif_transpose(self._picture)
-        if picture.mode.startswith("I"):  # 16 bits of grey
-            grey = (np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8)
-            return np.repeat(grey[..., None], 3, axis=-1)
-        return np.asarray(picture.convert("RGB"))
-
-    def close(self) -> None:
-        self._picture.close()
-
-
-class FolderDecoder:
-    """A folder of numbered pictures, one frame each."""
-
-    fps = None
-
-    def __init__(self, path: Path):
-        self.path = path
-        self._files = frame_files(path)
-        if not self._files:
-            raise UnreadableError(path, "not a folder of numbered pictures of one size")
-        self.frames = len(self._files)
-        self.size = PictureDecoder(self._files[0]).size
-
-    def read(self, indices: list[int]) -> np.ndarray:
-        pictures = [PictureDecoder(self._files[i]) for i in indices]
-        for picture in pictures:
-            if picture.size != self.size:
-                held = f"{picture.path.name} is {picture.size}, the first frame {self.size}"
-                raise UnreadableError(self.path, held)
-        return np.concatenate([picture.read([0]) for picture in pictures])
-
-    def close(self) -> None:
-        pass
-
-
-def _picture_reason(error: Exception) -> str:
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not a picture that Pillow knows"
-    return reason(error)
 
 
 def _rises(indices: np.ndarray) -> bool:

@@ -13,6 +13,8 @@ import numpy as np
 
 from ..source import UnreadableError
 from . import groups
+from .display import Look
+from .whole import check_gif, check_segment
 
 # Containers whose timestamps name every frame. The others (raw streams, avi, asf, gif) and mpeg4,
 # whose packets may hold two frames or none, are counted by decoding them.
@@ -23,12 +25,12 @@ MAX_PIXELS = 2**27  # of one frame: 16384 x 8192
 
 @dataclass(frozen=True)
 class Timeline:
-    """frames: how many the decoder shows. pixels: of one. fps: their mean rate, where known.
+    """frames: how many the decoder shows. look: how. fps: their mean rate, where known.
     keys: (frame, timestamp) of keyframes to start at, see `groups.py`; None where timestamps do
     not name the frames. closed: whether no frame refers across any keyframe."""
 
     frames: int
-    pixels: int
+    look: Look
     fps: float | None
     keys: tuple[tuple[int, int], ...] | None
     closed: bool
@@ -55,15 +57,16 @@ def _read(path: Path, size: int, mtime_ns: int) -> Timeline:
             stream = video_stream(container, path)
             format = container.format.name
             if format.startswith("matroska"):
-                _check_segment(path, size)
-            width, height = stream.codec_context.width, stream.codec_context.height
-            check_size(path, width, height)
+                check_segment(path, size)
+            if format == "gif":
+                check_gif(path, size)
+            check_size(path, stream.codec_context.height, stream.codec_context.width)
             codec, count, times, starts, closed = stream.codec_context.name, 0, [], [], True
             for packet in container.demux(stream):  # none is kept: a film is longer than memory
                 count += packet.size > 0
                 if packet.size and not packet.is_discard:  # an edit list may hide some
-                    if packet.is_keyframe and times:
-                        kind = groups.start(bytes(packet), codec)
+                    if packet.is_keyframe:
+                        kind = groups.start(packet, codec)
                         closed &= kind is groups.Start.CLOSED
                         starts += [packet.pts] if kind is not groups.Start.NO else []
                     times.append(packet.pts)
@@ -76,11 +79,23 @@ def _read(path: Path, size: int, mtime_ns: int) -> Timeline:
                 keys = _keys(times, starts)
             frames = len(times) if keys is not None else _count(path)
             fps = _rate(container, stream, frames)
+            look = _look(path)
     except (av.FFmpegError, EOFError) as error:
         raise UnreadableError(path, reason(error)) from None
     if frames == 0:
         raise UnreadableError(path, "it holds no frames")
-    return Timeline(frames, width * height, float(fps) if fps else None, keys, closed)
+    return Timeline(frames, look, float(fps) if fps else None, keys, closed)
+
+
+def _look(path: Path) -> Look:
+    with open_video(path) as container:
+        stream = video_stream(container, path)
+        frame = next(container.decode(stream), None)
+        if frame is None:
+            raise UnreadableError(path, "it holds no frames")
+        look = Look.of(stream, frame)
+    check_size(path, *look.size)
+    return look
 
 
 def _rate(container, stream, frames: int) -> Fraction | float | None:
@@ -109,21 +124,24 @@ def frame_seconds(path: Path, times: Timeline) -> np.ndarray:
 
     Where the file does not say, as avi never does, frames follow each other at the mean rate.
     """
-    with open_video(path) as container:
-        stream = video_stream(container, path)
-        if times.keys is not None:
-            packets = (p for p in container.demux(stream) if p.size and not p.is_discard)
-            shown = sorted(p.pts * float(stream.time_base) for p in packets)
-        elif _untold(container):
-            shown = [None]
-        else:
-            shown = [frame.time for frame in container.decode(stream)]
+    try:
+        with open_video(path) as container:
+            stream = video_stream(container, path)
+            if times.keys is not None:
+                packets = (p for p in container.demux(stream) if p.size and not p.is_discard)
+                shown = sorted(p.pts * float(stream.time_base) for p in packets)
+            elif _untold(container):
+                shown = [None]
+            else:
+                shown = [frame.time for frame in container.decode(stream)]
+    except (av.FFmpegError, EOFError) as error:
+        raise UnreadableError(path, reason(error)) from None
     if None in shown or len(shown) != times.frames or np.diff(shown).min(initial=1) <= 0:
         shown = np.arange(times.frames) / (times.fps or 1)
     return np.asarray(shown) - shown[0]
 
 
-def check_size(path: Path, width: int, height: int) -> None:
+def check_size(path: Path, height: int, width: int) -> None:
     """UnreadableError for frames that no camera takes: a header of a few bytes can ask for more
     memory than there is."""
     if width * height > MAX_PIXELS:
@@ -157,25 +175,3 @@ def reason(error: Exception) -> str:
     """A decoder's error in one short line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text.strip().splitlines()[0][:160].lower()
-
-
-def _check_segment(path: Path, size: int) -> None:
-    """Matroska says at its start how long its segment is (EBML, RFC 8794); live ones do not."""
-    with open(path, "rb") as file:
-        head = file.read(4096)
-    length, body = _ebml_element(head, 0)  # the EBML header, then the segment
-    length, body = _ebml_element(head, body + (length or 0))
-    if length is not None and body + length > size:
-        raise UnreadableError(path, f"it is cut off: {size} of {body + length} bytes are there")
-
-
-def _ebml_element(head: bytes, at: int) -> tuple[int | None, int]:
-    """Length (None: unknown) and start of the content of the element at `at`."""
-    if at >= len(head) or head[at] == 0:
-        return None, at
-    at += 9 - head[at].bit_length()  # the identifier: leading zeros say how many bytes
-    if at >= len(head) or head[at] == 0:
-        return None, at
-    width = 9 - head[at].bit_length()
-    length = int.from_bytes(head[at : at + width], "big") & ((1 << 7 * width) - 1)
-    return (None if length == (1 << 7 * width) - 1 else length), at + width
