@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from ..store.manifest import FAILED, Header
 from ..store.place import Place
 from ..store.records import Failure
 from ..store.summary import LevelSummary, level_summaries, merged, table
-from .inputs import find_inputs
-from .job import Job, check_free, read_job
+from .inputs import find_inputs, left_out
+from .job import Job, check_free, read_job, remove_own
 from .options import EncodeOptions
 from .preview import write_preview
 from .ray_pool import RayPool
@@ -114,23 +114,24 @@ def encode_folder(
     with Reader(plan, limit_seconds) as reader:
         check_free(Place(out), replace)
         job = _plan(medium, model, root, Place(out), reference, options)
-        swap = Replacement(job) if replace else None
-        job = swap.job if swap else job
-        team.wait()  # what lay there has been looked at by all, before anything changes
-        with scratch(job.place, f"{part[0]}-of-{part[1]}") as job.place, logging_redirect_tqdm():
-            job.begin(retry_failed)
-            todo = job.todo(part, retry_failed)
-            if pool:
-                tally = pool.encode(medium, model, job, todo, limit_seconds)
-            else:
-                tally = encode_units(medium, model, job, reader, todo)
-            team.wait()
-            left = job.record.units - len(job.done())
-            if team.first and not left and not job.complete():
-                _finish(medium, model, job, reader, root)
-        team.wait()  # complete, and nobody is at work there any more
-        if swap and not left:
-            job = swap.settle(team)
+        with Replacement(job, team) if replace else nullcontext() as swap:
+            job = swap.job if swap else job
+            team.wait()  # what lay there has been looked at by all, before anything changes
+            name = f"{part[0]}-of-{part[1]}"
+            with scratch(job.place, name) as job.place, logging_redirect_tqdm():
+                job.begin(retry_failed)
+                todo = job.todo(part, retry_failed)
+                if pool:
+                    tally = pool.encode(medium, model, job, todo, limit_seconds)
+                else:
+                    tally = encode_units(medium, model, job, reader, todo)
+                team.wait()
+                left = job.record.units - len(job.done())
+                if team.first and not left and not job.complete():
+                    _finish(medium, model, job, reader, root)
+            team.wait()  # complete, and nobody is at work there any more
+            if swap and not left:
+                job = swap.settle(team)
     total = merged(job.records(), job.record.header)
     return EncodeResult(
         out=str(out),
@@ -174,14 +175,14 @@ def _plan(
     precision = "fp32" if coding else precision
     options = options.model_copy(update={"precision": precision})
     header = Header.of(model, reference, options.tile, options.dtype, options.std, coding)
-    return Job.plan(place, header, options, find_inputs(medium, root))
+    return Job.plan(place, header, options, left_out(find_inputs(medium, root), place, root))
 
 
 def _finish(medium: Medium, model: Model, job: Job, reader: Reader, root: str | Path) -> None:
-    """Make the data set complete, or take it away if it holds nothing."""
+    """Make the data set complete, or take away what was made of it if it holds nothing."""
     total = merged(job.records(), job.record.header)
     if not total.items:
-        job.remove()
+        remove_own(job.place)
         first = total.failed[0]
         raise ValueError(
             f"nothing in {root} can be read (files tried: {len(total.failed)}); "

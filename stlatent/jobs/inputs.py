@@ -65,6 +65,25 @@ def find_inputs(medium: Medium, root: str | Path) -> list[Input]:
     return found
 
 
+def left_out(inputs: Sequence[Input], out: Place, root: str | Path) -> list[Input]:
+    """The inputs without those that lie in the data set that is made of them, such as its preview.
+
+    Raises:
+        ValueError: nothing else is there.
+    """
+    if out.local is None:
+        kept = [one for one in inputs if not one.path.startswith(f"{out.url}/")]
+    else:
+        inner, outer = os.path.realpath(out.local), os.path.realpath(root)
+        if not inner.startswith(os.path.join(outer, "")):
+            return [*inputs]
+        inner = os.path.join(inner, "")
+        kept = [one for one in inputs if not os.path.realpath(one.path).startswith(inner)]
+    if not kept:
+        raise ValueError(f"{root} holds nothing but what lies in {out.url}")
+    return kept
+
+
 def usual_model(root: str | Path) -> str:
     """The shipped model for what lies at `root`, a path or a URL."""
     place = Place(root)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
@@ -22,6 +23,7 @@ from typing import Literal
 from ..model.config import Strict
 from ..store.manifest import (
     FAILED,
+    FORMAT,
     MANIFEST,
     UNITS,
     Header,
@@ -33,7 +35,7 @@ from ..store.manifest import (
 )
 from ..store.parse import parse_record
 from ..store.place import SCRATCH, Place
-from ..store.records import Count, Digest, Statistics, UnitRecord
+from ..store.records import TENSOR_FILE, Count, Digest, Statistics, UnitRecord
 from ..store.summary import Total
 from .inputs import Input, cut
 from .options import EncodeOptions
@@ -41,13 +43,19 @@ from .options import EncodeOptions
 ADVICE = "give another folder, or --replace to put new ones in their place"
 Units = Sequence[Sequence[Input]] | Mapping[int, Sequence[Input]]
 JOB, INPUTS, PREVIEW = "job.json", "inputs.jsonl", "preview.png"
+JOB_FORMAT = "stlatent-job"
+# the files that a job makes, below its folder
+OWN = re.compile(
+    rf"{JOB}|{INPUTS}|{PREVIEW}|{MANIFEST}|{FAILED}|{UNITS}/\d{{5,12}}\.json|{TENSOR_FILE}"
+    rf"|level_\d{{1,3}}/codebook\.safetensors|{re.escape(SCRATCH)}/.*"
+)
 
 
 class JobRecord(Strict):
     """What is to be done. Two processes work at the same job if these are equal, but for what the
     user calls the model."""
 
-    format: Literal["stlatent-job"] = "stlatent-job"
+    format: Literal["stlatent-job"] = JOB_FORMAT
     version: Literal[1] = 1
     code: str
     header: Header
@@ -133,12 +141,13 @@ class Job:
                 f"{self.place.url} holds {what} of {there.sources} sources, by model "
                 f"'{there.header.model}', with other {', '.join(different)}; {ADVICE}"
             )
-        if there.inputs != self.record.inputs:
+        if there.inputs != self.record.inputs or not self.place.exists(INPUTS):
             self._write()
 
     def _write(self) -> None:
-        self.place.put(INPUTS, _lines(self.units))
+        """A folder is ours from the moment that the job's record is in it; so that comes first."""
         write_json(self.place, JOB, self.record, indent=1)
+        self.place.put(INPUTS, _lines(self.units))
 
     def _changed(self) -> dict[str, str]:
         """Sources that are not as the folder says, and how. The units become those of the folder,
@@ -212,12 +221,6 @@ class Job:
         )
         write_json(self.place, MANIFEST, manifest, indent=1)
 
-    def remove(self) -> None:
-        """Take away all of it that has a final name."""
-        for name in self.place.names():
-            if name != SCRATCH:
-                self.place.remove(name)
-
 
 def read_job(place: Place) -> JobRecord | None:
     """The job in a folder, if there is one; ValueError if it cannot be read."""
@@ -234,13 +237,33 @@ def check_free(place: Place, replace: bool = False) -> None:
     """
     if place.local is not None and place.local.is_file():
         raise ValueError(f"{place.url} is a file; give a new folder")
-    entries = place.names()
-    known = {MANIFEST, FAILED, JOB, INPUTS, PREVIEW, UNITS, SCRATCH}
-    foreign = [name for name in entries if name not in known and not name.startswith("level_")]
-    if foreign and not {JOB, MANIFEST} & {*entries}:
+    foreign = [name for name in place.names() if name != SCRATCH]
+    if foreign and not {JOB, MANIFEST} & {*foreign}:
         raise ValueError(f"{place.url} holds other things ({_some(foreign)}); give a new folder")
-    if foreign and replace:
-        raise ValueError(f"{place.url} holds more than latents ({_some(foreign)}); move it away")
+    if not foreign or not replace:
+        return
+    for name, kind in ((JOB, JOB_FORMAT), (MANIFEST, FORMAT)):
+        if name in foreign and not _says(place, name, kind):
+            raise ValueError(f"{place / name} was not made by stlatent; give a new folder")
+    if more := [name for name in place.walk() if not OWN.fullmatch(name)]:
+        raise ValueError(f"{place.url} holds more than latents ({_some(more)}); move it away")
+
+
+def remove_own(place: Place) -> None:
+    """Take away every file of a job and of what it made, and folders that are then empty."""
+    for name in place.walk():
+        if OWN.fullmatch(name) and not name.startswith(SCRATCH):
+            place.remove(name)
+    place.remove_empty()
+
+
+def _says(place: Place, name: str, kind: str) -> bool:
+    """Whether a JSON file says that it is of this kind."""
+    try:
+        values = read_json(place, name)
+    except ValueError:
+        return False
+    return isinstance(values, dict) and values.get("format") == kind
 
 
 def _lines(units: Sequence[Sequence[Input]]) -> Iterator[bytes]:

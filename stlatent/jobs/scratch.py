@@ -52,6 +52,17 @@ def scratch(place: Place, name: str) -> Iterator[Place]:
             place.local.rmdir()  # if nothing came of it
 
 
+def busy(place: Place) -> bool:
+    """Whether a process is at work in a folder of this machine."""
+    for lock in (place.local / SCRATCH).glob("*.lock"):
+        try:
+            with FileLock(lock).acquire(timeout=0):
+                pass
+        except Timeout:
+            return True
+    return False
+
+
 def _clear(work: Path, own: Path) -> None:
     """Remove the folders of processes that are gone."""
     for folder in {path.with_suffix("") for path in work.iterdir()} - {own}:

@@ -79,6 +79,23 @@ class Place:
             return []
         return sorted(os.path.basename(path.rstrip("/")) for path in found)
 
+    def walk(self) -> list[str]:
+        """All files below the folder, by name; links are not followed."""
+        if self.local is None:
+            found = self.fs.find(self.root, refresh=True) if self.fs.exists(self.root) else ()
+            return sorted(path[len(self.root) :].lstrip("/") for path in found)
+        return sorted(
+            Path(folder, file).relative_to(self.local).as_posix()
+            for folder, folders, files in os.walk(self.local)
+            for file in (*files, *(f for f in folders if os.path.islink(Path(folder, f))))
+        )
+
+    def remove_empty(self) -> None:
+        """Remove the folders below this one in which there is nothing, and then itself."""
+        for folder, *_ in os.walk(self.local, topdown=False) if self.local else ():
+            with suppress(OSError):
+                os.rmdir(folder)
+
     def changed(self, folder: str) -> dict[str, float]:
         """When each file in `folder` was last written, in seconds since 1970."""
         path, times = self.path(folder), {}
