@@ -92,7 +92,7 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Model:
         ValueError: nothing of the kind is there, the file is no model of this library, its tensors
             are not those that its config asks for, or the device cannot be used.
     """
-    _check_device(device)
+    check_device(device)
     path = locate(reference)
     config, tensors = (_read_exported if path.name == EXPORTED else _read_model)(path)
     return _filled(lambda: build(config), tensors, path).to(device)
@@ -183,7 +183,7 @@ def _kind(tensor: Tensor) -> str:
     return f"{number} {list(tensor.shape)}"
 
 
-def _check_device(device: str | torch.device) -> None:
+def check_device(device: str | torch.device) -> None:
     """Raise ValueError unless values can be kept and read on `device`."""
     try:
         torch.ones(1, device=device).item()

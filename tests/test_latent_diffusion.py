@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from pathlib import Path
 
-import generate_videos
+import numpy as np
 import pytest
 import torch
 import train_latent_diffusion
@@ -92,7 +92,7 @@ def config(out, stages=(3,), condition=None, **more) -> DiffusionRun:
 def draw(pipeline: LadderPipeline, *args, seed: int = 0, **more) -> torch.Tensor:
     pipeline.set_progress_bar_config(disable=True)
     options = {"num_inference_steps": 2, "output_type": "pt"} | more
-    return pipeline(*args, generator=torch.Generator().manual_seed(seed), **options).samples
+    return pipeline(*args, generator=torch.Generator().manual_seed(seed), **options).frames
 
 
 # closed forms -----------------------------------------------------------------------------------
@@ -202,14 +202,14 @@ def test_embeddings_steps_per_stage_callbacks_and_generators(tmp_path):
 
     vector = torch.randn(5)
     options = {"num_inference_steps": [3, 1], "output_type": "latent", "augmentation": 0.0}
-    made = pipeline(vector, 2, callback_on_step_end=watch, **options).samples
+    made = pipeline(vector, 2, callback_on_step_end=watch, **options).frames
     assert [step for step, _ in seen] == [0, 1, 2, 3] and pipeline.num_timesteps == 4
     assert all(not z.any() for z in made)
     one_by_one = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
-    both = pipeline(vector, 2, generator=one_by_one, **options).samples
-    alone = pipeline(vector, 1, generator=[torch.Generator().manual_seed(4)], **options).samples
+    both = pipeline(vector, 2, generator=one_by_one, **options).frames
+    alone = pipeline(vector, 1, generator=[torch.Generator().manual_seed(4)], **options).frames
     assert all(torch.allclose(a[1:], b, atol=1e-4) for a, b in zip(both, alone, strict=True))
-    frames = pipeline(vector, 2, num_inference_steps=1).samples
+    frames = pipeline(vector, 2, num_inference_steps=1).frames
     assert len(frames) == 2 and len(frames[0]) == 9 and frames[0][0].size == (32, 32)
 
 
@@ -396,16 +396,30 @@ def test_videos_from_the_command_line(clips, tmp_path, capsys):
     arguments = ["train", str(CONFIGS / "tiny.yaml"), f"data.root={clips / 'latents'}"]
     arguments += ["data.frames=9", "steps=1", "tracker=null", f"out={tmp_path / 'run'}"]
     assert main([*arguments, "diffusion.past=[2]", "diffusion.condition.classes=2"]) == 0
-    given = [str(tmp_path / "run" / "pipeline"), f"--out={tmp_path / 'videos'}", "--count=2"]
-    given += ["--windows=2", "--classes", "0", "1", "--steps=2", "--draw=0.5"]
-    assert generate_videos.main(given) == 0
+    pipeline = str(tmp_path / "run" / "pipeline")
+    given = ["generate", pipeline, f"--out={tmp_path / 'videos'}", "--count=2"]
+    given += ["--windows=2", "--classes", "0", "1", "--steps=2", "--temperature=0.5"]
+    assert main(given) == 0
     files = sorted(path.name for path in (tmp_path / "videos").iterdir())
-    assert files == ["0000.mp4", "0001.mp4", "preview.png"]
+    assert files == ["0000.mp4", "0001.mp4", "sheet.png"]
     clip, _ = centre_clip(tmp_path / "videos" / "0001.mp4", (99, 32, 32))
     assert clip.shape[2] == 9 + 16
-    assert generate_videos.main(given) == 2  # nothing is overwritten unasked
-    assert generate_videos.main([str(tmp_path), f"--out={tmp_path / 'none'}"]) == 2
-    assert "no pipeline" in capsys.readouterr().err
+    assert main(given) == 2  # nothing is overwritten unasked
+    capsys.readouterr()
+    one = ["generate", pipeline, "-n1", "--steps=1", f"--out={tmp_path / 'one'}"]
+    assert main([*one, "--frames=17", "--size=40x32", "--format=npy"]) == 0
+    assert np.load(tmp_path / "one" / "0000.npy").shape == (17, 40, 32, 3)
+    none = f"--out={tmp_path / 'none'}"
+    for wrong, said in {
+        str(tmp_path): "no model at",
+        f"{clips / 'model.safetensors'} --classes 1": "is none",
+        f"{pipeline} --device=tpu9": "cannot be used",
+        f"{pipeline} --resolution=8": "--resolution",
+        f"{pipeline} --format=glb": "format is 'glb'",
+    }.items():
+        assert main(["generate", *wrong.split(), none]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 # runs -------------------------------------------------------------------------------------------

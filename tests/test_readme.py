@@ -53,7 +53,7 @@ def test_commands_exist():
     ]
     words = [shlex.split(line, comments=True) for line in commands]
     assert {line[1] for line in words} == {
-        "train", "encode", "decode", "inspect", "sample"
+        "train", "encode", "decode", "inspect", "sample", "generate"
     }  # fmt: skip
     for line in words:
         parser().parse_args(line[1:])

@@ -9,8 +9,6 @@ import math
 import shutil
 from pathlib import Path
 
-import generate_assets
-import mix_assets
 import numpy as np
 import pytest
 import torch
@@ -21,6 +19,7 @@ import stlatent
 from stlatent import Ladder, LadderPipeline, TriplaneAutoencoder, checkpoint
 from stlatent.cli import main
 from stlatent.evaluate import write_report
+from stlatent.evaluate.assets import main_share
 from stlatent.evaluate.shapes import compared
 from stlatent.evaluate.spectrum import spatial_energy
 from stlatent.geometry import (
@@ -423,11 +422,11 @@ def test_mixing_and_generating(either, meshes, tmp_path):
     stlatent.save(either, tmp_path / "model.safetensors", {})
     given = [str(meshes / "a.ply"), str(meshes / "sub" / "b.ply"), "--steps", "2"]
     at = ["--model", str(tmp_path / "model.safetensors"), "--out", str(tmp_path / "mix")]
-    assert mix_assets.main([*given, *at]) == 0
+    assert main(["mix", *given, *at]) == 0
     assert len(list((tmp_path / "mix").glob("*.glb"))) == 3 + 2 * 3
-    assert mix_assets.main([*given, *at]) == 2  # nothing is overwritten
-    drawn = ["-n", "2", "--size", "16", "--out", str(tmp_path / "drawn")]
-    assert generate_assets.main([str(tmp_path / "model.safetensors"), *drawn]) == 0
+    assert main(["mix", *given, *at]) == 2  # nothing is overwritten
+    drawn = ["-n", "2", "--out", str(tmp_path / "drawn")]
+    assert main(["generate", str(tmp_path / "model.safetensors"), *drawn]) == 0
     figures = json.loads((tmp_path / "drawn" / "figures.json").read_text())
     assert figures["assets"] == 2 and 0 < figures["diversity"] <= 1 and figures["closed"] == 1
 
@@ -443,15 +442,15 @@ def test_diffusion_of_shapes_ends_in_meshes(either, meshes, tmp_path):
     run += ["steps=2", "tracker=null", "data.workers=0", "diffusion.stages.0.levels=1"]
     assert main(["train", str(CONFIGS / "diffusion" / "tiny.yaml"), *run]) == 0
     folder = tmp_path / "run" / "pipeline"
-    made = [str(folder), "-n", "2", "--steps", "2", "--out", str(tmp_path / "drawn")]
-    assert generate_assets.main(made) == 0
+    made = ["generate", str(folder), "-n", "2", "--steps", "2", "--out", str(tmp_path / "drawn")]
+    assert main(made) == 0
     assert json.loads((tmp_path / "drawn" / "figures.json").read_text())["assets"] == 2
-    assert generate_assets.main([*made, "--replace", "--size", "16"]) == 2
+    assert main([*made, "--replace", "--size", "16"]) == 2
     pipeline = LadderPipeline.from_pretrained(folder)
     options = {"num_inference_steps": 1, "batch_size": 2}
     seeds = (torch.Generator().manual_seed(k) for k in (0, 0))
-    surfaces = pipeline(generator=next(seeds), **options).samples  # meshes, if nothing is said
-    x = pipeline(generator=next(seeds), output_type="pt", **options).samples
+    surfaces = pipeline(generator=next(seeds), **options).frames  # meshes, if nothing is said
+    x = pipeline(generator=next(seeds), output_type="pt", **options).frames
     for surface, one in zip(surfaces, x.split(1), strict=True):
         assert len(surface.faces)
         assert np.array_equal(surface.vertices, DecodedShape(either, one).mesh().vertices)
@@ -466,14 +465,16 @@ def test_a_model_remembers_what_shapes_it_was_trained_on(config, meshes, tmp_pat
 
 def test_the_shapes_of_a_run_are_measured_beside_its_draws(config, meshes, tmp_path):
     run(config, [*options(meshes, tmp_path), "steps=1"])
-    beside = [str(tmp_path / "run"), "-n", "2", "--beside-data", "--out", str(tmp_path / "drawn")]
-    assert generate_assets.main(beside) == 0
+    beside = ["generate", str(tmp_path / "run"), "-n", "2", "--out", str(tmp_path / "drawn")]
+    assert main([*beside, "--beside-data", str(tmp_path / "run")]) == 0
     data = json.loads((tmp_path / "drawn" / "figures.json").read_text())["data"]
-    assert data["assets"] == 2 and data["valid"] == 1 and 0 < data["diversity"] < 1
+    assert (
+        data["assets"] == 2 and data["closed_and_one_component"] == 1 and 0 < data["diversity"] < 1
+    )
 
 
 def test_main_components():
     inside = np.zeros((8, 8, 8), bool)
-    assert generate_assets.main_share(inside) == 0
+    assert main_share(inside) == 0
     inside[:2, :2, :3] = inside[5, 5, 5:7] = True
-    assert generate_assets.main_share(inside) == pytest.approx(12 / 14)
+    assert main_share(inside) == pytest.approx(12 / 14)

@@ -27,7 +27,7 @@ def add_encode(verb: Verb) -> None:
     add("--out", required=True, metavar="DIR", help="the data set to make, or a URL; the same "
         "command goes on after an interruption")  # fmt: skip
     add("--short-side", type=shared.positive, metavar="N", help="resize frames to N pixels there")
-    add("--fps", type=_rate, metavar="F", help="frames per second to encode (the source's own)")
+    add("--fps", type=shared.rate, metavar="F", help="frames per second (the source's own)")
     add("--clip-frames", type=shared.positive, metavar="N", help="cut sources into clips of N")
     add("--scenes", action="store_true", help="cut sources where scenes change, and then into "
         "clips (whole files)")  # fmt: skip
@@ -51,8 +51,8 @@ def add_encode(verb: Verb) -> None:
         "cluster, which is else this machine")  # fmt: skip
     add("--unit-files", type=shared.positive, default=64, metavar="N", help="sources per unit of "
         "work, at most (64); what is interrupted inside a unit is done again")  # fmt: skip
-    add("--time-limit", type=_rate, default=120.0, metavar="SECONDS", help="after which a file "
-        "whose decoder does not answer is given up (120)")  # fmt: skip
+    add("--time-limit", type=shared.rate, default=120.0, metavar="SECONDS", help="after which a "
+        "file whose decoder does not answer is given up (120)")  # fmt: skip
     add("--retry-failed", action="store_true", help="try again what is named in failed.jsonl")
     shared.precision(verb)
     shared.machine(verb)
@@ -156,7 +156,7 @@ def _dtypes(text: str) -> tuple[str, ...]:
 
 
 def _steps(text: str) -> tuple[float, ...]:
-    return tuple(_rate(step) for step in text.split(","))
+    return tuple(shared.rate(step) for step in text.split(","))
 
 
 def _axes(text: str) -> tuple[str, ...]:
@@ -173,13 +173,3 @@ def _shard(text: str) -> tuple[int, int]:
     if not parts or int(parts[1]) >= int(parts[2]):
         raise argparse.ArgumentTypeError(f"'{text}' is not I/N with I from 0 to N - 1, such as 0/8")
     return int(parts[1]), int(parts[2])
-
-
-def _rate(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
-    return value

@@ -65,14 +65,33 @@ def size(text: str) -> tuple[int, int]:
     return int(sides[1]), int(sides[2] or sides[1])
 
 
-def load_model(reference: str, options: Options) -> Model:
-    """The model, on the device and with the threads that are asked for; ValueError if it cannot be
-    used there."""
-    import torch
+def count(verb: Verb, usual: int) -> None:
+    help = f"how many ({usual})"
+    verb.add_argument("-n", "--count", type=positive, default=usual, metavar="N", help=help)
 
-    from ..checkpoint import load
+
+def rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number above 0")
+    return value
+
+
+def device_of(options: Options) -> str:
+    """Where a network is to run; sets the threads that are asked for."""
+    import torch
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    name = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return load(reference, name)
+    return options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_model(reference: str, options: Options) -> Model:
+    """The model, on the device and with the threads that are asked for; ValueError if it cannot be
+    used there."""
+    from ..checkpoint import load
+
+    return load(reference, device_of(options))

@@ -23,7 +23,7 @@ def add_sample(verb: Verb) -> None:
     )
     verb.add_argument("--from", dest="source", metavar="FILE", help="a clip, of which the first "
         "frames, central crop, are taken, or a mesh")  # fmt: skip
-    verb.add_argument("-n", type=shared.positive, default=1, dest="count", help="how many (1)")
+    shared.count(verb, 1)
     verb.add_argument("--out", default="samples", metavar="DIR", help="where they go (samples)")
     verb.add_argument("--temperature", type=float, default=1.0, help="of what is drawn (1)")
     verb.add_argument("--seed", type=int, default=0, help="of the noise (0)")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from .. import __version__
 from .decoding import add_decode, decode
 from .doctor import add_doctor, doctor
+from .generating import add_generate, add_mix, generate, mix
 from .jobs import add_encode, add_jobs, add_verify, encode, jobs, verify
 from .models import add_export, add_inspect, export, inspect
 from .options import Options, Verb
@@ -25,6 +26,8 @@ EXAMPLES = {
     "inspect": "stlatent inspect video --data VIDEOS --out report/",
     "export": "stlatent export runs/mine --out vae/ --data VIDEOS",
     "sample": "stlatent sample video --frames 33 --size 128x128 --keep-level 0 --from clip.mp4",
+    "generate": "stlatent generate runs/diffusion/pipeline -n 8 --out videos/",
+    "mix": "stlatent mix A.glb B.glb --model voxel --out mixed/",
     "doctor": "stlatent doctor",
 }
 
@@ -77,6 +80,8 @@ VERBS: dict[str, tuple[str, Callable[[Verb], None], Callable[[Options], int]]] =
     ),
     "inspect": ("measure and show what each level of a model holds", add_inspect, inspect),
     "export": ("hand a model to diffusers", add_export, export),
-    "doctor": ("say what is installed, what is missing, and how to get it", add_doctor, doctor),
     "sample": ("draw from a model, holding levels of something real", add_sample, sample),
+    "generate": ("draw videos, pictures or meshes by latent diffusion", add_generate, generate),
+    "mix": ("mix two meshes or clips, level by level", add_mix, mix),
+    "doctor": ("say what is installed, what is missing, and how to get it", add_doctor, doctor),
 }

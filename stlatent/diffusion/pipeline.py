@@ -34,16 +34,25 @@ class LadderPipelineOutput(BaseOutput):
     """What a pipeline makes.
 
     Attributes:
-        samples: see `output_type` of the call.
+        frames: see `output_type` of the call.
     """
 
-    samples: (
+    frames: (
         list[Image.Image]
         | list[list[Image.Image]]
         | list[trimesh.Trimesh]
         | Tensor
         | tuple[Tensor, ...]
     )
+
+    @property
+    def images(self) -> Any:
+        """`frames`, as pipelines that make pictures call it."""
+        return self.frames
+
+    @property
+    def samples(self) -> Any:
+        raise AttributeError("what a pipeline makes is called `frames` now, as in diffusers")
 
 
 class LadderPipeline(DiffusionPipeline):
@@ -155,9 +164,9 @@ class LadderPipeline(DiffusionPipeline):
                 known = condition, past
                 window = self._window(size, count, steps, known, augmentation, generator, stepped)
                 made = self._joined(made, window)
-        samples = self._finish(made, size if windows == 1 else None, kind, generator)
+        frames = self._finish(made, size if windows == 1 else None, kind, generator)
         self.maybe_free_model_hooks()
-        return LadderPipelineOutput(samples=samples) if return_dict else (samples,)
+        return LadderPipelineOutput(frames=frames) if return_dict else (frames,)
 
     def _window(
         self,

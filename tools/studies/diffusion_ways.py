@@ -174,7 +174,7 @@ def drawn(
             guidance_scale=options.guidance,
             generator=generator,
             output_type="latent",
-        ).samples
+        ).frames
         network += _seconds_since(began, device)
         began = time.perf_counter()
         packed = vae.packing.fold(levels)

@@ -1,0 +1,85 @@
+"""The verbs `stlatent generate | mix`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from . import options as shared
+from .options import MODEL, Options, Verb
+
+
+def add_generate(verb: Verb) -> None:
+    add = verb.add_argument
+    add("model", metavar="M", help="the `pipeline` folder of a run of latent diffusion; or a "
+        "model as --model takes it, which draws from its own prior")  # fmt: skip
+    add("--out", required=True, metavar="DIR", help="where they go, with a sheet of them")
+    shared.count(verb, 8)
+    add("--frames", type=shared.positive, metavar="T", help="of a video (as in training)")
+    add("--size", type=shared.size, metavar="HxW", help="of frames (as in training)")
+    add("--temperature", type=float, metavar="T", help="of what a ladder's own prior makes "
+        "(0, its mean, below diffused levels; 1 where it makes all)")  # fmt: skip
+    add("--classes", type=int, nargs="+", default=[], metavar="C", help="to ask for, in turn")
+    add("--guidance", type=float, default=1.0, metavar="G", help="towards these classes (1: none)")
+    add("--steps", type=shared.positive, nargs="+", default=[25], metavar="N", help="of "
+        "diffusion: one number, or one per stage (25)")  # fmt: skip
+    add("--windows", type=shared.positive, default=1, metavar="N", help="of the length in "
+        "training, one after the other (1)")  # fmt: skip
+    add("--fps", type=shared.rate, default=24.0, metavar="F", help="of mp4 files (24)")
+    add("--seed", type=int, default=0, metavar="S", help="of the first; the next ones count on (0)")
+    add("--beside-data", metavar="RUN", help="of shapes: measure as many that RUN, a run folder, "
+        "was trained on beside them")  # fmt: skip
+    shared.format(verb)
+    shared.resolution(verb, "the model's own")
+    shared.machine(verb)
+    shared.replace(verb, "files that are there")
+
+
+def generate(options: Options) -> int:
+    from ..diffusion.generate import Drawn, Wish
+    from ..diffusion.generate import generate as write
+    from ..media.options import Extent
+    from ..media.output import Output
+
+    names = ("count", "seed", "temperature", "classes", "steps", "guidance", "windows")
+    wish = Wish(
+        **{name: getattr(options, name) for name in names},
+        extent=Extent(options.frames, options.size),
+    )
+    drawn, out = Drawn(options.model, wish, shared.device_of(options)), Path(options.out)
+    how = Output(options.format, options.resolution)
+    found = write(drawn, out, how, options.fps, options.beside_data, options.replace)
+    if found:
+        print(json.dumps(found, indent=1))
+    print(f"{out}: {wish.count} samples, and sheet.png")
+    return 0
+
+
+def add_mix(verb: Verb) -> None:
+    add = verb.add_argument
+    add("pair", nargs=2, metavar="FILE", help="the two meshes, or clips")
+    add("--model", default="voxel", metavar="M", help=f"{MODEL} (voxel)")
+    add("--out", required=True, metavar="DIR", help="where the mixtures go, with a sheet of them")
+    add("--steps", type=shared.positive, default=5, metavar="N", help="from one to the other, "
+        "both included (5)")  # fmt: skip
+    add("--frames", type=shared.positive, metavar="T", help="of clips: first ones (17)")
+    add("--size", type=shared.size, metavar="HxW", help="of clips: central crop (128x128)")
+    shared.format(verb)
+    shared.resolution(verb, "the model's own")
+    shared.machine(verb)
+    shared.replace(verb, "files that are there")
+
+
+def mix(options: Options) -> int:
+    from ..jobs.mix import mix_samples
+    from ..media.options import Extent
+    from ..media.output import Output
+
+    model = shared.load_model(options.model, options)
+    extent = Extent(options.frames, options.size)
+    how = Output(options.format, options.resolution)
+    made = mix_samples(
+        model, options.pair, options.out, options.steps, extent, how, options.replace
+    )
+    print(f"{options.out}: {len(made)} mixtures, and sheet.png")
+    return 0

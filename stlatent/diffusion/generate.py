@@ -1,0 +1,163 @@
+"""Samples as files, from a pipeline of latent diffusion or from a ladder's own prior.
+
+DIR/0000.mp4, ...    videos, or pictures, meshes, whatever the model is for
+DIR/sheet.png        a picture of each
+DIR/figures.json     of shapes: what is measured of them, see `evaluate/assets.py`
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..checkpoint import Model, check_device, load, replace_text
+from ..evaluate.assets import measure_assets, trained_on
+from ..geometry.preview import contact_sheet
+from ..jobs.sample import draw_samples
+from ..media.options import Extent
+from ..media.output import Output, check_outputs
+from ..media.registry import medium_of
+from ..media.shape.decoded import DecodedShape
+from .pipeline import LadderPipeline
+
+COLUMNS = 8  # of the sheet
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be drawn.
+
+    Attributes:
+        count: how many samples.
+        seed: of the first; the next ones count on.
+        extent: of a sample; what is left open is as in training.
+        temperature: of what the ladder's own prior makes; None is 0, its mean, for the levels below
+            those of a pipeline, and 1 where it makes all.
+        classes: to ask a pipeline for, in turn.
+        steps: evaluations of the denoiser; one number, or one per stage.
+        guidance: towards the classes; 1 is the model itself.
+        windows: of a video, one after the other.
+    """
+
+    count: int = 8
+    seed: int = 0
+    extent: Extent = field(default_factory=Extent)
+    temperature: float | None = None
+    classes: Sequence[int] = ()
+    steps: Sequence[int] = (25,)
+    guidance: float = 1.0
+    windows: int = 1
+
+
+class Drawn:
+    """Samples `[1, C, *axes]` of a pipeline or a ladder, made one at a time.
+
+    Args:
+        reference: folder of a pipeline, or what `stlatent.load` takes.
+
+    Attributes:
+        model: that decodes.
+        medium: that it is for.
+        blank: what a sample is, where nothing else is known of it.
+
+    Raises:
+        ValueError: it is neither, or does not draw what is wished for.
+    """
+
+    def __init__(self, reference: str | Path, wish: Wish, device: str = "cpu") -> None:
+        self.wish, self.pipeline = wish, None
+        if (Path(reference) / LadderPipeline.config_name).is_file():
+            check_device(device)
+            self.pipeline = LadderPipeline.from_pretrained(reference).to(device)
+            self.model: Model = self.pipeline.vae.ladder
+        else:
+            self.model = load(reference, device)
+            if wish.classes or wish.windows > 1:
+                raise ValueError(
+                    "classes and windows are for pipelines of latent diffusion, and "
+                    f"{reference} is none (it has no {LadderPipeline.config_name})"
+                )
+        self.medium = medium_of(self.model)
+        self.blank = self.medium.blank(wish.extent)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return self._diffused(self.pipeline) if self.pipeline else self._from_prior()
+
+    def _diffused(self, pipeline: LadderPipeline) -> Iterator[Tensor]:
+        wish, vae = self.wish, pipeline.vae
+        if vae.config.levels < len(vae.ladder.levels) and wish.temperature:
+            vae.enable_prior_sampling(wish.temperature)
+        if wish.windows > 1:
+            vae.enable_tiling()  # decodes piece by piece in time
+        pipeline.set_progress_bar_config(disable=None)
+        for k in range(wish.count):
+            yield pipeline(
+                wish.classes[k % len(wish.classes)] if wish.classes else None,
+                size=self._size(pipeline.denoiser.config.size),
+                windows=wish.windows,
+                num_inference_steps=wish.steps if len(wish.steps) > 1 else wish.steps[0],
+                guidance_scale=wish.guidance,
+                generator=torch.Generator().manual_seed(wish.seed + k),
+                output_type="pt",
+            ).frames
+
+    def _size(self, usual: Sequence[int]) -> tuple[int, ...]:
+        """As in training, but for what is wished for."""
+        frames, size = self.wish.extent.frames, self.wish.extent.size
+        time, space = tuple(usual[:-2]), tuple(usual[-2:])
+        return ((frames,) if frames else time) + (size or space)
+
+    def _from_prior(self) -> Iterator[Tensor]:
+        wish, size = self.wish, self.blank.size
+        temperature = 1.0 if wish.temperature is None else wish.temperature
+        draws = draw_samples(self.model, size, wish.count, {}, temperature, wish.seed)
+        return (x[None] for x in draws)
+
+
+@torch.inference_mode()
+def generate(
+    drawn: Drawn,
+    out: Path,
+    how: Output,
+    fps: float = 24.0,
+    beside: str | Path | None = None,
+    overwrite: bool = False,
+) -> dict[str, object]:
+    """Write samples and a sheet of them; what is measured, which is nothing but of shapes.
+
+    Args:
+        beside: a run folder; as many shapes that it was trained on are measured, too.
+        overwrite: files that are there.
+
+    Raises:
+        ValueError: a file exists, or samples cannot be written like this.
+    """
+    medium = drawn.medium
+    medium.check_output(how)
+    data = trained_on(beside, drawn.wish.count) if beside else None
+    ending = medium.ending(drawn.blank.kind, how)
+    paths = [out / f"{k:04d}{ending}" for k in range(drawn.wish.count)]
+    sheet, pictures, fields = out / "sheet.png", [], []
+    check_outputs([sheet, *paths], overwrite)
+    for path, x in zip(paths, drawn, strict=True):
+        sample = replace(drawn.blank, size=tuple(x.shape[2:]), fps=fps)
+        part = medium.take(drawn.model, x, sample)
+        medium.write(path, [part], sample, how)
+        pictures.append(medium.part_picture([part], sample))
+        if isinstance(part, DecodedShape):
+            fields.append(part.field())
+    out.mkdir(parents=True, exist_ok=True)
+    image = contact_sheet(np.stack(pictures), min(COLUMNS, len(pictures)))
+    Image.fromarray(image).save(sheet)
+    if not fields:
+        return {}
+    found = measure_assets(fields) | ({"data": measure_assets(data)} if data else {})
+    replace_text(out / "figures.json", json.dumps(found, indent=1) + "\n")
+    return found
