@@ -5,16 +5,19 @@ from .export.autoencoder import AutoencoderLadder, ModelMixin
 from .model import choose
 from .model.choose import Draw
 from .model.config import Level, ModelConfig, Stage
-from .model.domain import DOMAINS, IMAGE, TRIPLANE, VIDEO, VOXEL, Domain
+from .model.domain import Domain
+from .model.domains import AUDIO, DOMAINS, IMAGE, TRIPLANE, VIDEO, VOLUMES, VOXEL
 from .model.ladder import Ladder
 from .model.latents import Latents
 from .triplane.autoencoder import TriplaneAutoencoder
 
 __all__ = [
+    "AUDIO",
     "DOMAINS",
     "IMAGE",
     "TRIPLANE",
     "VIDEO",
+    "VOLUMES",
     "VOXEL",
     "AutoencoderLadder",
     "Domain",

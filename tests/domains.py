@@ -7,13 +7,17 @@ from stlatent import Ladder, Level, ModelConfig, Stage
 SIZES = {  # deliberately no multiple of any stride
     "image": (37, 50),
     "video": (14, 37, 50),
+    "audio": (46,),
     "voxel": (13, 18, 10),
+    "volumes": (6, 9, 13, 10),
     "triplane": (3, 22, 22),
 }
 STRIDES = {
     "image": [(16, 16), (8, 8), (4, 4), (2, 2)],
     "video": [(8, 16, 16), (4, 16, 16), (4, 8, 8), (2, 4, 4)],
+    "audio": [(16,), (8,), (4,), (2,)],
     "voxel": [(8, 8, 8), (4, 4, 4), (2, 2, 2), (1, 1, 1)],
+    "volumes": [(4, 8, 8, 8), (4, 4, 4, 4), (2, 4, 4, 4), (2, 2, 2, 2)],
     "triplane": [(1, 16, 16), (1, 8, 8), (1, 4, 4), (1, 2, 2)],
 }
 VARIANTS = [*SIZES, "video-joint"]

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -6,17 +7,9 @@ from domains import SIZES, STRIDES, batch, config
 
 from stlatent import DOMAINS, TRIPLANE, VIDEO
 from stlatent.model.blocks import BLOCKS
+from stlatent.model.domain import Axis, Domain
 from stlatent.model.layers import Attention, Conv, attend
 from stlatent.model.past import Past
-
-
-@pytest.mark.parametrize("name", DOMAINS)
-def test_unfold_undoes_fold_exactly(name):
-    domain, stride = DOMAINS[name], STRIDES[name][0]
-    x = domain.pad(batch(name), stride)
-    folded = domain.fold(x, stride)
-    assert folded.shape == (2, 3 * math.prod(stride), *domain.shape(x.shape[2:], stride))
-    assert torch.equal(domain.unfold(folded, stride), x)
 
 
 @pytest.mark.parametrize("name", DOMAINS)
@@ -33,34 +26,96 @@ def test_causal_axis_begins_with_one_frame(frames, latents):
     assert VIDEO.shape((frames, 8, 8), (4, 8, 8)) == (latents, 1, 1)
 
 
-@pytest.mark.parametrize("name", DOMAINS)
-def test_convolution_agrees_with_the_definition(name):
-    """The 2-D shortcuts against one dense convolution with explicit padding."""
-    domain = DOMAINS[name]
-    x = batch(name).double()
-    for kernel, causal in [(3, 1), (3, 3), (1, 3), (1, 1)]:
-        layer = Conv(domain, 3, 5, kernel, causal).double()
-        pads = []
-        for axis, k in zip(domain.axes, layer.weight.shape[2:], strict=True):
-            pads = ([k - 1, 0] if axis.kind == "causal" else [k // 2, k // 2]) + pads
-        plain = torch.nn.functional.conv2d if x.ndim == 4 else torch.nn.functional.conv3d
-        expected = plain(torch.nn.functional.pad(x, pads), layer.weight, layer.bias)
-        assert torch.allclose(layer(x, Past()), expected, atol=1e-12)
+ODD = Domain(  # a domain that is none of those: an index in the middle, names that einops uses
+    "odd", (Axis("b", "space"), Axis("plane", "index", 2), Axis("c", "causal"), Axis("f0", "space"))
+)
+EVERY = {**DOMAINS, "odd": ODD}
 
 
-@pytest.mark.parametrize("name", DOMAINS)
+def samples(name: str) -> torch.Tensor:
+    return torch.randn(2, 3, 5, 2, 6, 4) if name == "odd" else batch(name)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_unfold_undoes_fold_exactly(name):
+    domain, stride = EVERY[name], {**STRIDES, "odd": [(2, 1, 3, 2)]}[name][0]
+    x = domain.pad(samples(name), stride)
+    folded = domain.fold(x, stride)
+    assert folded.shape == (2, 3 * math.prod(stride), *domain.shape(x.shape[2:], stride))
+    assert torch.equal(domain.unfold(folded, stride), x)
+
+
+def defined(x, weight, bias, domain, groups):
+    """A convolution by its definition: for every offset inside the kernel, a shifted product."""
+    pads, kernel = [], weight.shape[2:]
+    for axis, k in zip(domain.axes, kernel, strict=True):
+        pads = ([k - 1, 0] if axis.kind == "causal" else [k // 2, k // 2]) + pads
+    padded, y = torch.nn.functional.pad(x, pads), 0
+    for offset in itertools.product(*(range(k) for k in kernel)):
+        part = padded[(..., *(slice(o, o + n) for o, n in zip(offset, x.shape[2:], strict=True)))]
+        part = part.unflatten(1, (groups, -1))
+        mixing = weight[(..., *offset)].unflatten(0, (groups, -1))
+        y = y + torch.einsum("bgi...,goi->bgo...", part, mixing).flatten(1, 2)
+    return y + bias.view(-1, *[1] * len(kernel))
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_convolution_agrees_with_the_definition(name, depthwise):
+    """Folding axes and summing over slices change nothing; nor do gradients."""
+    domain, x = EVERY[name], samples(name).double().requires_grad_()
+    for kernel, causal in [(3, 1), (3, 3), (1, 3), (1, 1), (5, 2)]:
+        layer = Conv(domain, 3, 3 if depthwise else 5, kernel, causal, depthwise).double()
+        layer.bias.data.normal_()
+        expected = defined(x, layer.weight, layer.bias, domain, layer.groups)
+        found = layer(x, Past())
+        assert torch.allclose(found, expected, atol=1e-12)
+        gradients = [
+            torch.autograd.grad(y.sin().sum(), (x, layer.weight)) for y in (found, expected)
+        ]
+        for a, b in zip(*gradients, strict=True):
+            assert torch.allclose(a, b, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_convolution_in_chunks_is_the_whole(name):
+    domain, x = EVERY[name], samples(name).double()
+    if domain.causal is None:
+        pytest.skip("no time")
+    layer = Conv(domain, 3, 5, 3, 3).double()
+    layer.name = "layer"
+    count, state, parts = x.shape[2 + domain.causal], None, []
+    for start, stop in [(0, 1), (1, 2), (2, count)]:
+        past = Past(state)
+        parts.append(layer(domain.steps(x, start, stop), past))
+        state = past.state
+    whole = layer(x, Past())
+    assert torch.allclose(torch.cat(parts, 2 + domain.causal), whole, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_parts_of_sizes(name):
+    """Time, space and the rest make up every axis."""
+    domain, size = EVERY[name], tuple(range(10, 10 + len(EVERY[name].axes)))
+    kinds = {axis.kind: n for axis, n in zip(domain.axes, size, strict=True)}
+    assert domain.of_time(size) == kinds.get("causal", 1)
+    assert set(domain.of_space(size)) | set(kinds.values()) == set(size)
+    assert domain.with_time(size, 99) == tuple(99 if n == kinds.get("causal") else n for n in size)
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_tokens_come_back(name):
-    domain, x = DOMAINS[name], batch(name)
+    domain, x = EVERY[name], samples(name)
     tokens = domain.tokens(x)
     space = [n for n, axis in zip(x.shape[2:], domain.axes, strict=True) if axis.kind == "space"]
     assert tokens.shape[1:] == (math.prod(space), 3)
     assert torch.equal(domain.untokens(tokens, x), x)
 
 
-@pytest.mark.parametrize("variant", ["video", "video-joint"])
+@pytest.mark.parametrize("variant", ["video", "video-joint", "audio", "volumes"])
 def test_layers_never_look_at_the_future(variant):
-    domain = VIDEO
-    x = torch.randn(1, 64, 6, 5, 5)
+    domain = config(variant).axes
+    x = torch.randn(1, 64, 6, *[5] * len(domain.space))
     changed = x.clone()
     changed[:, :, 4:] += 1
     kinds = [
@@ -88,7 +143,7 @@ def test_planes_exchange_along_the_axis_they_share():
     pairs = [(0, 1), (0, 2), (1, 2)]
     for plane, (a, b) in enumerate(pairs):
         planes[0, 0, plane, place[a], place[b]] = 1
-    seen = TRIPLANE.mix(planes)
+    seen = TRIPLANE.exchange(planes)
     for plane, (a, b) in enumerate(pairs):
         along_first, along_second = seen[0, 0, plane], seen[0, 1, plane]
         assert (along_first[place[a]] == 1 / n).all() and along_first.sum() == pytest.approx(1)

@@ -8,7 +8,7 @@ from torch import nn
 from stlatent.losses.elbo import LossConfig, RateConfig, balance
 from stlatent.losses.regularisers import SpectralConfig, SpectralPenalty
 from stlatent.model.config import parse
-from stlatent.model.domain import DOMAINS
+from stlatent.model.domains import DOMAINS
 from stlatent.model.layers import Conv
 
 

@@ -135,7 +135,7 @@ def test_fields_turn_as_the_solid_does(axes):
 @turns
 def test_exchange_between_planes_turns_as_they_do(axes):
     def both(planes):
-        return sum(TRIPLANE.mix(planes).chunk(2, 1))
+        return sum(TRIPLANE.exchange(planes).chunk(2, 1))
 
     planes = torch.randn(1, 2, 3, 6, 6)
     turned = turn_planes(both(planes), axes)
@@ -147,7 +147,7 @@ def test_a_sample_reaches_other_planes_only_along_the_axes_they_share(plane):
     before = torch.randn(1, 1, 3, 6, 6)
     after, place = before.clone(), dict(zip(PLANES[plane], (1, 4)))
     after[0, 0, plane, 1, 4] += 1
-    changed = (TRIPLANE.mix(after) != TRIPLANE.mix(before)).any(1)[0]
+    changed = (TRIPLANE.exchange(after) != TRIPLANE.exchange(before)).any(1)[0]
     expected = torch.zeros(3, 6, 6, dtype=torch.bool)
     for other, axes in enumerate(PLANES):
         for dim, axis in enumerate(axes):

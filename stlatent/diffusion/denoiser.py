@@ -24,7 +24,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from ..model.config import parse
-from ..model.domain import DOMAINS
+from ..model.domains import DOMAINS
 from ..model.packing import Packing
 from ..model.past import Past as StreamPast
 from .backbones import make_backbone

@@ -112,7 +112,7 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
             ValueError: tiles that do not begin and end between latents.
             NotImplementedError: the domain has no pictures.
         """
-        if [axis.name for axis in self.ladder.domain.axes][-2:] != ["h", "w"]:
+        if not self.ladder.domain.pictures:
             raise NotImplementedError(
                 f"tiles are made of pictures, and domain '{self.ladder.domain.name}' has none"
             )

@@ -53,12 +53,11 @@ def spellings(model: Ladder, packing: Packing) -> dict[str, Any]:
 
 def ratios(model: Ladder) -> tuple[int, int]:
     """Input samples per packed latent along space and along time."""
-    stride, axes = model.levels[0].stride, model.domain.axes
-    space = {f for f, axis in zip(stride, axes) if axis.kind == "space"}
+    stride = model.levels[0].stride
+    space = set(model.domain.of_space(stride)) or {1}
     if len(space) > 1:
         raise ValueError(
             f"level 0 has stride {list(stride)}; diffusers knows a single factor for all space "
             f"axes: train a model whose level 0 is as coarse along each"
         )
-    causal = model.domain.causal
-    return space.pop(), 1 if causal is None else stride[causal]
+    return space.pop(), model.domain.of_time(stride)

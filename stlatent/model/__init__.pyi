@@ -1,7 +1,8 @@
 from . import choose
 from .choose import Draw
 from .config import Level, ModelConfig, Stage
-from .domain import DOMAINS, Domain
+from .domain import Domain
+from .domains import DOMAINS
 from .ladder import Ladder
 from .latents import Latents
 

@@ -55,7 +55,7 @@ class Neighbours(nn.Module):
         if self.time is not None:
             y = self.time(y, past)
         if self.mix is not None:
-            y = y + self.mix(self.domain.mix(y), past)
+            y = y + self.mix(self.domain.exchange(y), past)
         return y
 
 

@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .domain import DOMAINS, Domain
+from .domain import Domain
+from .domains import DOMAINS
 from .strict import Strict, dump, load, parse, read
 
 __all__ = [
@@ -175,7 +176,7 @@ class ModelConfig(Strict):
     """A ladder: what it reads, its levels from coarse to fine, and how its output is judged.
 
     Attributes:
-        domain: `image`, `video`, `voxel` or `triplane`.
+        domain: `image`, `video`, `audio`, `voxel`, `volumes` that move, or `triplane`.
         channels: of the input.
         levels: coarsest first; strides are absolute and divide each other.
         stem: the finest features, where input is folded to channels without loss; its stride
@@ -200,7 +201,7 @@ class ModelConfig(Strict):
         cube: of the shapes it was trained on.
     """
 
-    domain: Literal["image", "video", "voxel", "triplane"]
+    domain: Literal["image", "video", "audio", "voxel", "volumes", "triplane"]
     channels: Annotated[int, Field(ge=1, le=4096)] = 3
     levels: Annotated[tuple[Level, ...], Field(min_length=1)]
     stem: Stage

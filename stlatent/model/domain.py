@@ -19,15 +19,17 @@ the layout in which convolutions are fastest on CPUs and GPUs alike.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from .convolution import convolve
 from .past import Past
 
 Kind = Literal["space", "causal", "index"]
@@ -48,20 +50,51 @@ class Domain:
 
     Args:
         name: how configs call it.
-        axes: in the order in which they follow the channels.
-        square: axes that must be of equal size, since planes exchange along them.
+        axes: in the order in which they follow the channels; at most one of them is causal.
+
+    Attributes:
+        square: whether its space axes must be of equal size.
     """
 
     name: str
     axes: tuple[Axis, ...]
-    square: bool = False
+    square: ClassVar[bool] = False
 
-    # sizes ------------------------------------------------------------------------------------
+    # axes -------------------------------------------------------------------------------------
 
     @property
     def causal(self) -> int | None:
         """Position of the causal axis among the axes, or None."""
         return next((i for i, axis in enumerate(self.axes) if axis.kind == "causal"), None)
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        """Positions of the space axes among the axes."""
+        return tuple(i for i, axis in enumerate(self.axes) if axis.kind == "space")
+
+    @property
+    def pictures(self) -> bool:
+        """Whether samples are pictures, or made of them."""
+        return [axis.name for axis in self.axes][-2:] == ["h", "w"]
+
+    def of_space(self, values: Sequence[int]) -> tuple[int, ...]:
+        """Of one value per axis, such as a size or a stride, those of the space axes."""
+        return tuple(values[i] for i in self.space)
+
+    def of_time(self, values: Sequence[int]) -> int:
+        """Of one value per axis, that of the causal axis; 1 where there is none."""
+        return 1 if self.causal is None else values[self.causal]
+
+    def with_time(self, values: Sequence[int], steps: int) -> tuple[int, ...]:
+        """One value per axis, that of the causal axis replaced by `steps`."""
+        return tuple(steps if i == self.causal else n for i, n in enumerate(values))
+
+    def steps(self, x: Tensor, start: int, stop: int) -> Tensor:
+        """`[B, C, *axes]` from step `start` to before `stop` along the causal axis; all of it where
+        there is none."""
+        return x if self.causal is None else x.narrow(2 + self.causal, start, stop - start)
+
+    # sizes ------------------------------------------------------------------------------------
 
     def shape(
         self, size: Sequence[int], stride: Sequence[int], started: bool = False
@@ -100,12 +133,6 @@ class Domain:
                     f"axis '{axis.name}' of domain '{self.name}' has size {n}; "
                     f"the nearest legal size is {legal}"
                 )
-        sides = [n for axis, n in zip(self.axes, size, strict=True) if axis.kind == "space"]
-        if self.square and len(set(sides)) > 1:
-            raise ValueError(
-                f"the planes of domain '{self.name}' share their axes, so they must be square; "
-                f"{tuple(sides)} was given, the nearest legal size is {(max(sides),) * len(sides)}"
-            )
 
     def check_stride(self, stride: Sequence[int]) -> None:
         """Raise ValueError unless `stride` is a legal stride of this domain."""
@@ -147,31 +174,28 @@ class Domain:
         if causal is not None and factors[causal] > 1 and not (past and past.started):
             first = x.narrow(2 + causal, 0, 1)
             x = torch.cat([first] * (factors[causal] - 1) + [x], 2 + causal)
-        names, blocks = self._names()
-        factor = dict(zip((f"f{name}" for name in names), factors, strict=True))
-        inner = " ".join(factor)
-        return rearrange(x, f"b c {blocks} -> b {' '.join(names)} ({inner} c)", **factor).movedim(
-            -1, 1
-        )
+        blocks, grid, offsets, sizes = self._blocks(factors)
+        return rearrange(x, f"b c {blocks} -> b {grid} ({offsets} c)", **sizes).movedim(-1, 1)
 
     def unfold(self, x: Tensor, factors: Sequence[int], past: Past | None = None) -> Tensor:
         """Channel to space: the exact inverse of `fold`."""
-        names, blocks = self._names()
-        factor = dict(zip((f"f{name}" for name in names), factors, strict=True))
-        inner = " ".join(factor)
-        x = rearrange(
-            x.movedim(1, -1), f"b {' '.join(names)} ({inner} c) -> b {blocks} c", **factor
-        ).movedim(-1, 1)
+        blocks, grid, offsets, sizes = self._blocks(factors)
+        x = x.movedim(1, -1)
+        x = rearrange(x, f"b {grid} ({offsets} c) -> b {blocks} c", **sizes).movedim(-1, 1)
         causal = self.causal
         if causal is not None and factors[causal] > 1 and not (past and past.started):
             surplus = factors[causal] - 1
             x = x.narrow(2 + causal, surplus, x.shape[2 + causal] - surplus)
         return x
 
-    def _names(self) -> tuple[list[str], str]:
-        """Axes for einops: their names, and each as a grid of blocks, such as `(t ft) (h fh)`."""
-        names = [axis.name for axis in self.axes]
-        return names, " ".join(f"({name} f{name})" for name in names)
+    def _blocks(self, factors: Sequence[int]) -> tuple[str, str, str, dict[str, int]]:
+        """For einops, whatever axes are called: all axes as blocks, `(n0 f0) (n1 f1)`; the grid of
+        blocks, `n0 n1`; the offsets inside one, `f0 f1`; and how many these are."""
+        count = range(len(self.axes))
+        grid, offsets = [f"n{i}" for i in count], [f"f{i}" for i in count]
+        blocks = " ".join(f"({n} {f})" for n, f in zip(grid, offsets, strict=True))
+        sizes = dict(zip(offsets, factors, strict=True))
+        return blocks, " ".join(grid), " ".join(offsets), sizes
 
     def pool(self, x: Tensor, factors: Sequence[int]) -> Tensor:
         """Mean over blocks of the space axes; a causal axis is never pooled (it leaks the future).
@@ -203,6 +227,8 @@ class Domain:
 
         layer: under which name `past` keeps what it remembers.
 
+        layer: under which name `past` keeps what it remembers.
+
         Axes whose kernel is 1 go into the batch or next to each other, so that most convolutions
         of video and triplanes run as 2-D ones, and pointwise ones as a matrix product.
         """
@@ -213,83 +239,25 @@ class Domain:
         if (causal := self.causal) is not None and kernel[causal] > 1:
             x = past.extend(layer, x, 2 + causal, kernel[causal] - 1)
             padding[causal] = 0
-        if len(kernel) == 2:
-            return F.conv2d(x, weight, bias, padding=padding, groups=groups)
-        if kernel[0] == 1:  # the first axis joins the batch
-            flat = x.transpose(1, 2).flatten(0, 1)
-            y = F.conv2d(flat, weight.squeeze(2), bias, padding=padding[1:], groups=groups)
-            return y.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
-        if kernel[1:] == (1, 1):  # the last two axes become one
-            flat = x.movedim(1, -1).flatten(2, 3).movedim(-1, 1)
-            y = F.conv2d(flat, weight.flatten(3), bias, padding=(padding[0], 0), groups=groups)
-            return y.unflatten(3, x.shape[3:])
-        if groups > 1:
-            return _in_slices(x, weight, bias, padding, groups)
-        return F.conv3d(x, weight, bias, padding=padding, groups=groups)
+        return convolve(x, weight, bias, padding, groups)
 
     def tokens(self, x: Tensor) -> Tensor:
         """`[B, C, *axes] -> [B', N, C]`: the space axes as a sequence, the others in the batch."""
-        space = [2 + i for i, axis in enumerate(self.axes) if axis.kind == "space"]
-        other = [2 + i for i, axis in enumerate(self.axes) if axis.kind != "space"]
-        x = x.permute(0, *other, *space, 1)
-        return x.flatten(0, len(other)).flatten(1, -2)
+        count = math.prod(self.of_space(x.shape[2:]))
+        return x.permute(self._tokens_order()).reshape(-1, count, x.shape[1])
 
     def untokens(self, y: Tensor, like: Tensor) -> Tensor:
         """The inverse of `tokens` for a tensor with the batch and axes of `like`."""
-        space = [i for i, axis in enumerate(self.axes) if axis.kind == "space"]
-        other = [i for i, axis in enumerate(self.axes) if axis.kind != "space"]
-        size = like.shape[2:]
-        y = y.reshape(
-            like.shape[0], *(size[i] for i in other), *(size[i] for i in space), y.shape[-1]
-        )
-        order = [1 + (other + space).index(i) for i in range(len(size))]
-        return y.permute(0, y.ndim - 1, *order)
+        order = self._tokens_order()
+        y = y.reshape(*(like.shape[i] for i in order[:-1]), y.shape[-1])
+        return y.permute([order.index(i) for i in range(like.ndim)])
 
-    def mix(self, x: Tensor) -> Tensor | None:
-        """What the other planes know about the axes of each plane; None where there are none.
+    def _tokens_order(self) -> list[int]:
+        """The dimensions of a tensor: batch, other axes, space, channels."""
+        other = [i for i in range(len(self.axes)) if i not in self.space]
+        return [0, *(2 + i for i in (*other, *self.space)), 1]
 
-        Planes are xy, xz, yz, each indexed `[first, second]`. A plane sees, along each of its two
-        axes, the mean of the plane that shares this axis (Wang et al. 2023, Rodin, 3D-aware
-        convolution): `[B, C, 3, n, n] -> [B, 2 C, 3, n, n]`.
-        """
-        if not self.square:
-            return None
-        xy, xz, yz = x.unbind(2)
-
-        def along_first(plane: Tensor, keep: int) -> Tensor:
-            return plane.mean(5 - keep).unsqueeze(3).expand_as(plane)
-
-        def along_second(plane: Tensor, keep: int) -> Tensor:
-            return plane.mean(5 - keep).unsqueeze(2).expand_as(plane)
-
-        first = [along_first(xz, 2), along_first(xy, 2), along_first(xy, 3)]
-        second = [along_second(yz, 2), along_second(yz, 3), along_second(xz, 3)]
-        return torch.cat([torch.stack(first, 2), torch.stack(second, 2)], 1)
-
-
-def _in_slices(
-    x: Tensor, weight: Tensor, bias: Tensor | None, padding: Sequence[int], groups: int
-) -> Tensor:
-    """A 3-D convolution as the sum of 2-D ones, one per step of the kernel along the first axis.
-
-    The gradients of depthwise 3-D convolutions are some 15 times slower than these on CPUs.
-    """
-    slices = F.pad(x.movedim(1, -1), (0, 0, 0, 0, 0, 0, padding[0], padding[0])).movedim(-1, 2)
-    size = slices.shape[1] - weight.shape[2] + 1
-    y = 0
-    for i, flat in enumerate(weight.unbind(2)):
-        shifted = slices[:, i : i + size].flatten(0, 1)
-        y = y + F.conv2d(shifted, flat, bias if i == 0 else None, 1, tuple(padding[1:]), 1, groups)
-    return y.unflatten(0, (x.shape[0], size)).transpose(1, 2)
-
-
-def _space(*names: str) -> tuple[Axis, ...]:
-    return tuple(Axis(name, "space") for name in names)
-
-
-IMAGE = Domain("image", _space("h", "w"))
-VIDEO = Domain("video", (Axis("t", "causal"), *_space("h", "w")))
-VOXEL = Domain("voxel", _space("x", "y", "z"))
-TRIPLANE = Domain("triplane", (Axis("plane", "index", 3), *_space("u", "v")), square=True)
-
-DOMAINS = {domain.name: domain for domain in (IMAGE, VIDEO, VOXEL, TRIPLANE)}
+    def exchange(self, x: Tensor) -> Tensor | None:
+        """What a place knows of others that it shares an axis with, but that are no neighbours, in
+        twice as many channels; None where there are none, as in most domains."""
+        return None

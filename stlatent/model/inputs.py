@@ -31,19 +31,19 @@ def as_input(x: Tensor | np.ndarray, config: ModelConfig, like: Tensor, bounded:
             `bounded`, values far beyond [-1, 1].
     """
     x = _as_tensor(x, "input", like)
-    clips = config.reads == "clips"
-    if x.dtype == torch.uint8 and clips:
+    frames = config.axes.pictures
+    if x.dtype == torch.uint8 and frames:
         x = _channels_first(x, config.channels).float().div_(127.5).sub_(1)
     if not x.is_floating_point():
         raise ValueError(
             f"input is of {x.dtype}; this model reads floats in [-1, 1]"
-            + (", or frames of uint8" if clips else "")
+            + (", or frames of uint8" if frames else "")
         )
     low, high = _range(x)
     _check_finite("input", low, high)
     furthest = low if -low > high else high
     if bounded and abs(furthest) > REACH:
-        remedy = "use to_float" if clips else "scale them"
+        remedy = "use to_float" if frames else "scale them"
         raise ValueError(f"values reach {furthest:g}; this model reads [-1, 1]: {remedy}")
     return x.to(like.dtype)
 

@@ -257,12 +257,11 @@ class Ladder(nn.Module):
     def preview_target(self, x: Tensor, level: int) -> Tensor:
         """What `Pass.previews[level]` predicts: `x` averaged over space, frames as channels."""
         axes, stride = self.domain, self.levels[level].stride
-        over_time = [f if a.kind == "causal" else 1 for a, f in zip(axes.axes, stride, strict=True)]
+        over_time = axes.with_time([1] * len(stride), axes.of_time(stride))
         return axes.fold(axes.pool(axes.pad(x, self.levels[0].stride), stride), over_time)
 
     def _preview_channels(self, stride: Sequence[int]) -> int:
-        causal = self.domain.causal
-        return self.config.channels * (1 if causal is None else stride[causal])
+        return self.config.channels * self.domain.of_time(stride)
 
     def _enter(self, x: Tensor, past: Past) -> tuple[tuple[int, ...], Tensor, tuple[int, ...]]:
         """Check the axes of an input and pad it: its size, itself padded, its coarsest grid."""

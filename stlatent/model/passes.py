@@ -60,9 +60,8 @@ class Pass:
 
 
 def by_level(steps: Sequence[Step], values: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Put the groups of each level side by side."""
-    count = 1 + max(step.site.level for step in steps)
-    return tuple(
-        torch.cat([v for step, v in zip(steps, values, strict=True) if step.site.level == level], 1)
-        for level in range(count)
-    )
+    """Put the groups of each level side by side; channels stay last in memory."""
+    groups: dict[int, list[Tensor]] = {}
+    for step, value in zip(steps, values, strict=True):
+        groups.setdefault(step.site.level, []).append(value.movedim(1, -1))
+    return tuple(torch.cat(parts, -1).movedim(-1, 1) for parts in groups.values())

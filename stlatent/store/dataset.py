@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..model.domain import DOMAINS
+from ..model.domains import DOMAINS
 from ..model.packing import Packing
 from .reader import LatentStore, under
 from .windows import Label, LatentWindow, split

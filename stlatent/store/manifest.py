@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..checkpoint import fingerprint
 from ..model.config import Positive, Strict
-from ..model.domain import DOMAINS, Domain
+from ..model.domain import Domain
+from ..model.domains import DOMAINS
 from ..model.ladder import Ladder
 from .codebooks import codebook_tables
 from .parse import SAID, parse_json, parse_record
