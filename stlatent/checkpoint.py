@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,7 +15,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .model.budget import Budget
-from .model.config import DecoderConfig, ModelConfig, Positive, Strict, parse
+from .model.config import (
+    DecoderConfig,
+    ModelConfig,
+    Positive,
+    Strict,
+    digested,
+    parse,
+)
 from .model.documents import from_json
 from .model.ladder import Ladder
 from .shipped import FILE, shipped_models
@@ -26,7 +33,7 @@ Model = Ladder | TriplaneAutoencoder
 Module = TypeVar("Module", bound=nn.Module)
 Header = TypeVar("Header", bound=Strict)
 
-FORMAT = "stlatent.model.1"
+FORMAT = "stlatent.model.2"  # 1: configs whose settings all stand side by side
 DECODER_FORMAT = "stlatent.field.1"
 EXPORTED = "diffusion_pytorch_model.safetensors"  # the name that diffusers gives
 PLACES = ("best", "last", ".")  # where a run folder keeps its models, first choice first
@@ -40,7 +47,7 @@ class ModelHeader(Strict):
         about: JSON of anything that `save` was given.
     """
 
-    format: Literal["stlatent.model.1"] = FORMAT
+    format: Literal["stlatent.model.1", "stlatent.model.2"] = FORMAT
     config: str
     about: str = "{}"
 
@@ -144,10 +151,10 @@ def _read_exported(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
 
 
 def _header(schema: type[Header], metadata: Mapping[str, str], path: Path, kind: str) -> Header:
-    expected, found = schema.model_fields["format"].default, metadata.get("format")
-    if found != expected:
+    field, found = schema.model_fields["format"], metadata.get("format")
+    if found not in get_args(field.annotation):
         raise ValueError(
-            f"{path} is no stlatent {kind} (format {found!r:.60}, expected {expected!r})"
+            f"{path} is no stlatent {kind} (format {found!r:.60}, expected {field.default!r})"
         )
     return parse(schema, metadata, f"metadata of {path}")
 
@@ -215,8 +222,7 @@ def about(reference: str | Path) -> dict[str, object]:
 
 def fingerprint(model: Model) -> str:
     """16 hex digits that change whenever the config or any weight does."""
-    # defaults are left out, so that a new option does not change the models that do without it
-    digest = hashlib.sha256(model.config.model_dump_json(exclude_defaults=True).encode())
+    digest = hashlib.sha256(digested(model.config))
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())

@@ -32,7 +32,7 @@ from stlatent.media.codes import Code
 from stlatent.media.video.clips import centre_clip
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.media.video.write import Mp4Writer
-from stlatent.model.config import CodebookConfig
+from stlatent.model.kinds import EmaCodebook, FsqCodebook
 from stlatent.model.past import Past
 from stlatent.store.reader import LatentStore
 from stlatent.store.stored import Coding
@@ -80,7 +80,7 @@ def read(model: Ladder, codes: Sequence[Code], size: Sequence[int], tile: int | 
 def coded_ladder(domain: str = "image", groups: int = 2) -> Ladder:
     """Codes at levels 0 and 2, of sizes that are no power of two, and two codes a position."""
     pytest.importorskip("vector_quantize_pytorch")
-    books = CodebookConfig(kind="fsq", steps=(4, 5, 3)), None, CodebookConfig(size=300, depth=2)
+    books = FsqCodebook(steps=(4, 5, 3)), None, EmaCodebook(size=300, depth=2)
     time = () if domain == "image" else (4,)
     levels = tuple(
         Level(

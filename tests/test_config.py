@@ -1,16 +1,30 @@
 """Configs: what is read, what is refused, and how it is said."""
 
+import json
 import resource
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 from domains import config
 
-from stlatent import ModelConfig
+import stlatent
+from stlatent import ModelConfig, checkpoint
 from stlatent.cli import main
-from stlatent.model.config import dump, load, parse, read
+from stlatent.model.blocks import BLOCKS
+from stlatent.model.config import digested, dump, load, parse, read
 from stlatent.model.documents import from_json, from_yaml
+from stlatent.model.kinds import (
+    CellConfig,
+    ConvNextCell,
+    FsqCodebook,
+    LikelihoodConfig,
+    PosteriorConfig,
+)
+from stlatent.model.likelihoods import KINDS as LIKELIHOODS
+from stlatent.model.posteriors import KINDS as POSTERIORS
+from stlatent.model.strict import kinds_of
 from stlatent.train.config import RunConfig
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
@@ -34,7 +48,7 @@ def test_every_config_is_valid_and_survives_a_round_trip(path, tmp_path):
         ("steps=lots", "steps: input should be a valid integer.*'lots'"),
         ("steps", "not of the form key=value"),
         ("model.domain=film", "'image', 'video', .* or 'triplane'.*'film'"),
-        ("model.kernel=4", "must be odd, such as 5"),
+        ("model.cell.kernel=4", "model.cell.kernel: it must be odd, such as 5"),
         ("model.levels.0.stride=[8, 24, 24]", "does not divide it"),
         ("model.levels.0.stride=[8, 32]", "needs one each for t, h, w"),
         ("data.crops_per_read=3", "multiple of crops_per_read, 3"),
@@ -129,3 +143,108 @@ def test_hostile_json_is_one_line(text):
     with pytest.raises(ValueError, match="test is not valid JSON") as error:
         from_json(text, "test")
     assert "\n" not in str(error.value)
+
+
+# kinds, and the form that configs had before them ------------------------------------------------
+
+SMALL = {
+    "domain": "image",
+    "levels": [{"stride": [8, 8], "width": 8, "latent": 4}],
+    "stem": {"stride": [4, 4], "width": 8},
+}
+FORMER = json.loads((Path(__file__).parent / "data" / "former_configs.json").read_text())
+
+
+def test_a_kind_alone_is_short_for_its_defaults():
+    short = SMALL | {"cell": "nvae", "posterior": "joint", "likelihood": "laplace"}
+    long = {name: {"kind": short[name]} for name in ("cell", "posterior", "likelihood")}
+    assert ModelConfig(**short) == ModelConfig(**SMALL | long)
+    assert ModelConfig(**SMALL | {"cell": {"kernel": 5}}).cell == ConvNextCell(kernel=5)
+    opened = load(RunConfig, TINY, ["model.cell=convnext", "model.cell.kernel=5"]).model
+    assert opened.cell == ConvNextCell(kernel=5)
+
+
+def test_names_live_in_the_config():
+    assert set(BLOCKS) == set(kinds_of(CellConfig).values())
+    assert set(POSTERIORS) == set(kinds_of(PosteriorConfig))
+    assert set(LIKELIHOODS) == set(kinds_of(LikelihoodConfig))
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"cell": {"kind": "nvae", "kernel": 7}}, "unknown key 'cell.kernel'"),
+        ({"cell": "nvae", "kernel": 7, "expand": 9}, "expand is 9, but nothing here reads it"),
+        ({"cell": "nvea"}, "cell: 'nvea' is none of convnext, nvae, vdvae, the nearest is 'nvae'"),
+        ({"cell": {"kind": ["nvae"]}}, "is none of convnext, nvae"),
+        ({"cell": {"kenrel": 7}}, "unknown key 'cell.kenrel', the nearest valid key is 'kernel'"),
+        ({"cell": 3}, "cell: give a kind, convnext, nvae, vdvae, or a group"),
+        ({"cell": {"kernel": 4}}, "cell.kernel: it must be odd, such as 5"),
+        ({"likelihood": {"kind": "mse", "scale": 1}}, "unknown key 'likelihood.scale'"),
+        ({"likelihood": "mse", "scale": 1.0}, "scale is 1.0, but nothing here reads it"),
+        ({"likelihood": {"kind": "laplace", "scale": 0}}, "likelihood.scale: .*greater than 0"),
+        ({"posterior": {"log_noise": 1}}, "posterior.log_noise: .*less than or equal to 0"),
+        ({"posterior": "naive"}, "none of residual, precision, joint, bottom_up"),
+    ],
+)
+def test_a_config_says_nothing_that_is_not_read(changes, words):
+    with pytest.raises(ValueError, match=words) as error:
+        parse(ModelConfig, SMALL | changes, "test")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "book, words",
+    [
+        ({"kind": "fsq", "size": 64}, "levels.0.codebook.size is 64, but nothing here reads it"),
+        ({"kind": "ema", "entropy": 1}, "levels.0.codebook.entropy is 1, but nothing"),
+        ({"kind": "lfq", "sise": 64}, "unknown key 'levels.0.codebook.sise'.*'size'"),
+    ],
+)
+def test_a_codebook_says_nothing_that_is_not_read(book, words):
+    levels = [SMALL["levels"][0] | {"codebook": book}]
+    with pytest.raises(ValueError, match=words):
+        parse(ModelConfig, SMALL | {"levels": levels}, "test")
+    codes = SMALL | {"levels": [SMALL["levels"][0] | {"codebook": "fsq"}]}
+    assert ModelConfig(**codes).levels[0].codebook == FsqCodebook()
+    with pytest.raises(ValueError, match="posterior is 'joint', but nothing here reads it"):
+        parse(ModelConfig, codes | {"posterior": "joint"}, "test")
+
+
+@pytest.mark.parametrize("row", FORMER, ids=lambda row: row["name"])
+def test_a_former_config_keeps_its_meaning_and_its_fingerprint(row):
+    read_now = parse(ModelConfig, row["written"], "test")
+    assert digested(read_now).decode() == row["digested"]
+    now = read_now.model_dump(mode="json")
+    assert parse(ModelConfig, now, "test").model_dump(mode="json") == now
+    opened = read_now.model_copy(update={"drop_path": read_now.drop_path})
+    assert digested(opened) == digested(read_now)  # where a run changes what it has read
+
+
+RECIPES = [row for row in FORMER if (TINY.parents[1] / f"{row['name']}.yaml").exists()]
+
+
+@pytest.mark.parametrize("row", RECIPES, ids=lambda row: row["name"])
+def test_a_run_of_a_former_version_goes_on(row, tmp_path):
+    """Its folder holds every setting in the former form; the recipe of today says the same."""
+    recipe = load(RunConfig, TINY.parents[1] / f"{row['name']}.yaml")
+    values = recipe.model_dump(mode="json") | {"model": row["written"]}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    assert load(RunConfig, tmp_path / "config.yaml") == recipe
+
+
+@pytest.mark.parametrize(
+    "name, expected", [("video", "d98a3667befdd66d"), ("voxel", "ad870e158f8e6fda")]
+)
+def test_shipped_models_keep_their_fingerprints(name, expected, tmp_path):
+    """Data sets record them; the files are of the former form."""
+    model = stlatent.load(name)
+    assert checkpoint.fingerprint(model) == expected
+    stlatent.save(model, tmp_path / checkpoint.FILE)
+    again = stlatent.load(tmp_path)
+    assert again.config == model.config and checkpoint.fingerprint(again) == expected
+
+
+def test_a_former_run_folder_is_read():
+    for file in (Path(__file__).parents[1] / "assets" / "models").glob("*/config.yaml"):
+        assert load(RunConfig, file).model.cell == ConvNextCell()

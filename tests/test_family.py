@@ -8,19 +8,27 @@ from domains import SIZES, STRIDES, batch
 
 from stlatent import Draw, Ladder, Latents, Level, ModelConfig, Stage
 from stlatent.model import stream
-from stlatent.model.blocks import BLOCKS
 from stlatent.model.codebook import vectors
-from stlatent.model.config import CodebookConfig, parse
+from stlatent.model.config import parse
 from stlatent.model.gaussian import Gaussian
+from stlatent.model.kinds import (
+    CellConfig,
+    EmaCodebook,
+    FsqCodebook,
+    GaussianConfig,
+    LfqCodebook,
+)
 from stlatent.model.posteriors import KINDS
+from stlatent.model.strict import kinds_of
 
 BOOKS = {
-    "ema": CodebookConfig(size=16),
-    "deep": CodebookConfig(size=8, depth=3),
-    "fsq": CodebookConfig(kind="fsq", steps=(3, 4, 5)),
-    "lfq": CodebookConfig(kind="lfq", size=16),
+    "ema": EmaCodebook(size=16),
+    "deep": EmaCodebook(size=8, depth=3),
+    "fsq": FsqCodebook(steps=(3, 4, 5)),
+    "lfq": LfqCodebook(size=16),
 }
-COMBINATIONS = list(itertools.product(SIZES, BLOCKS, [*KINDS, "ema"]))
+CELLS = kinds_of(CellConfig)
+COMBINATIONS = list(itertools.product(SIZES, CELLS, [*KINDS, "ema"]))
 
 
 def family(domain: str, cell: str, kind: str) -> Ladder:
@@ -68,7 +76,8 @@ def test_a_new_posterior_is_as_noisy_as_asked_for(kind):
     for log_noise in (None, -3.0, 0.0):
         torch.manual_seed(0)
         config = family("image", "convnext", kind).config
-        update = {} if log_noise is None else {"log_noise": log_noise}
+        noise = {} if log_noise is None else {"log_noise": log_noise}
+        update = {"posterior": GaussianConfig(kind=kind, **noise)}
         steps = Ladder(config.model_copy(update=update))(batch("image")).steps
         ratios = [step.posterior.log_std - step.prior.log_std for step in steps]
         spread[log_noise] = torch.cat([ratio.flatten() for ratio in ratios]).mean().item()
@@ -76,7 +85,7 @@ def test_a_new_posterior_is_as_noisy_as_asked_for(kind):
     assert spread[0.0] == pytest.approx(-0.35 if kind == "precision" else 0.0, abs=0.15)
 
 
-@pytest.mark.parametrize("cell, kind", list(itertools.product(BLOCKS, [*KINDS, "ema"])))
+@pytest.mark.parametrize("cell, kind", list(itertools.product(CELLS, [*KINDS, "ema"])))
 def test_it_streams(cell, kind):
     """So nothing looks ahead, be it by squeezing, by batch statistics or by a neighbour."""
     model, x = family("video", cell, kind).eval().requires_grad_(False), batch("video", count=1)
@@ -165,9 +174,9 @@ def test_the_precision_weighted_merge_is_the_product_of_two_densities():
 @pytest.mark.parametrize(
     "book, words",
     [
-        ({"kind": "fsq", "depth": 2}, "depth 1"),
+        ({"kind": "fsq", "depth": 2}, "codebook.depth is 2, but nothing"),
         ({"kind": "lfq", "size": 100}, "such as 64"),
-        ({"kind": "vq"}, "codebook.kind"),
+        ({"kind": "vq"}, "'vq' is none of ema, fsq, lfq"),
         ({"sise": 4}, "nearest valid key is 'size'"),
     ],
 )

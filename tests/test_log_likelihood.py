@@ -10,6 +10,7 @@ from stlatent import Ladder, Latents, ModelConfig
 from stlatent.evaluate.likelihood import log_likelihood
 from stlatent.losses.elbo import LossConfig
 from stlatent.model.config import parse
+from stlatent.model.kinds import PlainLikelihood, ScaledLikelihood
 from stlatent.train.config import OptimiserConfig
 from stlatent.train.fit import fit
 
@@ -47,7 +48,7 @@ def test_it_is_the_truth_where_the_truth_is_known():
 @pytest.mark.parametrize("kind", ["residual", "precision", "joint", "bottom_up", "ema"])
 def test_more_draws_never_lower_the_bound(kind):
     model = family("image", "convnext", kind).eval().requires_grad_(False)
-    config = model.config.model_copy(update={"likelihood": "gaussian", "scale": 1.0})
+    config = model.config.model_copy(update={"likelihood": ScaledLikelihood(scale=1.0)})
     again = Ladder(config).eval().requires_grad_(False)
     again.load_state_dict(model.state_dict(), strict=False)
     x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -68,7 +69,7 @@ def test_more_draws_never_lower_the_bound(kind):
 
 def test_errors_have_no_likelihood():
     model = family("image", "convnext", "residual").eval()
-    mse = Ladder(model.config.model_copy(update={"likelihood": "mse"}))
+    mse = Ladder(model.config.model_copy(update={"likelihood": PlainLikelihood(kind="mse")}))
     with pytest.raises(ValueError, match="'mse' is an error, no density"):
         log_likelihood(mse, torch.zeros(1, 3, 16, 16), 2)
 
@@ -76,7 +77,7 @@ def test_errors_have_no_likelihood():
 def test_fit_learns_and_ends_when_told():
     torch.manual_seed(0)
     config = family("image", "nvae", "precision").config
-    config = config.model_copy(update={"likelihood": "bernoulli"})
+    config = config.model_copy(update={"likelihood": PlainLikelihood(kind="bernoulli")})
     x = torch.where(torch.rand(8, 3, 2, 2) > 0.5, 1.0, -1.0)
     x = x.repeat_interleave(8, 2).repeat_interleave(8, 3)
     loss = LossConfig.model_validate(

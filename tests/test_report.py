@@ -27,7 +27,7 @@ from stlatent.evaluate import (
     write_report,
 )
 from stlatent.evaluate.spectrum import spatial_energy, temporal_energy
-from stlatent.model.config import CodebookConfig
+from stlatent.model.kinds import EmaCodebook
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 NASTY = 'a/<b>"clip" & $more.mp4'
@@ -56,7 +56,7 @@ def clips() -> list[torch.Tensor]:
 def test_verdicts_name_the_level_and_what_to_change(tmp_path: Path) -> None:
     """A level whose posterior is its prior; a codebook of which one code is used."""
     level = {"stride": (8, 8), "width": 16, "latent": 4, "blocks": 0}
-    book = CodebookConfig(size=64)
+    book = EmaCodebook(size=64)
     config = ModelConfig(
         domain="image",
         stem=Stage(stride=(4, 4), width=16, blocks=0),

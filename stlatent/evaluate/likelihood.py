@@ -52,8 +52,8 @@ def log_likelihood(
     """
     if not model.likelihood.density:
         raise ValueError(
-            f"likelihood '{model.config.likelihood}' is an error, no density, so nothing has a "
-            f"log-likelihood; use bernoulli, logistic_mixture, gaussian, laplace or fitted"
+            f"likelihood '{model.config.likelihood.kind}' is an error, no density, so nothing "
+            f"has a log-likelihood; use bernoulli, logistic_mixture, gaussian, laplace or fitted"
         )
     if draws < 1:
         raise ValueError(f"{draws} draws were asked for; at least 1 is needed")

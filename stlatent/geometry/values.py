@@ -40,7 +40,7 @@ class Values:
                 "shapes; give domain voxel and 1 channel (distance) or 4 (distance, r, g, b), "
                 "or domain triplane and a field"
             )
-        return cls(model.read_channels == 4, model.likelihood == "occupancy")
+        return cls(model.read_channels == 4, model.likelihood.kind == "occupancy")
 
     def from_field(self, field: Field) -> Tensor:
         """float32 `[C, X, Y, Z]`."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .config import ModelConfig
 from .domain import Domain
+from .kinds import ConvNextCell, NvaeCell, VdvaeCell
 from .layers import AGAIN, Attention, Conv, Norm, Residual, Stack
 from .past import Past
 
@@ -68,9 +69,9 @@ class ConvNext(Residual):
 
     def __init__(self, config: ModelConfig, width: int, rising: bool) -> None:
         super().__init__(config.drop_path)
-        wide = config.expand * width
+        wide = config.cell.expand * width
         self.norm = Norm(width)
-        self.near = Neighbours(config, width, width, config.kernel, depthwise=True)
+        self.near = Neighbours(config, width, width, config.cell.kernel, depthwise=True)
         self.widen = Conv(config.axes, width, wide)
         self.narrow = Conv(config.axes, wide, width, gain=0.0)
 
@@ -178,7 +179,7 @@ class Vdvae(Residual):
         return self.inner(x, past)
 
 
-BLOCKS = {"convnext": ConvNext, "nvae": Nvae, "vdvae": Vdvae}
+BLOCKS = {ConvNextCell: ConvNext, NvaeCell: Nvae, VdvaeCell: Vdvae}
 
 
 def depth(config: ModelConfig) -> int:
@@ -193,7 +194,9 @@ def blocks(
 
     rising: on the way up, where NVAE uses another cell than on the way down.
     """
-    layers: list[nn.Module] = [BLOCKS[config.cell](config, width, rising) for _ in range(count)]
+    layers: list[nn.Module] = [
+        BLOCKS[type(config.cell)](config, width, rising) for _ in range(count)
+    ]
     if attention:
         layers.append(Attention(config.axes, width, config.drop_path))
     return Stack(layers, config.checkpointing)

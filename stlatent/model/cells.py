@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .blocks import Bottleneck, blocks
 from .choose import Distribution
 from .config import Level, ModelConfig
+from .kinds import VdvaeCell
 from .layers import Conv, Norm
 from .past import Past
 from .posteriors import make_posterior
@@ -28,7 +29,7 @@ class Cell(nn.Module):
         super().__init__()
         axes, width = config.axes, level.width
         self.posterior = make_posterior(config, level)
-        head = VdvaeHead if config.cell == "vdvae" else Head
+        head = VdvaeHead if isinstance(config.cell, VdvaeCell) else Head
         self.head = head(config, width, self.posterior.prior_channels)
         self.from_latent = Conv(axes, level.latent, width)
         self.blocks = blocks(config, width, level.blocks, level.attention)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import CodebookConfig
+from .kinds import CodebookConfig, FsqCodebook, LfqCodebook
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ def make_codebook(config: CodebookConfig, channels: int) -> Codebook:
             "a level has a codebook, which needs vector-quantize-pytorch: "
             "pip install 'stlatent[codebooks]'"
         ) from None
-    if config.kind == "fsq":
+    if isinstance(config, FsqCodebook):
         return Codebook(vq.FSQ(list(config.steps), dim=channels), math.prod(config.steps))
-    if config.kind == "lfq":
+    if isinstance(config, LfqCodebook):
         quantiser = vq.LFQ(
             dim=channels,
             codebook_size=config.size,

@@ -8,48 +8,46 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
+from pydantic_core import to_json
 
 from .domain import Domain
 from .domains import DOMAINS
-from .strict import Strict, dump, load, parse, read
+from .former import Ignored, former, is_former, migrate
+from .kinds import (
+    CellConfig,
+    CodebookConfig,
+    ConvNextCell,
+    GaussianConfig,
+    LikelihoodConfig,
+    PlainLikelihood,
+    PosteriorConfig,
+)
+from .strict import Positive, Strict, dump, load, parse, read
 
 __all__ = [
-    "CodebookConfig",
     "DecoderConfig",
     "FieldConfig",
     "Level",
-    "LikelihoodKind",
     "ModelConfig",
     "Positive",
     "Scaling",
     "Stage",
     "Strict",
     "Stride",
+    "digested",
     "dump",
     "load",
     "parse",
     "read",
 ]
 
-Positive = Annotated[int, Field(ge=1, lt=2**31)]
 Stride = tuple[Positive, ...]
 MIXED_CHANNELS = 64  # most that a logistic mixture takes
 MOST_VALUES = 2**22  # of the input, in the block that one feature covers
-LikelihoodKind = Literal[
-    "mse",
-    "l1",
-    "charbonnier",
-    "gaussian",
-    "laplace",
-    "fitted",
-    "bernoulli",
-    "logistic_mixture",
-    "sdf",
-    "occupancy",
-]
 
 
 class Stage(Strict):
@@ -64,40 +62,6 @@ class Stage(Strict):
     stride: Stride
     width: Positive
     blocks: Annotated[int, Field(ge=0)] = 1
-
-
-class CodebookConfig(Strict):
-    """Makes the latents of a level discrete.
-
-    Attributes:
-        kind: `ema`, vectors that follow the data (van den Oord et al. 2017); `fsq`, a grid of
-            `steps` (Mentzer et al. 2023); `lfq`, one bit per dimension (Yu et al. 2023).
-        size: codes of an `ema` or `lfq` codebook; a power of two for `lfq`.
-        steps: values per dimension of `fsq`; the codes are their product.
-        depth: codes per position of `ema`, each for what the former left over (Lee et al. 2022).
-        decay: of the moving averages of `ema`.
-        commitment: weight of the distance between evidence and code, relative to the distortion.
-        restart_below: an `ema` code used less often per batch is replaced by a vector of the data.
-        entropy: weight of the entropy term of `lfq`.
-    """
-
-    kind: Literal["ema", "fsq", "lfq"] = "ema"
-    size: Annotated[int, Field(ge=2, le=65536)] = 512
-    steps: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (8, 5, 5, 5)
-    depth: Positive = 1
-    decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    commitment: Annotated[float, Field(ge=0)] = 0.25
-    restart_below: Annotated[float, Field(ge=0)] = 1.0
-    entropy: Annotated[float, Field(ge=0)] = 0.1
-
-    @model_validator(mode="after")
-    def _kinds_differ(self) -> CodebookConfig:
-        if self.kind != "ema" and self.depth > 1:
-            raise ValueError(f"a codebook of kind '{self.kind}' has depth 1, not {self.depth}")
-        if self.kind == "lfq" and self.size & (self.size - 1):
-            nearest = 1 << (self.size.bit_length() - 1)
-            raise ValueError(f"the size of an lfq codebook is a power of two, such as {nearest}")
-        return self
 
 
 class Level(Stage):
@@ -181,17 +145,9 @@ class ModelConfig(Strict):
         levels: coarsest first; strides are absolute and divide each other.
         stem: the finest features, where input is folded to channels without loss; its stride
             divides that of the last level, and only decoding runs at it on the way down.
-        likelihood: see `likelihoods.py`.
-        scale: fixed scale of the likelihoods `gaussian` and `laplace`; None learns it.
-        posterior: how q(z | h, x) comes about, see `posteriors.py`.
-        log_noise: logarithm of the deviation that a new posterior has, relative to its prior's or
-            (`precision`, `joint`, `bottom_up`) to 1. The default begins as a code with little
-            noise; where training counts every bit of the rate from the start, 0 begins far lower.
-        log_std_limit: logarithms of deviations stay below it in size, softly (NVAE: 5); None lets
-            them go.
+        likelihood: how the output is judged, see `likelihoods.py`.
+        posterior: of levels without a codebook, see `posteriors.py`.
         cell: which residual blocks, see `blocks.py`.
-        expand: width of the pointwise layers inside a `convnext` block, relative to its own.
-        kernel: kernel size of a `convnext` block along space; a causal axis has 3.
         drop_path: share of samples for which a block is left out in training.
         factorised: convolve space and time one after the other, (2+1)D, and not jointly.
         checkpointing: recompute activations in the backward pass, to save memory.
@@ -205,20 +161,16 @@ class ModelConfig(Strict):
     channels: Annotated[int, Field(ge=1, le=4096)] = 3
     levels: Annotated[tuple[Level, ...], Field(min_length=1)]
     stem: Stage
-    likelihood: LikelihoodKind = "fitted"
-    scale: Annotated[float, Field(gt=0)] | None = None
-    posterior: Literal["residual", "precision", "joint", "bottom_up"] = "residual"
-    log_noise: Annotated[float, Field(ge=-6, le=0)] = -3.0
-    log_std_limit: Annotated[float, Field(gt=0)] | None = 6.0
-    cell: Literal["convnext", "nvae", "vdvae"] = "convnext"
-    expand: Positive = 2
-    kernel: Annotated[int, Field(ge=1, le=63)] = 3
+    likelihood: LikelihoodConfig = PlainLikelihood()
+    posterior: PosteriorConfig = GaussianConfig()
+    cell: CellConfig = ConvNextCell()
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     factorised: bool = True
     checkpointing: bool = False
     field: FieldConfig | None = None
     scaling: Scaling | None = None
     cube: Cube | None = None
+    _ignored: Ignored = PrivateAttr(default_factory=dict)  # in a file of a former version
 
     @property
     def axes(self) -> Domain:
@@ -236,6 +188,28 @@ class ModelConfig(Strict):
     def read_channels(self) -> int:
         """Of what the model reads: volumes, if it has a field, and else what its ladder reads."""
         return self.field.channels if self.field else self.channels
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_any_version(cls, values: Any, validate: ModelWrapValidatorHandler) -> ModelConfig:
+        """Also takes the form of former versions. What nothing reads is an error where a person
+        wrote it; those versions wrote every setting down, and their fingerprints count it."""
+        if not isinstance(values, Mapping):
+            return validate(values)
+        by_hand = not is_former(values)
+        values, ignored = migrate(values)
+        for path, value in ignored.items() if by_hand else ():
+            name = ".".join(map(str, path))
+            raise ValueError(f"{name} is {value!r:.60}, but nothing here reads it: leave it out")
+        config = validate(values)
+        config._ignored.update(ignored)
+        return config
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same; what a former version ignored makes no difference."""
+        return isinstance(other, ModelConfig) and dict(self) == dict(other)
+
+    __hash__ = Strict.__hash__
 
     @model_validator(mode="after")
     def _strides_nest(self) -> ModelConfig:
@@ -260,28 +234,21 @@ class ModelConfig(Strict):
                     f"not divide it: list the levels coarsest first, each stride a multiple of "
                     f"the next one's"
                 )
-        if self.scale is not None and self.likelihood not in ("gaussian", "laplace"):
-            raise ValueError(
-                f"scale is {self.scale}, but likelihood '{self.likelihood}' has none to fix; "
-                f"it belongs to gaussian and laplace"
-            )
-        if self.likelihood == "logistic_mixture" and self.channels > MIXED_CHANNELS:
+        if self.likelihood.kind == "logistic_mixture" and self.channels > MIXED_CHANNELS:
             raise ValueError(
                 f"channels is {self.channels}; in a logistic_mixture every channel depends on all "
                 f"before it, so it takes at most {MIXED_CHANNELS}"
             )
-        if self.kernel % 2 == 0:
-            raise ValueError(f"kernel is {self.kernel}; it must be odd, such as {self.kernel + 1}")
         return self
 
     @model_validator(mode="after")
     def _field_fits(self) -> ModelConfig:
         if self.field is None:
             return self
-        if self.domain != "triplane" or self.likelihood != "sdf":
+        if self.domain != "triplane" or self.likelihood.kind != "sdf":
             raise ValueError(
-                f"field is given for domain '{self.domain}' and likelihood '{self.likelihood}'; "
-                f"it needs domain triplane and likelihood sdf"
+                f"field is given for domain '{self.domain}' and likelihood "
+                f"'{self.likelihood.kind}'; it needs domain triplane and likelihood sdf"
             )
         stride = self.field.lift.stride
         self.axes.check_stride(stride)
@@ -308,3 +275,9 @@ class ModelConfig(Strict):
                     f"{self.channels} channels"
                 )
         return self
+
+
+def digested(config: ModelConfig) -> bytes:
+    """What fingerprints are made of: JSON without defaults, so that a new option does not change
+    the models that do without it."""
+    return to_json(former(config, config._ignored))

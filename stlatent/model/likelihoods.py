@@ -283,10 +283,10 @@ KINDS = {
 def make_likelihood(config: ModelConfig) -> Likelihood:
     """The likelihood that a model asks for."""
     if config.field:
-        judge = KINDS[config.likelihood](config.field.channels)
+        judge = KINDS[config.likelihood.kind](config.field.channels)
         return Points(config.channels, config.field, judge)
-    kind = KINDS[config.likelihood]
-    return kind(config.channels, *([config.scale] if issubclass(kind, Scaled) else []))
+    kind = KINDS[config.likelihood.kind]
+    return kind(config.channels, **config.likelihood.model_dump(exclude={"kind"}))
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -61,7 +61,8 @@ class GaussianPosterior(nn.Module):
         super().__init__()
         self.evidence = Evidence(config, level.width, 2 * level.latent, self.coupled)
         self.prior_channels = 2 * level.latent
-        self.log_noise, self.log_std_limit = config.log_noise, config.log_std_limit
+        self.log_noise = config.posterior.log_noise
+        self.log_std_limit = config.posterior.log_std_limit
 
     @torch.no_grad()
     def start(self, channel: Tensor) -> None:
@@ -136,5 +137,5 @@ KINDS = {"residual": Residual, "precision": Precision, "joint": Joint, "bottom_u
 
 def make_posterior(config: ModelConfig, level: Level) -> GaussianPosterior | CodePosterior:
     """What a level asks for."""
-    kind = CodePosterior if level.codebook else KINDS[config.posterior]
+    kind = CodePosterior if level.codebook else KINDS[config.posterior.kind]
     return kind(config, level)

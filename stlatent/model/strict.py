@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from .documents import from_yaml
 
@@ -18,6 +26,8 @@ UNKNOWN_KEY = "unknown_key"
 MOST_REASONS = 8  # named at a time
 LONGEST_NAME = 60  # characters of a key or a value from outside that a message repeats
 LONGEST_REASON = 400
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = LONGEST_NAME
 
 
 class Strict(BaseModel):
@@ -44,7 +54,50 @@ class Strict(BaseModel):
         return {"type": PydanticCustomError(UNKNOWN_KEY, hint), "loc": (key,), "input": None}
 
 
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class OneOf:
+    """Marks a union of `Strict` classes that differ in the names that their `kind` may have.
+
+    Such a value is written `{kind: name, ...}`, or `name` alone where all else is at its default;
+    without `kind`, it is the first class's default kind.
+    """
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        kinds = _kinds(source)
+        chosen = functools.partial(_chosen, kinds)
+        return core_schema.no_info_before_validator_function(chosen, handler(source))
+
+
+def kinds_of(union: Any) -> dict[str, type[BaseModel]]:
+    """The class of every kind of `Annotated[..., OneOf()]`, by name; the default kind first."""
+    return _kinds(get_args(union)[0])
+
+
+def _kinds(union: Any) -> dict[str, type[BaseModel]]:
+    members = get_args(union) or (union,)
+    fields = [(member, member.model_fields["kind"]) for member in members]
+    kinds = {name: member for member, kind in fields for name in get_args(kind.annotation)}
+    return {fields[0][1].default: members[0]} | kinds
+
+
+def _chosen(kinds: Mapping[str, type[BaseModel]], value: Any) -> Any:
+    """The member of a union that a value from outside describes."""
+    if isinstance(value, tuple(kinds.values())):
+        return value
+    given = {"kind": value} if isinstance(value, str) else value
+    if not isinstance(given, Mapping):
+        raise ValueError(f"give a kind, {', '.join(kinds)}, or a group of its settings")
+    kind = given.get("kind", next(iter(kinds)))
+    if not isinstance(kind, str) or kind not in kinds:
+        near = difflib.get_close_matches(str(kind)[:LONGEST_NAME], kinds, 1, 0.0)
+        hint = f", the nearest is '{near[0]}'" if near else ""
+        raise ValueError(f"{_short.repr(kind)} is none of {', '.join(kinds)}{hint}")
+    return kinds[kind].model_validate({**given, "kind": kind})
 
 
 def parse(schema: type[Model], values: Mapping[str, Any], source: str) -> Model:
@@ -113,8 +166,8 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 def _child(node: dict[str, Any], name: str, key: str) -> Any:
     child = node.get(name)
-    if child is None:
-        child = node[name] = {}
+    if child is None or isinstance(child, str):  # the short form of a kind opens to its settings
+        child = node[name] = {} if child is None else {"kind": child}
     if not isinstance(child, dict | list):
         raise ValueError(f"override '{key}': '{name}' is a value, not a group of keys")
     return child
@@ -124,10 +177,6 @@ def _index(node: list[Any], name: str, key: str) -> int:
     if not name.isdigit() or int(name) >= len(node):
         raise ValueError(f"override '{key}': '{name}' is not an index from 0 to {len(node) - 1}")
     return int(name)
-
-
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = LONGEST_NAME
 
 
 def _explain(error: Any) -> str:

@@ -36,8 +36,7 @@ GROUPS = (9, 15, 21)  # coarsest first: 45
 MODEL = {
     "domain": "image",
     "cell": "nvae",
-    "posterior": "residual",
-    "log_std_limit": 5.0,
+    "posterior": {"kind": "residual", "log_std_limit": 5.0},
     "likelihood": "logistic_mixture",
     "stem": {"stride": [4, 4], "width": 32, "blocks": 1},
     "levels": [
@@ -57,12 +56,12 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "no spectral penalty": ({}, {"spectral": None}, {}),
     "no warm-up": ({}, {"rate": {"weight": 1.0}}, {}),
     "no balancing": ({}, {"rate": {"weight": 1.0, "warmup_steps": 600}}, {}),
-    "no residual posterior": ({"posterior": "joint"}, {}, {}),
-    "no bound on deviations": ({"log_std_limit": None}, {}, {}),
+    "no residual posterior": ({"posterior": {"kind": "joint", "log_std_limit": 5.0}}, {}, {}),
+    "no bound on deviations": ({"posterior": {"kind": "residual", "log_std_limit": None}}, {}, {}),
     "no skipped steps": ({}, {}, {"skip": OFF}),
     "no clipping": ({}, {}, {"clip": OFF}),
     "nothing": (
-        {"posterior": "joint", "log_std_limit": None},
+        {"posterior": {"kind": "joint", "log_std_limit": None}},
         {"rate": {"weight": 1.0}, "spectral": None},
         {"skip": OFF, "clip": OFF},
     ),

@@ -45,7 +45,7 @@ def perceptron(latents: tuple[int, ...], widths: tuple[int, ...], posterior: str
         for latent, width in zip(latents, widths, strict=True)
     ]
     stem = {"stride": [28, 28], "width": 256, "blocks": 1}
-    return {"levels": levels, "stem": stem, "kernel": 1, "posterior": posterior}
+    return {"levels": levels, "stem": stem, "cell": {"kernel": 1}, "posterior": posterior}
 
 
 def convolutional() -> dict[str, Any]:
@@ -55,7 +55,7 @@ def convolutional() -> dict[str, Any]:
         {"stride": [s, s], "width": w, "latent": z, "groups": g, "blocks": 1} for s, w, z, g in rows
     ]
     stem = {"stride": [4, 4], "width": 128, "blocks": 1}
-    return {"levels": levels, "stem": stem, "kernel": 3, "cell": "vdvae", "log_noise": 0.0}
+    return {"levels": levels, "stem": stem, "cell": "vdvae", "posterior": {"log_noise": 0.0}}
 
 
 def steps(warmup: int) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def folder(name: str) -> str:
 def trained(name: str, digits: mnist_data.Digits, options: argparse.Namespace) -> dict[str, Any]:
     """Train one model and measure it; what is in `report.json` of it."""
     values, warmup = MODELS[name]
-    common = {"domain": "image", "channels": 1, "likelihood": "bernoulli", "expand": 2}
+    common = {"domain": "image", "channels": 1, "likelihood": "bernoulli"}
     config = parse(ModelConfig, common | values, name)
     torch.manual_seed(options.seed)
     ladder = Ladder(config)

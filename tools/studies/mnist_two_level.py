@@ -42,7 +42,7 @@ MODELS = {"two levels": [TOP_LEVEL, BOTTOM_LEVEL], "flat": [FLAT_LEVEL]}
 
 
 def trained(levels: list[dict[str, Any]], train: mnist_data.Digits, options: Any) -> Ladder:
-    values = {"domain": "image", "channels": 1, "likelihood": "bernoulli", "kernel": 3}
+    values = {"domain": "image", "channels": 1, "likelihood": "bernoulli"}
     config = parse(ModelConfig, values | {"levels": levels, "stem": STEM}, "model")
     torch.manual_seed(options.seed)
     generator = torch.Generator().manual_seed(options.seed)
