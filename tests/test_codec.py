@@ -377,6 +377,17 @@ def test_an_interrupted_file_leaves_the_former_one(tmp_path, format, still):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("fps", [1 / 3600, 1 / 2500, 24000 / 1001, 240])
+def test_rates_survive_the_mp4(tmp_path, fps):
+    frames = moving_pattern(5, 32, 32)
+    with frame_writer(tmp_path / "a.mp4", "mp4", False, (5, 32, 32), fps) as writer:
+        writer.write(frames)
+    with VideoReader(tmp_path / "a.mp4") as reader:
+        assert reader.frames == 5 and reader.fps == pytest.approx(fps)
+    with pytest.raises(ValueError, match="too few for mp4"):
+        frame_writer(tmp_path / "b.mp4", "mp4", False, (5, 32, 32), 1e-5)
+
+
 def test_colours_survive_the_mp4(tmp_path):
     """BT.709 both ways: a wrong matrix moves saturated colours by 10 and more."""
     colours = np.array(

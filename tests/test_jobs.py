@@ -193,6 +193,57 @@ def test_a_decoder_that_cannot_start_is_no_fault_of_the_files(model, videos, tmp
         encode_folder(model, videos, tmp_path / "out", "tiny")
 
 
+NARROW = """
+import mmap, stlatent.jobs.child as child
+class Narrow:
+    @staticmethod
+    def mmap(memory, size):
+        if size > 2**20:
+            raise OSError(12, "Cannot allocate memory")
+        return mmap.mmap(memory, size)
+child.mmap = Narrow
+"""
+
+
+def test_a_file_beyond_the_memory_costs_itself_alone(model, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for name, side in (("a", 32), ("b_large", 800), ("c", 32), ("d_large", 900), ("e", 48)):
+        Image.new("RGB", (side, side)).save(tmp_path / "in" / f"{name}.png")
+    start = reader.START.replace("from stlatent.jobs", NARROW + "from stlatent.jobs", 1)
+    monkeypatch.setattr(reader, "START", start)
+    result = encode_folder(model, tmp_path / "in", tmp_path / "out", "tiny", limit_seconds=20)
+    assert [f.name for f in result.failed] == ["b_large.png", "d_large.png"]
+    assert all("Cannot allocate memory" in f.reason for f in result.failed)
+    assert list(LatentStore(tmp_path / "out").items) == ["a.png", "c.png", "e.png"]
+
+
+def test_a_picture_that_is_huge_once_it_is_resized(model, tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.new("1", (1, 100_000)).save(tmp_path / "in" / "thin.png")
+    Image.new("RGB", (40, 30)).save(tmp_path / "in" / "good.png")
+    options = SMALL.model_copy(update={"short_side": 96})
+    result = encode_folder(model, tmp_path / "in", tmp_path / "out", "tiny", options)
+    assert [f.name for f in result.failed] == ["thin.png"]
+    assert "9600000x96" in result.failed[0].reason
+
+
+def test_transparent_pixels_over_a_background(model, tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.new("RGBA", (32, 32), (9, 9, 9, 0)).save(tmp_path / "in" / "clear.png")
+    for name, colour in (("white", (255, 255, 255)), ("blue", (0, 0, 255))):
+        options = SMALL.model_copy(update={"background": colour})
+        encode_folder(model, tmp_path / "in", tmp_path / name, "tiny", options)
+        Image.new("RGB", (32, 32), colour).save(tmp_path / "plain.png")
+        encode_folder(model, tmp_path / "plain.png", tmp_path / "plain" / name, "tiny", options)
+        levels = [LatentStore(tmp_path / part / name) for part in ("", "plain")]
+        for a, b in zip(
+            *(store.read(next(iter(store.items))).levels for store in levels), strict=True
+        ):
+            assert torch.equal(a, b)
+    with pytest.raises(ValueError, match="other background"):
+        encode_folder(model, tmp_path / "in", tmp_path / "white", "tiny", options)
+
+
 def test_absurd_sizes_are_refused_by_their_header(model, tmp_path):
     (tmp_path / "in").mkdir()
     Image.new("1", (12000, 12000)).save(tmp_path / "in" / "bomb.png")

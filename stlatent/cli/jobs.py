@@ -31,6 +31,8 @@ def add_encode(verb: Verb) -> None:
     add("--clip-frames", type=shared.positive, metavar="N", help="cut sources into clips of N")
     add("--scenes", action="store_true", help="cut sources where scenes change, and then into "
         "clips (whole files)")  # fmt: skip
+    add("--background", type=_colour, default=(255, 255, 255), metavar="COLOUR", help="behind "
+        "transparent pixels: a name or #rrggbb (white)")  # fmt: skip
     shared.tile(verb, "about 2048")
     shared.resolution(verb, "64, or what the model reads")
     add("--axes", type=_axes, metavar="X,Y,Z", help="of shapes: the asset's directions along the "
@@ -153,6 +155,16 @@ def _dtypes(text: str) -> tuple[str, ...]:
                 f"invalid choice: '{dtype}' (choose from {', '.join(DTYPES)})"
             )
     return dtypes
+
+
+def _colour(text: str) -> tuple[int, int, int]:
+    from PIL import ImageColor
+
+    try:
+        return ImageColor.getrgb(text)[:3]
+    except ValueError:
+        held = f"'{text}' is no colour; give a name such as black, or #rrggbb"
+        raise argparse.ArgumentTypeError(held) from None
 
 
 def _steps(text: str) -> tuple[float, ...]:

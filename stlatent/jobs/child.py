@@ -8,6 +8,7 @@ import mmap
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -72,10 +73,13 @@ class Child:
             return
         for _ in range(SLOTS):  # the layout changes, so none may be in use
             self.slots.get()
-        os.ftruncate(self.memory, SLOTS * size)
-        self.map, self.slot_bytes = mmap.mmap(self.memory, SLOTS * size), size
-        for slot in range(SLOTS):
-            self.slots.put(slot)
+        self.map, self.slot_bytes = None, 0
+        try:
+            os.ftruncate(self.memory, SLOTS * size)
+            self.map, self.slot_bytes = mmap.mmap(self.memory, SLOTS * size), size
+        finally:  # where there is no memory for them, the next source may need less
+            for slot in range(SLOTS):
+                self.slots.put(slot)
 
     def place(self, array: np.ndarray) -> dict:
         """Copies an array into a slot, as soon as one is free."""
@@ -90,6 +94,19 @@ class Child:
         self.connection.send_bytes(json.dumps(message).encode())
 
 
+def bound_memory() -> None:
+    """A file that asks for more than half of this machine's memory costs itself alone: asking
+    fails, instead of taking the memory from everyone. A lower `ulimit -v` holds."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if soft == resource.RLIM_INFINITY or soft > half:
+        resource.setrlimit(resource.RLIMIT_AS, (half, hard))
+
+
 def main(module: str, connection: int, memory: int) -> None:
     """Serve until the parent is gone.
 
@@ -98,6 +115,7 @@ def main(module: str, connection: int, memory: int) -> None:
         connection, memory: open file descriptors.
     """
     read = importlib.import_module(module).read
+    bound_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent sees to it
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)  # what decoders print is no use to anyone

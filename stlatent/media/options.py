@@ -11,6 +11,8 @@ from ..geometry.cube import Axes
 from ..geometry.field import FieldSettings
 from ..model.config import Positive, Strict
 
+Byte = Annotated[int, Field(ge=0, le=255)]
+
 
 class SourceOptions(Strict):
     """What latents depend on beside the model and the sources. Each medium takes some of these.
@@ -22,6 +24,7 @@ class SourceOptions(Strict):
         scenes: cut sources where scenes change, and then into clips.
         tile: cut larger frames into overlapping tiles of so many pixels a side, at most; None is
             2048, or what is next to it in the model's strides.
+        background: RGB behind transparent pixels, of 8 bits each.
         fields: what meshes are turned into; None is what the model reads, 64 voxels per
             edge where that is any, or no meshes.
         refine: steps of gradient descent by which the latents of shapes are improved.
@@ -33,6 +36,7 @@ class SourceOptions(Strict):
     clip_frames: Positive | None = None
     scenes: bool = False
     tile: Positive | None = None
+    background: tuple[Byte, Byte, Byte] = (255, 255, 255)
     fields: FieldSettings | None = None
     refine: Annotated[int, Field(ge=0)] = 0
     volume_axes: Axes = ("x", "y", "z")

@@ -10,8 +10,10 @@ from typing import ClassVar
 import numpy as np
 
 from ..source import UnreadableError
+from .display import WHITE, Colour
 from .readers import VideoReader
 from .scenes import scene_starts
+from .timeline import check_size
 
 SLOT_BYTES = 256 * 2**20  # of a chunk, unless a single frame is larger
 
@@ -28,6 +30,7 @@ class ClipPlan:
         fps: frames per second; None is the source's own.
         clip_frames: sources are cut into clips of so many; None leaves them whole.
         scenes: sources are cut where scenes change, too.
+        background: RGB behind transparent pixels.
     """
 
     module: ClassVar[str] = __name__
@@ -39,6 +42,7 @@ class ClipPlan:
     fps: float | None = None
     clip_frames: int | None = None
     scenes: bool = False
+    background: Colour = WHITE
 
 
 def read(request: dict) -> Iterator[tuple[dict, np.ndarray]]:
@@ -47,10 +51,11 @@ def read(request: dict) -> Iterator[tuple[dict, np.ndarray]]:
     `start` is the clip's first frame in the source, `count` its length, `fps` its rate, and `moves`
     says whether the source has more than one frame.
     """
-    with VideoReader(request["path"], threads=0, in_order=True) as reader:
+    with _open(request) as reader:
         if request["still"] and reader.frames > 1:
             held = f"it has {reader.frames} frames, an image model takes one"
             raise UnreadableError(reader.path, held)
+        check_size(reader.path, *resized(reader.size, request["short_side"]))
         fps = request["fps"] if reader.fps else None
         indices = reader.at_rate(fps) if fps else np.arange(reader.frames)
         clips = cut(indices, request)
@@ -60,12 +65,17 @@ def read(request: dict) -> Iterator[tuple[dict, np.ndarray]]:
             yield about | {"start": clip.start, "count": len(clip)}, frames
 
 
+def _open(request: dict) -> VideoReader:
+    background = tuple(request["background"])
+    return VideoReader(request["path"], threads=0, in_order=True, background=background)
+
+
 def cut(indices: np.ndarray, request: dict) -> list[range]:
     """The clips of a source, as stretches of the `indices` of its frames that are read; of them
     all, as many as hold the first frames that are asked for."""
     starts = [0]
     if request["scenes"] and len(indices) > 1:
-        with VideoReader(request["path"], threads=0, in_order=True) as reader:
+        with _open(request) as reader:
             starts = np.searchsorted(indices, scene_starts(reader)).tolist()
     scenes = itertools.pairwise([*sorted({*starts} - {len(indices)}), len(indices)])
     length, end = request["clip_frames"] or len(indices), request["first"] or len(indices)

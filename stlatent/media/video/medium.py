@@ -47,7 +47,7 @@ class Clips(Medium[np.ndarray]):
     parts = "frames"
     kinds = dict.fromkeys(VIDEO_SUFFIXES, "video") | dict.fromkeys(IMAGE_SUFFIXES, "image")
     shipped = "video"
-    takes = frozenset({"short_side", "fps", "clip_frames", "scenes", "tile"})
+    takes = frozenset({"short_side", "fps", "clip_frames", "scenes", "tile", "background"})
     formats = FORMATS
     shaped = frozenset({"tile"})
     coded = True
@@ -89,6 +89,7 @@ class Clips(Medium[np.ndarray]):
             fps=options.fps,
             clip_frames=options.clip_frames,
             scenes=options.scenes,
+            background=options.background,
         )
 
     def encoder(

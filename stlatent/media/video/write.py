@@ -19,6 +19,7 @@ from PIL import Image
 
 FORMATS = ("mp4", "png", "npy")
 FPS = 24.0  # of an mp4 made from frames that have no rate of their own
+LEAST_FPS = 1 / 3600  # of an mp4; FFmpeg writes none that is slower
 CRF = 12  # nearly transparent, so that what one sees is the autoencoder's doing
 BT709 = 1  # as ITU-T H.273 numbers primaries, transfer and matrix alike
 
@@ -64,6 +65,8 @@ class Mp4Writer(FrameWriter):
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
         super().__init__(path)
+        if fps < LEAST_FPS:
+            raise ValueError(f"{path} has {fps:.3g} frames/s, too few for mp4; write png or npy")
         self.size, self.fps = size, fps
 
     def __enter__(self) -> Mp4Writer:
@@ -71,6 +74,7 @@ class Mp4Writer(FrameWriter):
         flags = {"movflags": "+faststart"}  # the index first, so that a browser starts at once
         self._container = av.open(str(self.partial), "w", format="mp4", options=flags)
         rate = Fraction(self.fps).limit_denominator(1001)  # 29.97 is 30000/1001
+        rate = rate or Fraction(1, round(1 / self.fps))
         self._stream = self._container.add_stream("libx264", rate=rate)
         self._stream.height, self._stream.width = self.size
         self._stream.pix_fmt = "yuv444p" if any(n % 2 for n in self.size) else "yuv420p"
