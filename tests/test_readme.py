@@ -9,9 +9,14 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
 import torch
+import trimesh
+from PIL import Image
+from test_codec import write_video
 
 import stlatent
+from stlatent.cli import main
 from stlatent.cli.verbs import parser
 from stlatent.evaluate import prefix_quality
 from stlatent.geometry import FieldSettings, field_from_surface, read_surface, volume_iou
@@ -23,8 +28,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def test_code_runs_and_prints_what_stands_below_it(tmp_path, monkeypatch):
@@ -44,19 +49,68 @@ def test_code_runs_and_prints_what_stands_below_it(tmp_path, monkeypatch):
         assert (torch.cat(parts, 2) - whole[level]).abs().max() < 1e-3
 
 
+def commands(text: str = README) -> list[list[str]]:
+    """The words of every `stlatent ...` that stands there, in order."""
+    lines = (line for block in blocks("bash", text) for line in block.splitlines())
+    return [shlex.split(line, comments=True) for line in lines if line.startswith("stlatent")]
+
+
 def test_commands_exist():
-    commands = [
-        line
-        for block in blocks("bash")
-        for line in block.splitlines()
-        if line.startswith("stlatent")
-    ]
-    words = [shlex.split(line, comments=True) for line in commands]
+    words = commands()
     assert {line[1] for line in words} == {
         "train", "encode", "decode", "inspect", "sample", "generate"
     }  # fmt: skip
     for line in words:
         parser().parse_args(line[1:])
+
+
+# What makes each of them take seconds, by the words that it begins with.
+TINY = {
+    "train video/base": "steps=1 data.frames=9 data.crop=64 data.batch=1 data.workers=0",
+    "train shape/voxel": "steps=1 data.variants=1 data.batch=1 data.workers=0 "
+    "data.fields.resolution=32 data.cache=fields",
+    "train diffusion/coarse": "steps=3 data.batch=4 data.workers=0 diffusion.stages.0.width=32 "
+    "diffusion.stages.0.depth=1",
+    "inspect runs/mine": "--frames 9 --size 64 --clips 2",
+    "generate runs/diffusion": "--steps 2 -n 2",
+}
+
+
+def videos(root: Path) -> None:
+    """An ordinary folder: videos of several sizes and lengths, one shorter than most, pictures."""
+    for k, size in enumerate([(49, 64, 96), (34, 96, 64), (20, 64, 64), (5, 64, 96)]):
+        write_video(root / f"{k}.mp4", size)
+    for name, size in {"wide.png": (200, 128), "tall.jpg": (50, 70)}.items():
+        Image.linear_gradient("L").resize(size).convert("RGB").save(root / name)
+
+
+def run_block(heading: str) -> None:
+    """Run the first commands below a heading, word for word but for what `TINY` adds."""
+    for words in commands(README.partition(f"{heading}\n")[2].partition("```\n\n")[0] + "```"):
+        line = " ".join(words[1:])
+        tiny = next((more for start, more in TINY.items() if line.startswith(start)), "")
+        assert main([*words[1:], *tiny.split()]) == 0, line
+
+
+def test_commands_run_on_an_ordinary_folder_of_videos(tmp_path, monkeypatch):
+    videos(tmp_path / "VIDEOS")
+    write_video(tmp_path / "clip.mp4", (40, 144, 160))
+    monkeypatch.chdir(tmp_path)
+    run_block("## What one does with it")
+    names = [{p.stem for p in Path(folder).iterdir()} for folder in ("previews", "VIDEOS")]
+    assert names[0] == names[1]
+    assert len(list(Path("samples").iterdir())) == 8 and Path("report/index.html").is_file()
+    run_block("### Latent diffusion")
+    assert {p.name for p in Path("videos").iterdir()} >= {"0000.mp4", "0001.mp4", "sheet.png"}
+
+
+def test_commands_run_on_a_folder_of_meshes(tmp_path, monkeypatch):
+    pytest.importorskip("igl")
+    (tmp_path / "MESHES").symlink_to(ROOT / "assets" / "meshes")
+    trimesh.load(ROOT / "assets" / "meshes" / "power_drill.ply").export(tmp_path / "mesh.glb")
+    monkeypatch.chdir(tmp_path)
+    run_block("### Shapes")
+    assert {p.name for p in Path("meshes").iterdir()} == {"featuretype.glb", "power_drill.glb"}
 
 
 def test_scripts_exist():
