@@ -10,7 +10,7 @@ import torch
 from skimage import data
 from skimage.metrics import structural_similarity
 
-from stlatent.evaluate.metrics import psnr, ssim
+from stlatent.media.metrics import psnr, ssim
 
 
 def picture(top: int = 0, left: int = 0, height: int = 160, width: int = 200) -> torch.Tensor:

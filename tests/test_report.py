@@ -22,11 +22,11 @@ from stlatent.evaluate import (
     band_shares,
     level_statistics,
     prefix_quality,
-    psnr,
     redraw,
     write_report,
 )
 from stlatent.evaluate.spectrum import spatial_energy, temporal_energy
+from stlatent.media import psnr
 from stlatent.model.kinds import EmaCodebook
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -101,7 +101,7 @@ def test_prefixes_add_up_numbers_and_bits(model: Ladder, clips: list[torch.Tenso
             assert measured.numbers == sum(z.numel() for z in latents.levels[: prefix.levels])
             assert measured.values == x.numel()
             assert measured.bits == pytest.approx(bits, rel=1e-5)
-            assert measured.psnr_db == psnr(x, decoded).item()
+            assert measured.figures["psnr_db"] == psnr(x, decoded).item()
     total = sum(x.numel() for x in clips) / sum(model.encode(x).numbers for x in clips)
     assert prefixes[-1].values_per_number == pytest.approx(total)
 

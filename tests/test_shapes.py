@@ -20,7 +20,6 @@ from stlatent import Ladder, LadderPipeline, TriplaneAutoencoder, checkpoint
 from stlatent.cli import main
 from stlatent.evaluate import write_report
 from stlatent.evaluate.assets import main_share
-from stlatent.evaluate.shapes import compared
 from stlatent.evaluate.spectrum import spatial_energy
 from stlatent.geometry import (
     Field,
@@ -40,6 +39,7 @@ from stlatent.jobs.encode import encode_folder
 from stlatent.jobs.options import EncodeOptions
 from stlatent.media.shape.data import ShapeDataset, find_shapes, symmetries
 from stlatent.media.shape.decoded import DecodedShape, shape_fields
+from stlatent.media.shape.figures import compared
 from stlatent.model.config import ModelConfig, parse
 from stlatent.model.likelihoods import make_likelihood
 from stlatent.store.reader import LatentStore

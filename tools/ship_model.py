@@ -16,13 +16,13 @@ import torch
 import stlatent
 from stlatent import checkpoint
 from stlatent.cli.outcome import command
-from stlatent.evaluate.diagnostics import decode_prefixes, gather
-from stlatent.evaluate.kinds import kind_of
+from stlatent.evaluate.diagnostics import decode_prefixes, gather, sample_quality
+from stlatent.media.registry import medium_of
 from stlatent.media.shape.refine import refine
 from stlatent.model.config import dump, load
 from stlatent.model.device import autocast
 from stlatent.train import RunConfig
-from stlatent.train.kinds import open_data
+from stlatent.train.data import open_data
 
 MODELS = Path(__file__).parents[1] / "assets" / "models"
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (out / "config.yaml").write_text(dump(anywhere(config, options.name)))
     data = config.data.model_copy(update={"root": options.data})
     samples = open_data(config.model_copy(update={"data": data})).held_out
-    shipped, main = stlatent.load(out), kind_of(config.model).figures[0].key
+    shipped, main = stlatent.load(out), medium_of(config.model).figures[0].key
     figures = measure(shipped, samples) | {"steps": about.get("step")}
     with autocast(torch.device("cpu"), "bf16"):
         bf16 = measure(shipped, samples)
@@ -77,11 +77,12 @@ def measure(
     """Figures of the held-out samples, as they are reported: means over them, per prefix.
 
     refined: steps of gradient descent that improve the latents; the rate is that from before."""
-    kind, rows = kind_of(model.config), []
+    medium, rows = medium_of(model), []
     for x in samples.values():
         latents = model.encode(x)
         latents = refine(model, x, latents, refined) if refined else latents
-        rows.append(kind.quality(x, latents, model(x).kl, decode_prefixes(model, latents)))
+        prefixes = decode_prefixes(model, latents)
+        rows.append(sample_quality(medium, x, latents, model(x).kl, prefixes))
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "samples": list(samples),
@@ -89,10 +90,10 @@ def measure(
         "prefixes": [
             {
                 "levels": prefix.levels,
-                **{f.key: round(prefix.mean(f.key), 4) for f in kind.figures},
+                **{f.key: round(prefix.mean(f.key), 4) for f in medium.figures},
                 "values_per_number": round(prefix.values_per_number, 1),
                 "bits_per_value": round(prefix.bits_per_value, 5),
-                "per_sample": [round(getattr(c, kind.figures[0].key), 4) for c in prefix.clips],
+                "per_sample": [round(c.figures[medium.figures[0].key], 4) for c in prefix.clips],
             }
             for prefix in gather(rows)
         ],

@@ -21,10 +21,10 @@ from torch import Tensor
 from ..export.autoencoder import AutoencoderLadder
 from ..export.folder import put
 from ..export.posterior import Generators
+from ..media.registry import medium_of
 from .corruption import Scheduler, set_steps
 from .denoiser import LadderDenoiser
 from .memory import Past
-from .pictures import meshes, pictures, shown_as
 
 Steps = int | Sequence[int]
 
@@ -234,7 +234,7 @@ class LadderPipeline(DiffusionPipeline):
         x = self.vae.decode(packed, generator=generator, size=size, return_dict=False)[0]
         if kind == "pt":
             return x
-        return pictures(x) if kind == "pil" else meshes(self.vae.ladder, x)
+        return medium_of(self.vae.ladder).objects(self.vae.ladder, x)
 
     def _given(
         self, stage: int, levels: Sequence[Tensor], augmentation: float, generator: Generators
@@ -292,7 +292,7 @@ class LadderPipeline(DiffusionPipeline):
             )
 
     def _output_type(self, kind: str | None) -> str:
-        shown = shown_as(self.vae.ladder.config)
+        shown = medium_of(self.vae.ladder).object_type
         legal = list(dict.fromkeys((shown, "pt", "latent")))
         if kind not in (None, *legal):
             raise ValueError(

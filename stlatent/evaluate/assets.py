@@ -12,9 +12,10 @@ from ..geometry.extract import mesh_from_field
 from ..geometry.extras import needed
 from ..geometry.field import Field
 from ..geometry.metrics import volume_iou
+from ..geometry.values import Values
 from ..model.config import load
 from ..train.config import RunConfig
-from ..train.kinds import open_data
+from ..train.data import open_data
 
 MAIN_SHARE = 0.95  # of the volume, for a component to be the main one
 
@@ -58,8 +59,6 @@ def trained_on(run: str | Path, count: int) -> list[Field]:
         ValueError: it is no run folder of shapes.
     """
     config = load(RunConfig, Path(run) / "config.yaml")
-    if config.model.reads != "shapes":
-        raise ValueError(f"{run} makes no shapes but {config.model.reads}")
-    data = open_data(config)
+    values, data = Values.of(config.model), open_data(config)
     shapes = (data.mixture["shapes", i].values for i in range(count))
-    return [data.values.to_field(x, config.data.fields.band_voxels) for x in shapes]
+    return [values.to_field(x, config.data.fields.band_voxels) for x in shapes]

@@ -7,18 +7,18 @@ the posterior's means, as `encode` gives them, and rates are the KL at these lat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..media.base import Medium
+from ..media.registry import medium_of
 from ..model.gaussian import BITS_PER_NAT
 from ..model.ladder import Ladder
 from ..model.latents import Latents
 from ..triplane.autoencoder import as_volume
-from .metrics import psnr, ssim
 
 NO_CLIPS = "there are no clips to evaluate; give at least one of shape [1, C, *axes]"
 ACTIVE_BITS = 0.1 * BITS_PER_NAT  # of a channel and clip: 0.1 nat, as NVAE's training log counts
@@ -26,19 +26,17 @@ ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2: Var_x(E_q[z]) > 0.01
 
 
 @dataclass(frozen=True)
-class ClipQuality:
-    """One clip decoded from one prefix.
+class Quality:
+    """One sample decoded from one prefix.
 
     Attributes:
-        psnr_db: after rounding to 8 bits; infinite for equal pixels.
-        ssim: 1 for equal pixels.
+        figures: of the model's medium, by their keys; NaN where there is none.
         numbers: latent numbers that the prefix holds.
         values: values of the input, channels included.
         bits: KL of the prefix's levels, posterior against prior.
     """
 
-    psnr_db: float
-    ssim: float
+    figures: Mapping[str, float]
     numbers: int
     values: int
     bits: float
@@ -46,18 +44,14 @@ class ClipQuality:
 
 @dataclass(frozen=True)
 class PrefixQuality:
-    """All samples decoded from the first `levels` levels; sizes and rates are over all of them.
-
-    Attributes:
-        clips: of one kind, `ClipQuality` or `ShapeQuality`.
-    """
+    """All samples decoded from the first `levels` levels; sizes and rates are over all of them."""
 
     levels: int
-    clips: tuple[Any, ...]
+    clips: tuple[Quality, ...]
 
     def mean(self, figure: str) -> float:
         """Of one figure, over the samples that have it; NaN where none has."""
-        values = [getattr(clip, figure) for clip in self.clips]
+        values = [clip.figures[figure] for clip in self.clips]
         return _mean([value for value in values if not math.isnan(value)])
 
     @property
@@ -155,15 +149,15 @@ class LevelTally:
 
 @torch.no_grad()
 def prefix_quality(model: Ladder, clips: Iterable[Tensor]) -> list[PrefixQuality]:
-    """PSNR, SSIM, numbers and bits of every prefix, the shortest first.
+    """Figures, numbers and bits of every prefix, the shortest first.
 
     Raises:
-        ValueError: no clips, or frames too small for SSIM.
+        ValueError: no clips, or they cannot be compared, such as frames too small for SSIM.
     """
-    rows = []
+    medium, rows = medium_of(model), []
     for x in clips:
-        latents = model.encode(x)
-        rows.append(clip_quality(x, latents, model(x).kl, decode_prefixes(model, latents)))
+        latents, kl = model.encode(x), model(x).kl
+        rows.append(sample_quality(medium, x, latents, kl, decode_prefixes(model, latents)))
     return gather(rows)
 
 
@@ -200,21 +194,24 @@ def redraw(
     return as_volume(model, drawn)
 
 
-def clip_quality(
-    x: Tensor, latents: Latents, kl: Sequence[Tensor], prefixes: Sequence[Tensor]
-) -> tuple[ClipQuality, ...]:
-    """One clip `[1, C, *axes]` decoded from each prefix; `kl` in nats per level `[1, C_l]`."""
+def sample_quality(
+    medium: Medium,
+    x: Tensor,
+    latents: Latents,
+    kl: Sequence[Tensor],
+    prefixes: Sequence[Tensor],
+) -> tuple[Quality, ...]:
+    """One sample `[1, C, *axes]` decoded from each prefix; `kl` in nats per level `[1, C_l]`."""
     numbers, bits, row = 0, 0.0, []
     for z, nats, decoded in zip(latents.levels, kl, prefixes, strict=True):
         numbers += z.numel()
         bits += nats.sum().item() * BITS_PER_NAT
-        quality = psnr(x, decoded).item(), ssim(x, decoded).item()
-        row.append(ClipQuality(*quality, numbers, x.numel(), bits))
+        row.append(Quality(medium.compare(x, decoded), numbers, x.numel(), bits))
     return tuple(row)
 
 
-def gather(rows: Sequence[tuple[Any, ...]]) -> list[PrefixQuality]:
-    """Rows of `clip_quality`, one per clip, to one record per prefix."""
+def gather(rows: Sequence[tuple[Quality, ...]]) -> list[PrefixQuality]:
+    """Rows of `sample_quality`, one per sample, to one record per prefix."""
     if not rows:
         raise ValueError(NO_CLIPS)
     return [PrefixQuality(k + 1, column) for k, column in enumerate(zip(*rows, strict=True))]

@@ -7,19 +7,10 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
-
-from ..media.video.pixels import to_uint8
 
 SMALLEST_PX, LARGEST_PX = 128, 256
 GAP_PX = 4
 GREY = 128
-
-
-def to_frames(x: Tensor) -> np.ndarray:
-    """`[1, C, H, W]` or `[1, C, T, H, W]` in [-1, 1], grey or RGB -> uint8 `[T, H, W, 3]`."""
-    video = x[0].unsqueeze(1) if x.ndim == 4 else x[0]
-    return to_uint8(video.expand(3, -1, -1, -1))
 
 
 def fitted(frames: np.ndarray) -> np.ndarray:

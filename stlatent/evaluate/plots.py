@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..media.figures import PSNR
+from ..media.figures import Figure as Shown
 from .diagnostics import LevelStatistics, PrefixQuality
-from .figures import PSNR
-from .figures import Figure as Shown
 from .spectrum import BandShares
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def rate_quality(
     for row in zip(*(prefix.clips for prefix in prefixes), strict=True):
         rates = [clip.bits / clip.values for clip in row]
         axes.plot(
-            rates, [getattr(clip, shown.key) for clip in row], color=theme.faint, linewidth=0.8
+            rates, [clip.figures[shown.key] for clip in row], color=theme.faint, linewidth=0.8
         )
     rates, quality = [p.bits_per_value for p in prefixes], [p.mean(shown.key) for p in prefixes]
     axes.plot(rates, quality, color=theme.ink, linewidth=1.4)

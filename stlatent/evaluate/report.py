@@ -25,6 +25,9 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import fingerprint
+from ..media.base import Medium
+from ..media.figures import Figure
+from ..media.registry import medium_of
 from ..model.ladder import Ladder
 from . import plots
 from .codes import CodeTally
@@ -32,14 +35,14 @@ from .diagnostics import (
     LevelStatistics,
     LevelTally,
     PrefixQuality,
+    Quality,
     decode_prefixes,
     gather,
     redraw,
+    sample_quality,
 )
-from .figures import Figure
-from .kinds import Kind, kind_of
 from .likelihood import LogLikelihood, log_likelihood
-from .media import jpeg, mp4, side_by_side
+from .media import fitted, jpeg, mp4, side_by_side
 from .page import ClipMedia, Plot, page
 from .spectrum import BandShares, BandTally
 from .summary import DEFINITIONS, summary
@@ -64,7 +67,7 @@ def write_report(
     """Evaluate `model` on `clips` and write the report to the folder `out`, whole or not at all.
 
     Args:
-        model: of clips, with 1 or 3 channels, or of shapes, with 1 or 4.
+        model: of clips with 1 or 3 channels, of shapes with 1 or 4, or of any other medium.
         clips: name and `[1, C, *axes]` in [-1, 1], taken one at a time.
         out: a new or empty folder.
         title: heads the page, such as the model's name.
@@ -85,9 +88,10 @@ def write_report(
     """
     out = Path(out).resolve()
     _check_out(out, replace)
-    kind = kind_of(model.config)
+    medium = medium_of(model)
+    medium.check_report()
     with _staged(out) as folder:
-        measured = _Measurement(model, kind, seed, draws)
+        measured = _Measurement(model, medium, seed, draws)
         media = []
         for index, (name, x) in enumerate(clips):
             frames = measured.add(name, x)
@@ -96,7 +100,7 @@ def write_report(
                 media.append(_write_media(folder / "clips" / stem, frames, fps))
         prefixes, levels, bands = measured.result()
         numbers = _finite(_numbers(measured, prefixes, levels, bands, title))
-        drawn = list(_plots(folder / "plots", prefixes, levels, bands, kind.figures[0]))
+        drawn = list(_plots(folder / "plots", prefixes, levels, bands, medium.figures[0]))
         text = json.dumps(numbers, indent=1, allow_nan=False, ensure_ascii=False)
         (folder / "report.json").write_text(text + "\n", encoding="utf-8")
         (folder / "index.html").write_text(page(numbers, drawn, media), encoding="utf-8")
@@ -106,14 +110,14 @@ def write_report(
 class _Measurement:
     """Everything that is measured, collected clip by clip."""
 
-    def __init__(self, model: Ladder, kind: Kind, seed: int, draws: int) -> None:
-        self.model, self.kind, self.seed, self.draws = model, kind, seed, draws
+    def __init__(self, model: Ladder, medium: Medium, seed: int, draws: int) -> None:
+        self.model, self.medium, self.seed, self.draws = model, medium, seed, draws
         self.device = next(model.parameters()).device
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.names: list[str] = []
         self.sizes: list[tuple[int, ...]] = []
         self.rows: list[tuple[Any, ...]] = []
-        self.levels, self.bands, self.codes = LevelTally(), BandTally(kind.space), CodeTally()
+        self.levels, self.bands, self.codes = LevelTally(), BandTally(medium), CodeTally()
         self.likelihoods: list[LogLikelihood] = []
 
     @torch.no_grad()
@@ -130,7 +134,8 @@ class _Measurement:
         redrawn = [redraw(self.model, latents, [k], self.generator) for k in range(count)]
         self.names.append(name)
         self.sizes.append(tuple(x.shape[2:]))
-        self.rows.append(self.kind.quality(x, latents, out.kl, prefixes))
+        quality = sample_quality(self.medium, x, latents, out.kl, prefixes)
+        self.rows.append(quality)
         self.levels.add(x, latents, out.kl)
         self.codes.add(out.steps)
         if self.draws:
@@ -144,7 +149,7 @@ class _Measurement:
             for first, last in ((k, count - 1), (0, k)):
                 y = redraw(self.model, latents, range(first, last + 1), self.generator)
                 shown[f"levels {first}–{last} redrawn"] = y
-        return {label: self.kind.show(y) for label, y in shown.items()}
+        return {label: fitted(self.medium.frames(y)) for label, y in shown.items()}
 
     def result(self) -> tuple[list[PrefixQuality], list[LevelStatistics], dict[str, BandShares]]:
         return gather(self.rows), self.levels.result(), self.bands.result()
@@ -168,12 +173,12 @@ def _numbers(
             "parameters": sum(p.numel() for p in model.parameters()),
             "config": model.config.model_dump(mode="json"),
         },
-        "noun": measured.kind.noun,
-        "figures": [asdict(figure) for figure in measured.kind.figures],
+        "noun": measured.medium.noun,
+        "figures": [asdict(figure) for figure in measured.medium.figures],
         "prefixes": [
             {
                 "levels": p.levels,
-                **{figure.key: p.mean(figure.key) for figure in measured.kind.figures},
+                **{figure.key: p.mean(figure.key) for figure in measured.medium.figures},
                 "values_per_number": p.values_per_number,
                 "bits_per_value": p.bits_per_value,
                 "bits": p.bits,
@@ -188,13 +193,19 @@ def _numbers(
             for name, share in bands.items()
         },
         "clips": [
-            {"name": name, "size": size, "prefixes": [asdict(quality) for quality in row]}
+            {"name": name, "size": size, "prefixes": [_flat(quality) for quality in row]}
             for name, size, row in zip(measured.names, measured.sizes, measured.rows, strict=True)
         ],
-        "definitions": measured.kind.definitions | DEFINITIONS,
+        "definitions": {**measured.medium.definitions, **DEFINITIONS},
     }
     told = {"summary": summary(report), "verdicts": verdicts(report)}
     return {"format": FORMAT, **told, **report}
+
+
+def _flat(quality: Quality) -> dict[str, float]:
+    """Figures and all else side by side."""
+    found = asdict(quality)
+    return found.pop("figures") | found
 
 
 def _log_likelihood(measured: _Measurement) -> dict[str, Any] | None:

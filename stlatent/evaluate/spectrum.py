@@ -15,11 +15,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ..media.base import Medium
+from ..media.registry import medium_of
 from ..model.ladder import Ladder
 from .diagnostics import NO_CLIPS, redraw
-
-WAVELENGTHS_PX = (64, 32, 16, 8, 4)
-WAVELENGTHS_FRAMES = (16, 8, 4)
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class BandShares:
     """Energy of the change that each level makes in each band.
 
     Attributes:
-        unit: of the wavelengths, `px`, `voxels` or `frames`.
+        unit: of the wavelengths, such as `px`.
         bands: names of the bands, longest wavelength first.
         energy: `[levels][bands]`, squared change summed over all clips.
     """
@@ -49,34 +48,39 @@ class BandShares:
 
 
 class BandTally:
-    """Collects `BandShares` clip by clip; `space` is the number of space axes."""
+    """Collects `BandShares` clip by clip; bands are those of `medium`."""
 
-    def __init__(self, space: int = 2) -> None:
-        self.space = space
-        self.spatial: Tensor | None = None
-        self.temporal: Tensor | None = None
+    def __init__(self, medium: Medium) -> None:
+        self.medium, self.domain = medium, medium.config.axes
+        self.space = sum(axis.kind == "space" for axis in self.domain.axes)
+        if medium.config.field:  # what is compared are the volumes that planes stand for
+            self.space = 3
+        self.energy: dict[str, Tensor] = {}
 
     def add(self, decoded: Tensor, redrawn: Sequence[Tensor]) -> None:
         """One clip `[1, C, (T,) *space]` in [-1, 1] as decoded, and with each level redrawn."""
         changes = [y.clamp(-1, 1) - decoded.clamp(-1, 1) for y in redrawn]
-        self.spatial = _plus(
-            self.spatial, [spatial_energy(change, self.space) for change in changes]
-        )
-        if changes[0].ndim == 3 + self.space and changes[0].shape[2] > 1:
-            self.temporal = _plus(self.temporal, [temporal_energy(change) for change in changes])
+        if self.space:
+            edges = self.medium.space_bands.edges
+            self._add("spatial", [spatial_energy(c, self.space, edges) for c in changes])
+        causal = self.domain.causal
+        if causal is not None and changes[0].shape[2 + causal] > 1:
+            edges, dim = self.medium.time_bands.edges, 2 + causal
+            self._add("temporal", [temporal_energy(change, edges, dim) for change in changes])
+
+    def _add(self, name: str, rows: Sequence[Tensor]) -> None:
+        self.energy[name] = torch.stack(list(rows)) + self.energy.get(name, 0)
 
     def result(self) -> dict[str, BandShares]:
         """As `band_shares` returns it; ValueError if there were no clips."""
-        if self.spatial is None:
+        if not self.energy:
             raise ValueError(NO_CLIPS)
-        shares = {
-            "spatial": ("px" if self.space == 2 else "voxels", WAVELENGTHS_PX, self.spatial),
-            "temporal": ("frames", WAVELENGTHS_FRAMES, self.temporal),
-        }
+        bands = {"spatial": self.medium.space_bands, "temporal": self.medium.time_bands}
         return {
-            name: BandShares(unit, _names(edges), tuple(map(tuple, energy.tolist())))
-            for name, (unit, edges, energy) in shares.items()
-            if energy is not None
+            name: BandShares(
+                bands[name].unit, _names(bands[name].edges), tuple(map(tuple, energy.tolist()))
+            )
+            for name, energy in self.energy.items()
         }
 
 
@@ -87,7 +91,7 @@ def band_shares(
     """Redraw each level of each clip from its prior, the others held, and compare by frequency.
 
     Args:
-        clips: `[1, C, H, W]` or `[1, C, T, H, W]` in [-1, 1], of any sizes.
+        clips: `[1, C, *axes]` in [-1, 1], of any sizes.
         generator: source of the draws; None is torch's global one.
 
     Returns:
@@ -96,7 +100,7 @@ def band_shares(
     Raises:
         ValueError: no clips.
     """
-    tally = BandTally()
+    tally = BandTally(medium_of(model))
     for x in clips:
         latents = model.encode(x)
         redrawn = [redraw(model, latents, [k], generator) for k in range(len(latents.levels))]
@@ -104,7 +108,9 @@ def band_shares(
     return tally.result()
 
 
-def spatial_energy(change: Tensor, space: int = 2) -> Tensor:
+def spatial_energy(
+    change: Tensor, space: int = 2, edges: Sequence[int] = (64, 32, 16, 8, 4)
+) -> Tensor:
     """`[..., *space]` -> squared change per octave of radial frequency `[bands]`, float64."""
     axes, window = tuple(range(-space, 0)), change.new_ones(1)
     radius = torch.zeros(1)
@@ -112,15 +118,15 @@ def spatial_energy(change: Tensor, space: int = 2) -> Tensor:
         window = window.unsqueeze(-1) * _hann(n, change)
         radius = torch.hypot(radius.unsqueeze(-1), torch.fft.fftfreq(n))
     power = torch.fft.fftn(change.float() * window[0], dim=axes, norm="ortho").abs().square()
-    return _binned(power.flatten(0, -space - 1).sum(0), radius[0], WAVELENGTHS_PX)
+    return _binned(power.flatten(0, -space - 1).sum(0), radius[0], edges)
 
 
-def temporal_energy(change: Tensor) -> Tensor:
-    """`[B, C, T, H, W]` -> squared change per octave of temporal frequency `[bands]`, float64."""
-    frames = change.float().movedim(2, -1)
-    power = torch.fft.fft(frames * _hann(change.shape[2], change), norm="ortho").abs().square()
-    frequency = torch.fft.fftfreq(change.shape[2]).abs()
-    return _binned(power.flatten(0, -2).sum(0), frequency, WAVELENGTHS_FRAMES)
+def temporal_energy(change: Tensor, edges: Sequence[int] = (16, 8, 4), dim: int = 2) -> Tensor:
+    """Squared change per octave of frequency along `dim`, `[bands]`, float64."""
+    frames = change.float().movedim(dim, -1)
+    power = torch.fft.fft(frames * _hann(change.shape[dim], change), norm="ortho").abs().square()
+    frequency = torch.fft.fftfreq(change.shape[dim]).abs()
+    return _binned(power.flatten(0, -2).sum(0), frequency, edges)
 
 
 def _hann(samples: int, like: Tensor) -> Tensor:
@@ -133,10 +139,6 @@ def _binned(power: Tensor, frequency: Tensor, wavelengths: Sequence[int]) -> Ten
     edges = torch.tensor([1 / length for length in wavelengths])
     band = torch.bucketize(frequency, edges, right=True).flatten()
     return torch.bincount(band, power.cpu().double().flatten(), len(edges) + 1)
-
-
-def _plus(total: Tensor | None, rows: Sequence[Tensor]) -> Tensor:
-    return torch.stack(list(rows)) + (0 if total is None else total)
 
 
 def _names(wavelengths: Sequence[int]) -> tuple[str, ...]:

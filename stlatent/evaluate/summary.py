@@ -6,13 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-CLIP_DEFINITIONS = {
-    "PSNR": "Over all values of a clip after rounding to 8 bits; the mean over clips.",
-    "SSIM": (
-        "Wang et al. 2004: Gaussian window of 11 taps, sigma 1.5, per frame and channel, inside "
-        "the frame only; the mean over clips."
-    ),
-}
 DEFINITIONS = {
     "Kept": "Decoded from these levels; the finer ones are set to their prior’s mean.",
     "Bits": (
@@ -66,7 +59,8 @@ def summary(report: dict[str, Any]) -> str:
         ]
     else:
         sentences += [_prefix(*pair, main) for pair in zip(levels, prefixes, strict=True)]
-        sentences.append(_bands(report["bands"]["spatial"]))
+        bands = report["bands"].get("spatial") or report["bands"].get("temporal")
+        sentences += [_bands(bands)] if bands else []
     active = sum(sum(level["active_by_rate"]) for level in levels)
     channels = sum(level["channels"] for level in levels)
     sentences.append(f"{active} of {channels} channels carry information.")

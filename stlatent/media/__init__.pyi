@@ -1,3 +1,5 @@
+from .base import Medium
+from .metrics import psnr, ssim
 from .planes.data import (
     PlaneDataset,
     find_planes,
@@ -7,6 +9,7 @@ from .planes.data import (
     restore,
     write_planes,
 )
+from .registry import medium_of
 from .source import Source, UnreadableError
 from .video.cache import FrameCache
 from .video.check import check_sources
@@ -19,6 +22,7 @@ __all__ = [
     "Batch",
     "ClipDataset",
     "FrameCache",
+    "Medium",
     "PlaneDataset",
     "Read",
     "Source",
@@ -30,9 +34,12 @@ __all__ = [
     "find_planes",
     "find_sources",
     "measure_scaling",
+    "medium_of",
     "normalise",
+    "psnr",
     "read_planes",
     "restore",
+    "ssim",
     "to_float",
     "to_uint8",
     "write_planes",

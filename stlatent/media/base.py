@@ -26,9 +26,11 @@ from ..model.choose import Choose
 from ..model.config import ModelConfig
 from ..model.latents import Latents
 from .encoder import Named, Sink, SourceEncoder
+from .figures import Bands, Figure
 from .options import WORDS, Extent, SourceOptions
 from .output import Output
 from .source import Kind, Source
+from .training import DataConfig, TrainingSet
 
 Part = TypeVar("Part")
 
@@ -83,6 +85,10 @@ class Medium(ABC, Generic[Part]):
         formats: in which samples are written, the usual one first.
         shaped: which of `Output`, beside the format, mean something here.
         coded: whether latents can be entropy-coded.
+        data: the config of what is trained on.
+        noun: what a sample is called in a report.
+        definitions: of the figures, in words.
+        space_bands, time_bands: in which changes along these axes are told apart.
     """
 
     what: ClassVar[str]
@@ -93,6 +99,11 @@ class Medium(ABC, Generic[Part]):
     formats: ClassVar[tuple[str, ...]]
     shaped: ClassVar[frozenset[str]] = frozenset()
     coded: ClassVar[bool] = False
+    data: ClassVar[type[DataConfig]]
+    noun: ClassVar[str]
+    definitions: ClassVar[Mapping[str, str]] = {}
+    space_bands: ClassVar[Bands] = Bands("px", (64, 32, 16, 8, 4))
+    time_bands: ClassVar[Bands] = Bands("frames", (16, 8, 4))
 
     def __init__(self, config: ModelConfig) -> None:
         self.config = config
@@ -236,6 +247,58 @@ class Medium(ABC, Generic[Part]):
         Raises:
             ValueError: nothing that suits the model lies there.
         """
+
+    # measuring ----------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def figures(self) -> tuple[Figure, ...]:
+        """Of what is decoded, the most important one first: that has no other key than these in
+        `compare`, and is higher the better."""
+
+    @abstractmethod
+    def quality(self, x: Tensor, y: Tensor) -> float:
+        """The first figure of a sample `[1, C, *axes]` as decoded, `y`, against itself, `x`."""
+
+    def compare(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        """All figures by their keys; NaN where there is none."""
+        return {self.figures[0].key: self.quality(x, y)}
+
+    @abstractmethod
+    def frames(self, x: Tensor) -> np.ndarray:
+        """A sample `[1, C, *axes]` to look at, uint8 `[T, H, W, 3]`."""
+
+    def check_report(self) -> None:
+        """ValueError where samples of this config cannot be shown."""
+
+    # training -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def training_set(self, data: DataConfig, seed: int) -> TrainingSet:
+        """Find and check what a run trains on.
+
+        Raises:
+            ValueError: a folder is missing or holds nothing readable, or a held-out name is
+                unknown.
+        """
+
+    def check_data(self, data: DataConfig) -> None:
+        """ValueError where these data are not what a model of this config reads."""
+
+    def known(self, data: DataConfig) -> dict[str, object]:
+        """What a model has to know of the data it is trained on, as values of its config."""
+        return {}
+
+    # objects ------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def object_type(self) -> str:
+        """What `objects` gives, by the name that pipelines call it."""
+
+    @abstractmethod
+    def objects(self, model: Model, x: Tensor) -> Any:
+        """Decoded samples `[B, C, *axes]` as people look at them, one object each."""
 
     def _refuse(self, names: set[str]) -> None:
         if names:

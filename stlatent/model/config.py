@@ -177,14 +177,6 @@ class ModelConfig(Strict):
         return DOMAINS[self.domain]
 
     @property
-    def reads(self) -> Literal["clips", "shapes", "planes"]:
-        """What a sample is, and so what files the model is for: videos or pictures; meshes or
-        volumes, of voxels or through planes; planes that are data themselves."""
-        if self.domain == "voxel" or self.field is not None:
-            return "shapes"
-        return "planes" if self.domain == "triplane" else "clips"
-
-    @property
     def read_channels(self) -> int:
         """Of what the model reads: volumes, if it has a field, and else what its ladder reads."""
         return self.field.channels if self.field else self.channels

@@ -10,12 +10,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from .. import checkpoint
+from ..media.training import Batch
 from ..model.config import dump, load
 from .config import RunConfig
-from .data import Batch, Figures, TrainingData
+from .data import Figures, TrainingData, open_data, with_data
 from .extras import Extras
 from .folder import claimed
-from .kinds import open_data, with_data
 from .loop import Loop, make_accelerator
 from .loss import LadderTask
 from .plan import describe

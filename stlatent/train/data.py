@@ -1,30 +1,45 @@
-"""What a run trains on: the one thing about it that differs between kinds of data.
-
-The loop knows nothing of clips or shapes. A kind of data is a config (`config.py`) and a class like
-this one, which says what a batch is, how it enters the model, and how a model is measured.
-"""
+"""What a run trains on, and how a model is measured on it. The loop knows no more of it than this;
+what differs between media is in `media`."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..checkpoint import Model
+from ..media.base import Medium
+from ..media.registry import medium_of
+from ..media.training import Batch
+from ..model.gaussian import BITS_PER_NAT
+from ..triplane.autoencoder import as_volume
+from .config import RunConfig
+from .order import Mixture, Order, loader
 
 Figures = dict[str, list[float]]
+SHOWN = 4  # held-out samples in a picture
 
 
-class Batch(Protocol):
-    """What is read for one forward pass. `failed`: reason by name of what turned out unreadable."""
+def with_data(config: RunConfig) -> RunConfig:
+    """The run with what its model has to know of its data in the model's config."""
+    known = medium_of(config.model).known(config.data)
+    return config.model_copy(update={"model": config.model.model_copy(update=known)})
 
-    failed: Mapping[str, str]
+
+def open_data(config: RunConfig) -> TrainingData:
+    """Find and check what a run trains on.
+
+    Raises:
+        ValueError: a folder is missing or holds nothing readable, or a held-out name is unknown.
+    """
+    return TrainingData(config)
 
 
-class TrainingData(ABC):
+class TrainingData:
     """Samples to train on and samples held out, opened from a run's config.
 
     Attributes:
@@ -33,20 +48,64 @@ class TrainingData(ABC):
         quality: the figure by which the best weights are kept: higher is better.
     """
 
-    held_out: Mapping[str, Tensor]
-    bad: Mapping[str, str]
-    quality: str
+    def __init__(self, config: RunConfig) -> None:
+        self.config, self.medium = config, medium_of(config.model)
+        self.set = self.medium.training_set(config.data, config.seed)
+        self.held_out, self.bad = self.set.held_out, self.set.bad
+        self.quality = self.medium.figures[0].key
+        self.mixture = Mixture(self.set.kinds)
 
-    @abstractmethod
     def batches(self, step: int, rank: int = 0, processes: int = 1) -> Iterable[Batch]:
         """Endless batches of one process from optimiser step `step` on, a function of the run's
         seed and the step alone."""
+        config, found = self.config, self.set
+        accumulate, seed = config.optimiser.accumulate, config.seed
+        order = Order(found.reads, found.share, accumulate, seed, rank, processes)
+        return loader(self.mixture, order, step, config.data.workers, found.collate)
 
-    @abstractmethod
     def enter(self, batch: Batch, device: torch.device) -> Tensor:
         """What the model reads `[B, C, *axes]`, finite and in [-1, 1]."""
+        return self.set.enter(batch, device)
 
-    @abstractmethod
     def measure(self, model: Model, step: int) -> Figures | None:
         """Figures of the held-out samples, each a list with one value per prefix or level, coarse
         to fine; leaves a picture in the run's folder. None where nothing is held out."""
+        if not self.held_out:
+            return None
+        figures, picture = measured(self.medium, model, self.held_out)
+        write_picture(self.config.out, step, picture)
+        return figures
+
+
+@torch.no_grad()
+def measured(
+    medium: Medium, model: Model, held_out: Mapping[str, Tensor]
+) -> tuple[Figures, np.ndarray]:
+    """The medium's first figure of every prefix of levels and the bits per input value of every
+    level, means over samples; and a picture, uint8 `[H, W, 3]`: a row per sample, the original and
+    then each prefix."""
+    quality, bits, rows = [], [], []
+    device = next(model.parameters()).device
+    for x in held_out.values():
+        entered = x.to(device)
+        bits.append([float(kl.sum()) * BITS_PER_NAT / x.numel() for kl in model(entered).kl])
+        latents = model.encode(entered)
+        decoded = [as_volume(model, model.decode(latents, k + 1)) for k in range(len(model.levels))]
+        decoded = [y.to(x.device) for y in decoded]
+        quality.append([medium.quality(x, y) for y in decoded])
+        if len(rows) < SHOWN:
+            rows.append(np.concatenate([medium.frames(y)[-1] for y in (x, *decoded)], 1))
+    width = max(row.shape[1] for row in rows)
+    rows = [np.pad(r, [(0, 0), (0, width - r.shape[1]), (0, 0)], constant_values=128) for r in rows]
+    figures = {
+        medium.figures[0].key: [round(float(q), 4) for q in np.mean(quality, 0)],
+        "bits_per_value": [round(float(b), 6) for b in np.mean(bits, 0)],
+    }
+    return figures, np.concatenate(rows)
+
+
+def write_picture(out: Path, step: int, picture: np.ndarray) -> None:
+    """Keep a picture of held-out samples, uint8 `[H, W, 3]`, with the run in `out`."""
+    folder = out / "reconstructions"
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(folder / f"{step:07d}.png")

@@ -12,9 +12,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from ..media.training import Batch
 from . import state
 from .config import OptimiserConfig, Run
-from .data import Batch
 from .folder import STATE
 from .interrupts import Interrupts
 from .log import Log

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .data import Batch, Figures
+from ..media.training import Batch
+from .data import Figures
 
 Metrics = Mapping[str, Tensor | Sequence[Tensor]]
 

@@ -33,7 +33,8 @@ from stlatent.bits.bitstream import StreamEncoder, make_coding, read_clip
 from stlatent.bits.quantise import STEP
 from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
-from stlatent.evaluate import plots, psnr
+from stlatent.evaluate import plots
+from stlatent.media.metrics import psnr
 from stlatent.media.video.clips import centre_clip
 from stlatent.media.video.coder import ClipDecoder
 from stlatent.media.video.pixels import to_float, to_uint8

@@ -24,15 +24,16 @@ from torch import Tensor
 import stlatent
 from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
-from stlatent.evaluate import plots, prefix_quality, psnr
+from stlatent.evaluate import plots, prefix_quality
 from stlatent.losses.elbo import PrefixConfig
+from stlatent.media.metrics import psnr
 from stlatent.model.choose import Draw
 from stlatent.model.config import ModelConfig, dump, load
 from stlatent.model.gaussian import BITS_PER_NAT
 from stlatent.model.ladder import Ladder
 from stlatent.model.layers import Conv
 from stlatent.train import RunConfig, run
-from stlatent.train.kinds import open_data
+from stlatent.train.data import open_data
 from stlatent.train.plan import parameters
 
 BASE = Path(__file__).parents[2] / "configs" / "video" / "base.yaml"

@@ -42,7 +42,7 @@ from stlatent import Ladder
 from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
 from stlatent.diffusion import latent_spectra
-from stlatent.evaluate.metrics import psnr
+from stlatent.media.metrics import psnr
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.train.fit import Shuffled
 

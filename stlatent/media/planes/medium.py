@@ -17,11 +17,20 @@ from ...model.ladder import Ladder
 from ..base import Medium, Sample
 from ..codes import whole_codes
 from ..encoder import About, Named, Sink, SourceEncoder
+from ..figures import PSNR, Figure
+from ..metrics import psnr
 from ..options import Extent, SourceOptions
 from ..output import Output
 from ..source import Kind, Source, UnreadableError, named_files
+from ..training import TrainingSet
 from .child import PlanePlan
 from .data import KINDS, WHAT, normalise, read_planes, restore, write_planes
+from .training import PlaneData, planes_scaling, training_set
+
+DEFINITION = (
+    "Over all values of an asset, of a range of four deviations, after rounding to 8 bits; the "
+    "mean over assets."
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +44,9 @@ class Planes(Medium[Tensor]):
     kinds = KINDS
     shipped = "planes"
     formats = ("npy",)
+    data = PlaneData
+    noun = "asset"
+    definitions = {"PSNR": DEFINITION}  # noqa: RUF012
 
     @classmethod
     def reads(cls, domain: str, field: bool) -> bool:
@@ -124,6 +136,31 @@ class Planes(Medium[Tensor]):
                 log.warning("left out %s: %s", source.name, error.reason)
                 continue
             yield source.name, x
+
+    # measuring and training ---------------------------------------------------------------------
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        return (PSNR,)
+
+    def quality(self, x: Tensor, y: Tensor) -> float:
+        """Of a range of 2, which is four deviations."""
+        return float(psnr(x, y))
+
+    def frames(self, x: Tensor) -> np.ndarray:
+        return self.picture(x)[None]
+
+    def training_set(self, data: PlaneData, seed: int) -> TrainingSet:
+        return training_set(self.config, data, seed)
+
+    def known(self, data: PlaneData) -> dict[str, object]:
+        return {} if self.config.scaling else {"scaling": planes_scaling(self.config, data)}
+
+    object_type = "pt"
+
+    def objects(self, model: Ladder, x: Tensor) -> Tensor:
+        """What planes stand for is not known: they stay as they are."""
+        return x
 
 
 class PlaneEncoder(SourceEncoder):

@@ -10,25 +10,34 @@ from typing import Any
 
 import numpy as np
 import torch
+import trimesh
 from torch import Tensor
 
 from ...checkpoint import Model
 from ...geometry.field import Field
+from ...geometry.metrics import volume_iou
 from ...geometry.preview import shape_picture
 from ...geometry.read import MESH_SUFFIXES, BadMeshError, read_surface
-from ...geometry.values import Values
+from ...geometry.values import CHANNELS, Values
 from ...geometry.voxelise import field_from_surface
 from ...geometry.whereabouts import Shape
 from ...geometry.write import WRITABLE
+from ...model.config import Cube
 from ..base import Medium, Sample
 from ..encoder import Sink
+from ..figures import Bands, Figure
 from ..options import Extent, SourceOptions
 from ..output import Output
 from ..source import Kind, Source, named_files
+from ..training import TrainingSet
 from .child import ShapePlan
 from .data import BESIDE, KINDS, WHAT
 from .decoded import DecodedShape, shape_fields, shape_size, write_shapes
 from .encode import ShapeEncoder, field_of
+from .figures import DEFINITIONS, FIGURES, compared
+from .training import ShapeData, training_set
+
+PIXELS = 256  # per edge of a view of a shape
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +56,19 @@ class Shapes(Medium[DecodedShape]):
     takes = frozenset({"fields", "refine", "volume_axes"})
     formats = tuple(suffix.removeprefix(".") for suffix in WRITABLE)
     shaped = frozenset({"resolution"})
+    data = ShapeData
+    noun = "shape"
+    definitions = DEFINITIONS
+    space_bands = Bands("voxels", (64, 32, 16, 8, 4))
 
     @classmethod
     def reads(cls, domain: str, field: bool) -> bool:
         return domain == "voxel" or field
+
+    @property
+    def values(self) -> Values:
+        """What the model reads; ValueError where that is no shape."""
+        return Values.of(self.config)
 
     # sources to latents -------------------------------------------------------------------------
 
@@ -120,10 +138,10 @@ class Shapes(Medium[DecodedShape]):
     def open(self, path: Path, sample: Sample) -> tuple[Tensor, Sample]:
         field = field_from_surface(read_surface(path), shape_fields(self.config))
         where = Shape(placement=field.placement, band_voxels=field.band_voxels, route=field.route)
-        return Values.of(self.config).from_field(field)[None], replace(sample, shape=where)
+        return self.values.from_field(field)[None], replace(sample, shape=where)
 
     def samples(self, root: Path, count: int, extent: Extent) -> Iterator[tuple[str, Tensor]]:
-        values, settings = Values.of(self.config), shape_fields(self.config)
+        settings = shape_fields(self.config)
         meshes = [source for source in self.find(root) if source.kind == "mesh"]
         if not meshes:
             raise ValueError(f"{root} holds volumes, but no mesh ({' '.join(MESH_SUFFIXES)})")
@@ -134,4 +152,49 @@ class Shapes(Medium[DecodedShape]):
             except BadMeshError as error:
                 log.warning("left out %s: %s", source.name, error.reason)
                 continue
-            yield source.name, values.from_field(field)[None]
+            yield source.name, self.values.from_field(field)[None]
+
+    # measuring and training ---------------------------------------------------------------------
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        return FIGURES if self.values.coloured else FIGURES[:-1]
+
+    def quality(self, x: Tensor, y: Tensor) -> float:
+        return volume_iou(self._field(x).distance, self._field(y).distance)
+
+    def compare(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        found = compared(self._field(x), self._field(y))
+        return {figure.key: value for figure, value in zip(FIGURES, found, strict=True)}
+
+    def frames(self, x: Tensor) -> np.ndarray:
+        return shape_picture(self._field(x), PIXELS)[None]
+
+    def _field(self, x: Tensor) -> Field:
+        """`[1, C, X, Y, Z]` as a field that fills the cube."""
+        return self.values.to_field(x[0], shape_fields(self.config).band_voxels)
+
+    def check_report(self) -> None:
+        Values.of(self.config)
+
+    def training_set(self, data: ShapeData, seed: int) -> TrainingSet:
+        return training_set(self.config, data, seed)
+
+    def check_data(self, data: ShapeData) -> None:
+        field = self.config.field
+        if field and field.resolution != data.fields.resolution:
+            raise ValueError(
+                f"data.fields.resolution is {data.fields.resolution}; this model makes planes of "
+                f"fields of {field.resolution}, its field.resolution"
+            )
+
+    def known(self, data: ShapeData) -> dict[str, object]:
+        return {"cube": Cube(**{name: getattr(data.fields, name) for name in Cube.model_fields})}
+
+    @property
+    def object_type(self) -> str:
+        return "mesh" if self.config.read_channels in CHANNELS else "pt"
+
+    def objects(self, model: Model, x: Tensor) -> list[trimesh.Trimesh]:
+        """Surfaces in the cube [-1, 1]^3; without faces where nothing is inside."""
+        return [DecodedShape(model, one).mesh() for one in x.split(1)]

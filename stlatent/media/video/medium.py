@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ...model import choose as choosing
@@ -18,9 +19,12 @@ from ...model.device import chunk_pixels, chunk_units
 from ...model.ladder import Ladder
 from ..base import Medium, Sample, Stored
 from ..encoder import Named, Sink
+from ..figures import PSNR, Figure
+from ..metrics import psnr, ssim
 from ..options import Extent, SourceOptions
 from ..output import Output
 from ..source import Kind, Source, UnreadableError
+from ..training import TrainingSet
 from .child import ClipPlan
 from .clips import centre_clip
 from .coder import ClipDecoder, ClipEncoder
@@ -28,10 +32,20 @@ from .encode import VideoEncoder
 from .files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_sources
 from .pixels import to_uint8
 from .tiles import check_side
+from .training import ClipData, training_set
 from .write import FORMATS, frame_writer, suffix
 
 FRAMES, SIDE = 17, 128  # of a sample that is drawn, unless one asks
 SHOWN = 9  # frames of an item at most are read for its picture; the last of them is shown
+
+SSIM = Figure("ssim", "SSIM", 3)
+DEFINITIONS = {
+    "PSNR": "Over all values of a clip after rounding to 8 bits; the mean over clips.",
+    "SSIM": (
+        "Wang et al. 2004: Gaussian window of 11 taps, sigma 1.5, per frame and channel, inside "
+        "the frame only; the mean over clips."
+    ),
+}
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +65,8 @@ class Clips(Medium[np.ndarray]):
     formats = FORMATS
     shaped = frozenset({"tile"})
     coded = True
+    data = ClipData
+    definitions = DEFINITIONS
 
     @classmethod
     def reads(cls, domain: str, field: bool) -> bool:
@@ -60,6 +76,10 @@ class Clips(Medium[np.ndarray]):
     def still(self) -> bool:
         """Whether the model reads single pictures."""
         return self.config.axes.causal is None
+
+    @property
+    def noun(self) -> str:
+        return "picture" if self.still else "clip"
 
     # sources to latents -------------------------------------------------------------------------
 
@@ -204,6 +224,38 @@ class Clips(Medium[np.ndarray]):
     def _entered(self, clip: Tensor) -> Tensor:
         """`[1, 3, T, H, W]` as the model reads it."""
         return clip[:, :, 0] if self.still else clip
+
+    # measuring and training ---------------------------------------------------------------------
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        return PSNR, SSIM
+
+    def quality(self, x: Tensor, y: Tensor) -> float:
+        return float(psnr(x, y))
+
+    def compare(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        return super().compare(x, y) | {"ssim": float(ssim(x, y))}
+
+    def frames(self, x: Tensor) -> np.ndarray:
+        return to_uint8((x[0][:, None] if self.still else x[0]).expand(3, -1, -1, -1))
+
+    def check_report(self) -> None:
+        if self.config.channels not in (1, 3):
+            raise ValueError(
+                f"the model reads pictures of {self.config.channels} channels; a report shows "
+                f"those of 1 or 3"
+            )
+
+    def training_set(self, data: ClipData, seed: int) -> TrainingSet:
+        return training_set(self.config, data, seed)
+
+    object_type = "pil"
+
+    def objects(self, model: Ladder, x: Tensor) -> list[Image.Image] | list[list[Image.Image]]:
+        """Pictures, or lists of frames."""
+        videos = [[Image.fromarray(f) for f in self.frames(one)] for one in x.split(1)]
+        return [pictures[0] for pictures in videos] if self.still else videos
 
 
 def _shown(sample: Sample) -> int:

@@ -26,4 +26,16 @@ class Figure:
 
 
 PSNR = Figure("psnr_db", "PSNR, dB", 2, least_gain=0.1)
-SSIM = Figure("ssim", "SSIM", 3)
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Bands of wavelengths in which changes are told apart.
+
+    Attributes:
+        unit: of the wavelengths.
+        edges: between the bands, longest first.
+    """
+
+    unit: str
+    edges: tuple[int, ...]

@@ -1,0 +1,87 @@
+"""Training on shapes, by domain `voxel` or through triplanes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...geometry.cache import FieldCache
+from ...geometry.cube import Axes
+from ...geometry.field import FieldSettings
+from ...geometry.values import Values
+from ...losses.elbo import Share
+from ...model.config import ModelConfig, Positive
+from ...model.domain import Domain
+from ..training import Count, DataConfig, HeldOut, TrainingSet
+from .data import (
+    AS_IT_IS,
+    ShapeDataset,
+    collate_shapes,
+    find_shapes,
+    held_out_shapes,
+    symmetries,
+)
+
+
+class ShapeData(DataConfig):
+    """Where shapes come from and how they are varied.
+
+    Attributes:
+        root: folder of meshes and of volumes (`.npy`, `.npz`, many shapes each), searched
+            recursively.
+        more: a second such folder; `more_share` is the part of the batches that come from it.
+        volume_axes: the direction in a volume's asset along which each of its axes runs, such as
+            `[x, -z, y]` where the last axis points up.
+        fields: what a mesh is turned into; volumes are brought to the same resolution.
+        variants: shapes made of each mesh, itself and others that are stretched, bent and turned.
+        turned: whether each shape is shown in a random turn and reflection of the cube; false where
+            all face the same way, and shapes that are drawn should too.
+        upright: whether only those turns and reflections are shown that keep y up.
+        batch: shapes per process and step.
+        workers: processes that read; 0 reads in the training process itself.
+        cache: folder that keeps the fields of meshes; `~` is the user's home.
+    """
+
+    root: Path
+    more: Path | None = None
+    more_share: Share = 0.2
+    volume_axes: Axes = ("x", "y", "z")
+    fields: FieldSettings = FieldSettings(resolution=64)
+    variants: Positive = 8
+    turned: bool = True
+    upright: bool = False
+    batch: Positive = 4
+    workers: Count = 2
+    cache: Path = Path("~/.cache/stlatent/fields")
+    validation: HeldOut = HeldOut()
+
+    def size(self, domain: Domain) -> tuple[int, ...]:
+        """Axes of one sample."""
+        return (self.fields.resolution,) * len(domain.axes)
+
+
+def training_set(model: ModelConfig, data: ShapeData, seed: int) -> TrainingSet:
+    """Random variants of the shapes in a folder, held-out ones as they are.
+
+    Raises:
+        ValueError: a folder is missing or holds no shapes, or a held-out one cannot be read.
+    """
+    values, cache = Values.of(model), FieldCache(data.cache.expanduser(), data.fields)
+
+    def dataset(files: dict[str, Path]) -> ShapeDataset:
+        turned = symmetries(data.upright) if data.turned else AS_IT_IS
+        return ShapeDataset(files, cache, values, data.variants, turned, data.volume_axes, seed)
+
+    files, names = find_shapes(data.root), data.validation.names
+    held = held_out_shapes(files, names, cache, data.root)
+    kinds = {"shapes": dataset({n: p for n, p in files.items() if n not in names})}
+    if data.more is not None:
+        kinds["more"] = dataset(find_shapes(data.more))
+    return TrainingSet(
+        kinds=kinds,
+        reads=dict.fromkeys(kinds, data.batch),
+        share=data.more_share,
+        collate=collate_shapes,
+        enter=lambda batch, device: batch.values.to(device),
+        held_out={n: values.from_field(field)[None] for n, field in held.items()},
+        bad={name: why for kind in kinds.values() for name, why in kind.bad.items()},
+    )
