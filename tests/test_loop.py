@@ -176,6 +176,7 @@ def test_one_training_at_a_time(videos, tmp_path, capsys):  # noqa: F811
 def test_the_global_source_of_noise_is_left_as_it_was():
     model, x = ladder("image").requires_grad_(True), batch("image", (32, 32))
     before = torch.get_rng_state()
-    batch_loss(model, model, x, LossConfig(), 0, 0.0, torch.Generator().manual_seed(0))
+    at = Moment(0, 0.0, torch.Generator().manual_seed(0))
+    batch_loss(model, model, x, LossConfig(), at)
     fit(model, [x], LossConfig(), OptimiserConfig(), steps=2)
     assert torch.equal(torch.get_rng_state(), before)

@@ -15,6 +15,7 @@ from stlatent.model.gaussian import Gaussian
 from stlatent.train.config import OptimiserConfig
 from stlatent.train.loss import batch_loss
 from stlatent.train.optimiser import StepGuard, learning_rate
+from stlatent.train.task import Moment
 
 
 def gaussian(seed: int) -> Gaussian:
@@ -76,7 +77,7 @@ def test_prefixes_come_on_top_of_whole_samples():
         return model(rows_in, choose)
 
     generator = torch.Generator().manual_seed(0)
-    result, passed = batch_loss(watched, model, x, loss, 0, 0.0, generator)
+    result, passed = batch_loss(watched, model, x, loss, Moment(0, 0.0, generator))
     seen, keep = rows[0]
     count, levels = len(x), len(model.levels)
     assert torch.equal(seen, torch.cat([x, x])) and passed.x.shape == seen.shape

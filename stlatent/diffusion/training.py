@@ -117,7 +117,7 @@ class Diffusion(RunTask):
 
     def loss(self, batch: LatentWindow, at: Moment) -> Loss:
         dropout = self.run.diffusion.condition.dropout
-        losses = self.network(*self._enter(batch), at.noise, dropout)
+        losses = self.network(*self._enter(batch), at.own_noise(), dropout)
         found = losses.detach()
         return Loss(losses.mean(), {"stage_loss": list(found)})
 

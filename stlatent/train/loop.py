@@ -18,7 +18,7 @@ from .config import OptimiserConfig, Run
 from .folder import STATE
 from .interrupts import Interrupts
 from .log import Log
-from .optimiser import StepGuard, batch_noise, network_seed, seeded
+from .optimiser import StepGuard, batch_noise, seeded
 from .steps import Steps, Taken
 from .task import Moment, RunTask
 
@@ -106,7 +106,7 @@ class Loop:
 
     def step(self, batches: Sequence[Batch]) -> Taken:
         """One optimiser step over `batches`."""
-        moments = [Moment(self.done, self.progress, self._noise(n)) for n in range(len(batches))]
+        moments = [self._moment(self.done, number) for number in range(len(batches))]
         taken = self.steps.step(batches, moments)
         self.counters.step += 1
         return taken
@@ -116,8 +116,12 @@ class Loop:
         accelerator = self.accelerator
         return self.task.batches(self.done, accelerator.process_index, accelerator.num_processes)
 
-    def _noise(self, number: int) -> torch.Generator:
-        return batch_noise(self.config.seed, self.done, number, self.accelerator)
+    def _moment(self, step: int, number: int) -> Moment:
+        """Of one batch of a step."""
+        accelerator = self.accelerator
+        noise = batch_noise(self.config.seed, step, number, accelerator.device)
+        ranks = accelerator.process_index, accelerator.num_processes
+        return Moment(step, self.progress, noise, *ranks)
 
     def _agree(self, interrupts: Interrupts) -> None:
         """Find how far the run is, and whether it is told to end: the same in all processes."""
@@ -139,8 +143,8 @@ class Loop:
         """Measure the averaged weights, and keep the best."""
         if not self.accelerator.is_main_process:
             return
-        last = batch_noise(self.config.seed, self.done - 1, self.accumulate - 1, self.accelerator)
-        with seeded(network_seed(last, self.done - 1), self.accelerator.device):
+        last = self._moment(self.done - 1, self.accumulate - 1)
+        with seeded(last.network_seed(), self.accelerator.device):
             figures = self.task.measure(self.average, self.done)
         if figures is None:
             return

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ..checkpoint import Model
 from ..losses.elbo import LossConfig, Objective, draw_prefixes, objective
-from ..model.choose import Draw, Prefix
+from ..model.choose import Prefix
 from ..model.passes import Pass
 from .extras import Extras
-from .optimiser import network_seed, seeded
+from .optimiser import seeded
+from .processes import Batches
 from .scale import scale_error
 from .task import Loss, Moment, Task
 
@@ -26,9 +27,7 @@ def batch_loss(
     ladder: Model,
     x: Tensor,
     config: LossConfig,
-    step: int,
-    progress: float,
-    generator: torch.Generator,
+    at: Moment,
     extra: Extra = lambda out: 0.0,
 ) -> tuple[Objective, Pass]:
     """Draw latents, decode, and weigh what comes of it.
@@ -40,20 +39,22 @@ def batch_loss(
     Args:
         model: what is called: `ladder` itself, or its wrapper where several processes train.
         x: `[B, C, *axes]` in [-1, 1], what the model reads.
-        step, progress: where the training stands, in steps and from 0 to 1.
-        generator: of the noise.
+        at: where the training stands, and its noise.
         extra: further penalties of a pass, scalar.
 
     Returns:
         The loss, and the pass: first the whole samples, then those cut to a prefix.
     """
-    share = config.prefix.share if progress < config.prefix.until else 0.0
-    prefix = draw_prefixes(len(x), len(ladder.levels), share, generator, x.device)
+    share = config.prefix.share if at.progress < config.prefix.until else 0.0
+    batches = Batches(len(x), at)
+    everywhere = draw_prefixes(batches.samples, len(ladder.levels), share, at.noise, x.device)
+    draw = batches.draw(everywhere < len(ladder.levels))
+    prefix = everywhere[batches.own]
     again = prefix < len(ladder.levels)
     keep = torch.cat([torch.full_like(prefix, len(ladder.levels)), prefix[again]])
     rows = torch.cat([x, x[again]])
-    with seeded(network_seed(generator, step), x.device):  # dropped paths and restarted codes
-        out = model(rows, Prefix(keep, Draw(generator=generator)))
+    with seeded(at.network_seed(), x.device):  # dropped paths and restarted codes
+        out = model(rows, Prefix(keep, draw))
         more = extra(out)
         if config.equivariance:
             more = more + config.equivariance * scale_error(ladder, rows, out)
@@ -69,7 +70,7 @@ def batch_loss(
         x[0].numel(),
         [math.prod(shape[1:]) for shape in ladder.latent_shape(x.shape[2:])],
         config,
-        step,
+        at.step,
         out.penalty + more,
     )
     # sums over rows in units of samples: prefixes come on top and do not dilute the whole
@@ -90,9 +91,7 @@ class LadderTask(Task):
             self.model,
             batch,
             self.config,
-            at.step,
-            at.progress,
-            at.noise,
+            at,
             lambda out: self.extras.penalty(out, batch, at.step, warm),
         )
         metrics = {

@@ -9,22 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from .config import OptimiserConfig
 
 
-def batch_noise(seed: int, step: int, batch: int, accelerator: Accelerator) -> torch.Generator:
-    """The source of the noise of one batch: a function of seed, step, batch and process."""
-    seed = hash((seed, step, batch, accelerator.process_index))
-    return torch.Generator(accelerator.device).manual_seed(seed % 2**62)
-
-
-def network_seed(noise: torch.Generator, step: int) -> int:
-    """Of what a network draws by itself, such as which paths it drops: different at every step,
-    where one source of noise serves all of them."""
-    return noise.initial_seed() + step
+def batch_noise(seed: int, step: int, batch: int, device: torch.device) -> torch.Generator:
+    """The source of the noise of one batch: a function of seed, step and batch."""
+    return torch.Generator(device).manual_seed(hash((seed, step, batch, 0)) % 2**62)
 
 
 @contextmanager

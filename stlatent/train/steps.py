@@ -98,7 +98,7 @@ class Steps:
 
     def step(self, batches: Sequence[Any], moments: Sequence[Moment]) -> Taken:
         """One step over `batches`, each with its moment."""
-        step, progress, _ = moments[0]
+        step, progress = moments[0].step, moments[0].progress
         lr = learning_rate(self.config, step, progress)
         for group in self.optimiser.param_groups:
             group["lr"] = lr

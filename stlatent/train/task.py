@@ -26,12 +26,27 @@ class Moment(NamedTuple):
     Attributes:
         step: optimiser steps that are done.
         progress: of the whole training, 0 to 1.
-        noise: source of all that is drawn for the batch.
+        noise: source of all that is drawn for the batch, the same in all processes.
+        rank, processes: which of how many processes this is, each with a batch of its own.
     """
 
     step: int
     progress: float
     noise: torch.Generator
+    rank: int = 0
+    processes: int = 1
+
+    def own_noise(self) -> torch.Generator:
+        """A source that is this process's alone."""
+        if not self.rank:
+            return self.noise
+        seed = hash((self.noise.initial_seed(), self.rank)) % 2**62
+        return torch.Generator(self.noise.device).manual_seed(seed)
+
+    def network_seed(self) -> int:
+        """Of what a network draws by itself, such as which paths it drops: different at every
+        step, where one source of noise serves all of them, and in every process."""
+        return self.own_noise().initial_seed() + self.step
 
 
 def nothing() -> None:
