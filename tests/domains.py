@@ -20,12 +20,13 @@ STRIDES = {
     "volumes": [(4, 8, 8, 8), (4, 4, 4, 4), (2, 4, 4, 4), (2, 2, 2, 2)],
     "triplane": [(1, 16, 16), (1, 8, 8), (1, 4, 4), (1, 2, 2)],
 }
-VARIANTS = [*SIZES, "video-joint"]
+VARIANTS = [*SIZES, "video-joint", "video-spread", "triplane-spread"]
 
 
 def config(variant: str, **changes) -> ModelConfig:
-    """Three levels, the middle one of two groups; `video-joint`: space and time at once."""
-    domain, _, joint = variant.partition("-")
+    """Three levels, the middle one of two groups; `-joint`: space and time at once; `-spread`:
+    coded features tell the others of their neighbours."""
+    domain, _, option = variant.partition("-")
     *levels, stem = STRIDES[domain]
     values = {
         "domain": domain,
@@ -42,7 +43,8 @@ def config(variant: str, **changes) -> ModelConfig:
             )
             for level, stride in enumerate(levels)
         ),
-        "factorised": not joint,
+        "factorised": option != "joint",
+        "spread": 3 if option == "spread" else 1,
     }
     return ModelConfig(**values | changes)
 

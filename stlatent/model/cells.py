@@ -3,7 +3,7 @@
     h (from the coarser levels) ──┬──► prior p(z | h) ─────────┐
                                   │                            ├─ choose ─► z ─┐
     e (from the input) ───────────┴──► posterior q(z | h, e) ──┘               │
-                                  h ─────────────────────────────── + merge(z) ┴─► blocks ─► h
+                                  h ───────────────────── + merge(z), spread ──┴─► blocks ─► h
 
 The posteriors are in `posteriors.py`, the residual blocks in `blocks.py`; any goes with any.
 """
@@ -20,6 +20,7 @@ from .kinds import VdvaeCell
 from .layers import Conv, Norm
 from .past import Past
 from .posteriors import make_posterior
+from .spread import Spread
 
 
 class Cell(nn.Module):
@@ -32,6 +33,8 @@ class Cell(nn.Module):
         head = VdvaeHead if isinstance(config.cell, VdvaeCell) else Head
         self.head = head(config, width, self.posterior.prior_channels)
         self.from_latent = Conv(axes, level.latent, width)
+        known = min((group + 1) * level.latent, width)
+        self.spread = Spread(axes, width, known, config.spread) if config.spread > 1 else None
         self.blocks = blocks(config, width, level.blocks, level.attention)
         self._start(group)
 
@@ -54,7 +57,8 @@ class Cell(nn.Module):
 
     def merge(self, h: Tensor, z: Tensor, past: Past) -> Tensor:
         """Take the chosen latent into the top-down features."""
-        return self.blocks(h + self.from_latent(z.to(h.dtype), past), past)
+        h = h + self.from_latent(z.to(h.dtype), past)
+        return self.blocks(h if self.spread is None else self.spread(h, past), past)
 
 
 class Head(nn.Module):

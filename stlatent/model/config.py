@@ -48,6 +48,7 @@ __all__ = [
 Stride = tuple[Positive, ...]
 MIXED_CHANNELS = 64  # most that a logistic mixture takes
 MOST_VALUES = 2**22  # of the input, in the block that one feature covers
+MOST_TOLD_BY = 4096  # coded features: the start of `spread` solves so many equations
 
 
 class Stage(Strict):
@@ -148,6 +149,9 @@ class ModelConfig(Strict):
         likelihood: how the output is judged, see `likelihoods.py`.
         posterior: of levels without a codebook, see `posteriors.py`.
         cell: which residual blocks, see `blocks.py`.
+        spread: kernel size along space of the layer that tells, from the coded features of a
+            neighbourhood, the others of each position, so that blocks join smoothly; 1 is no such
+            layer. See `spread.py`.
         drop_path: share of samples for which a block is left out in training.
         factorised: convolve space and time one after the other, (2+1)D, and not jointly.
         checkpointing: recompute activations in the backward pass, to save memory.
@@ -164,6 +168,7 @@ class ModelConfig(Strict):
     likelihood: LikelihoodConfig = PlainLikelihood()
     posterior: PosteriorConfig = GaussianConfig()
     cell: CellConfig = ConvNextCell()
+    spread: Annotated[int, Field(ge=1, le=15)] = 1
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     factorised: bool = True
     checkpointing: bool = False
@@ -230,6 +235,19 @@ class ModelConfig(Strict):
             raise ValueError(
                 f"channels is {self.channels}; in a logistic_mixture every channel depends on all "
                 f"before it, so it takes at most {MIXED_CHANNELS}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _spread_fits(self) -> ModelConfig:
+        if self.spread % 2 == 0:
+            raise ValueError(f"spread is {self.spread}; it must be odd, such as {self.spread + 1}")
+        seen = math.prod(self.axes.kernel(self.spread, 1))
+        told_by = seen * max(min(level.latent * level.groups, level.width) for level in self.levels)
+        if self.spread > 1 and told_by > MOST_TOLD_BY:
+            raise ValueError(
+                f"spread is {self.spread}; each position would be told by {told_by} coded features "
+                f"of its neighbourhood; at most {MOST_TOLD_BY} are allowed"
             )
         return self
 

@@ -241,6 +241,24 @@ class Domain:
             padding[causal] = 0
         return convolve(x, weight, bias, padding, groups)
 
+    def surround(self, x: Tensor, kernel: Sequence[int]) -> Tensor:
+        """Repeat the outermost positions of the space axes by what `kernel` reaches beyond them."""
+        for dim, reach in self._reach(kernel):
+            first, last = x.narrow(dim, 0, 1), x.narrow(dim, x.shape[dim] - 1, 1)
+            x = torch.cat([*[first] * reach, x, *[last] * reach], dim)
+        return x
+
+    def inside(self, x: Tensor, kernel: Sequence[int]) -> Tensor:
+        """Undo `surround`."""
+        for dim, reach in self._reach(kernel):
+            x = x.narrow(dim, reach, x.shape[dim] - 2 * reach)
+        return x
+
+    def _reach(self, kernel: Sequence[int]) -> list[tuple[int, int]]:
+        """Dimension and reach to either side of each space axis along which a kernel looks."""
+        axes = enumerate(zip(self.axes, kernel, strict=True), start=2)
+        return [(dim, k // 2) for dim, (axis, k) in axes if axis.kind == "space" and k > 1]
+
     def tokens(self, x: Tensor) -> Tensor:
         """`[B, C, *axes] -> [B', N, C]`: the space axes as a sequence, the others in the batch."""
         count = math.prod(self.of_space(x.shape[2:]))

@@ -85,6 +85,10 @@ class Ladder(nn.Module):
         for level, (coarse, fine) in enumerate(itertools.pairwise(bases)):
             self.down[level].start_as(fine, coarse)
             self.up[level].start_as(coarse, fine)
+            for spread in (cell.spread for cell in self.cells[level] if cell.spread):
+                kernel = spread.conv.weight.shape[2:]
+                told = transform.neighbours(self.domain, channels, coarse, spread.known, kernel)
+                spread.start_as(told)
 
     # the two passes ---------------------------------------------------------------------------
 

@@ -14,6 +14,8 @@ what is expected of those. No data are needed, and everything stays trainable.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -133,3 +135,51 @@ def analysis(fine: Basis, coarse: Basis) -> Tensor:
 def synthesis(coarse: Basis, fine: Basis) -> Tensor:
     """The way back, `[offset, fine, coarse]`."""
     return merge(fine, coarse).transpose(1, 2) * coarse.std / fine.std[:, None]
+
+
+def neighbours(
+    domain: Domain, channels: Channels, stage: Basis, known: int, kernel: Sequence[int]
+) -> Tensor:
+    """What the first `known` coefficients of a block and of those around it say about all of its
+    coefficients: weights of a convolution `[coefficients, known, *kernel]`, in their units.
+
+    It is the linear prediction of least squared error (Wiener) under the Markov model. What is
+    known of the block itself stays as it is.
+    """
+    known = min(known, len(stage.index))
+    offsets = list(itertools.product(*(range(-(k // 2), k // 2 + 1) for k in kernel)))
+    couplings = [
+        [_coupling(f, RHO[axis.kind], distance) for distance in range(k)]
+        for axis, f, k in zip(domain.axes, stage.blocks, kernel, strict=True)
+    ]
+    same = stage.index[:, -1, None] == stage.index[:known, -1]
+    channel = same * channels.variance[stage.index[:, -1], None] * SAMPLE_VARIANCE
+    unit = stage.std[:, None] * stage.std[:known]
+
+    @functools.cache
+    def covariance(*distance: int) -> Tensor:
+        """Of all coefficients of a block with those known of another `[coefficients, known]`."""
+        result = channel / unit
+        for axis, steps in enumerate(distance):
+            table = couplings[axis][abs(steps)]
+            here = (table if steps >= 0 else table.T)[stage.index[:, axis]]
+            result = result * here[:, stage.index[:known, axis]]
+        return result
+
+    def seen_from(here: Sequence[int]) -> Tensor:
+        """The same with what is known of every block `[coefficients, offsets * known]`."""
+        distances = ([b - a for a, b in zip(here, there, strict=True)] for there in offsets)
+        return torch.cat([covariance(*distance) for distance in distances], 1)
+
+    among = torch.cat([seen_from(offset)[:known] for offset in offsets])
+    wanted = seen_from([0] * len(kernel))
+    weights = torch.linalg.solve(among, wanted.T).T.unflatten(1, (len(offsets), known))
+    return weights.transpose(1, 2).unflatten(2, tuple(kernel))
+
+
+def _coupling(n: int, rho: float, distance: int) -> Tensor:
+    """Covariance of the coefficients of a block of `n` samples of unit variance with those of the
+    block `distance` blocks further on `[frequency here, frequency there]`."""
+    i = torch.arange(n).double()
+    apart = (i[:, None] - (i + distance * n)).abs()
+    return cosines(n) @ rho**apart @ cosines(n).T
