@@ -153,11 +153,21 @@ class Ladder(nn.Module):
 
     # what one does with them ------------------------------------------------------------------
 
-    def forward(self, x: Tensor, choose: Choose = choosing.mean) -> Pass:
-        """Encode and decode `x` `[B, C, *axes]` in [-1, 1], of any size."""
+    def forward(
+        self, x: Tensor, choose: Choose = choosing.mean, again: Tensor | None = None
+    ) -> Pass:
+        """Encode and decode `x` `[B, C, *axes]` in [-1, 1], of any size.
+
+        Args:
+            again: samples that are decoded once more, after all others; bool `[B]`. They are
+                climbed once, and chosen latents may differ.
+        """
         x, past = self.as_input(x), Past()
         size, padded, grid = self._enter(x, past)
-        steps, features = self.descend(choose, grid, past, self.climb(padded, past))
+        features = self.climb(padded, past)
+        if again is not None:
+            x, *features = (_with_again(part, again) for part in (x, *features))
+        steps, features = self.descend(choose, grid, past, features)
         previews = tuple(conv(h, past) for conv, h in zip(self.preview, features, strict=False))
         raw = self.domain.crop(self.paint(features[-1], past), size)
         return Pass(raw, x, self.likelihood.mean(raw), tuple(steps), previews)
@@ -278,3 +288,9 @@ class Ladder(nn.Module):
             )
         grid = self.domain.shape(size, stride, past.started)
         return size, self.domain.pad(x, stride, past.started), grid
+
+
+def _with_again(x: Tensor, again: Tensor) -> Tensor:
+    """`x` with some of its samples repeated behind it; channels stay last in memory."""
+    x = x.movedim(1, -1)
+    return torch.cat([x, x[again]]).movedim(-1, 1)

@@ -54,7 +54,7 @@ def batch_loss(
     keep = torch.cat([torch.full_like(prefix, len(ladder.levels)), prefix[again]])
     rows = torch.cat([x, x[again]])
     with seeded(at.network_seed(), x.device):  # dropped paths and restarted codes
-        out = model(rows, Prefix(keep, draw))
+        out = model(x, Prefix(keep, draw), again)
         more = extra(out)
         if config.equivariance:
             more = more + config.equivariance * scale_error(ladder, rows, out)

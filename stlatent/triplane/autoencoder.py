@@ -61,9 +61,11 @@ class TriplaneAutoencoder(nn.Module):
         """`volume` as this model reads it, see `inputs.as_input`."""
         return as_input(volume, self.config, self.ladder.top, bounded=True)
 
-    def forward(self, volume: Tensor, choose: Choose = choosing.mean) -> Pass:
+    def forward(
+        self, volume: Tensor, choose: Choose = choosing.mean, again: Tensor | None = None
+    ) -> Pass:
         """Encode and decode a volume `[B, C, N, N, N]`: a pass of the ladder over its planes."""
-        return self.ladder(self.lift(self.as_input(volume)), choose)
+        return self.ladder(self.lift(self.as_input(volume)), choose, again)
 
     def encode(self, volume: Tensor, choose: Choose = choosing.mean) -> Latents:
         """Latents of a volume `[B, C, N, N, N]`: a distance in [-1, 1] in units of its truncation,
