@@ -20,6 +20,7 @@ STRIDES = {
     "volumes": [(4, 8, 8, 8), (4, 4, 4, 4), (2, 4, 4, 4), (2, 2, 2, 2)],
     "triplane": [(1, 16, 16), (1, 8, 8), (1, 4, 4), (1, 2, 2)],
 }
+WITH_SPACE = [name for name in SIZES if name != "audio"]
 VARIANTS = [*SIZES, "video-joint", "video-spread", "triplane-spread"]
 
 

@@ -4,11 +4,13 @@ import copy
 
 import pytest
 import torch
-from domains import SIZES, STRIDES, VARIANTS, batch, config, ladder
+from domains import SIZES, STRIDES, VARIANTS, WITH_SPACE, batch, config, ladder
 
 import stlatent
 from stlatent import Draw, Ladder, Latents
+from stlatent.media.borders import border_ratio
 from stlatent.model import choose, stream
+from stlatent.model.domains import DOMAINS
 from stlatent.model.past import Past
 
 TOLERANCE = 1e-4
@@ -30,7 +32,8 @@ def test_decoding_the_code_is_the_forward_pass_bit_for_bit(variant):
 def test_any_size_in_the_same_size_out(variant, seed):
     model, base = ladder(variant), SIZES[variant.partition("-")[0]]
     numbers = torch.randint(1, 24, (4,), generator=torch.Generator().manual_seed(seed)).tolist()
-    size = (3, numbers[0], numbers[0]) if variant == "triplane" else tuple(numbers[: len(base)])
+    planes = variant.startswith("triplane")
+    size = (3, numbers[0], numbers[0]) if planes else tuple(numbers[: len(base)])
     latents = model.encode(batch(variant, size, 1))
     assert latents.size == size
     assert [tuple(z.shape[1:]) for z in latents.levels] == model.latent_shape(size)
@@ -283,6 +286,29 @@ def test_a_new_ladder_is_a_linear_code(variant):
     errors = [float((model.decode(latents, k) - x).square().mean()) for k in (1, 2, 3)]
     assert errors[2] < errors[1] < errors[0] < float(x.var())
     assert errors[2] < 0.3 * float(x.var())
+
+
+@pytest.mark.parametrize("name", WITH_SPACE)
+def test_spreading_joins_the_blocks_of_a_new_ladder(name):
+    """A slope, known by its block means alone, comes back as one and not as steps."""
+    domain, stride = DOMAINS[name], STRIDES[name][0]
+    size = [3 if axis.kind == "index" else 6 * f for axis, f in zip(domain.axes, stride)]
+    x = torch.zeros(1, 3, *size)
+    for dim, axis in enumerate(domain.axes, start=2):
+        if axis.kind == "space":
+            ramp = torch.linspace(-0.3, 0.3, size[dim - 2])
+            x = x + ramp.view(-1, *[1] * (x.ndim - 1 - dim))
+    found = {}
+    for spread in (1, 3):
+        levels = [v.model_copy(update={"width": 64, "latent": 1}) for v in config(name).levels]
+        torch.manual_seed(0)
+        model = Ladder(config(name, levels=tuple(levels), spread=spread)).requires_grad_(False)
+        decoded = model.decode(model.encode(x), 1)
+        error = (decoded - x).square().mean().item()
+        found[spread] = error, border_ratio(decoded, domain, stride)
+    (tiled, steps), (joined, seams) = found[1], found[3]
+    assert joined < tiled
+    assert seams < 0.3 * steps
 
 
 def smooth(x):

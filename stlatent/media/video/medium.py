@@ -18,6 +18,7 @@ from ...model.choose import Choose
 from ...model.device import chunk_pixels, chunk_units
 from ...model.ladder import Ladder
 from ..base import Medium, Sample, Stored
+from ..borders import worst_border_ratio
 from ..encoder import Named, Sink
 from ..figures import PSNR, Figure
 from ..metrics import psnr, ssim
@@ -39,11 +40,16 @@ FRAMES, SIDE = 17, 128  # of a sample that is drawn, unless one asks
 SHOWN = 9  # frames of an item at most are read for its picture; the last of them is shown
 
 SSIM = Figure("ssim", "SSIM", 3)
+BORDERS = Figure("borders", "Border ratio", 2, none="–")
 DEFINITIONS = {
     "PSNR": "Over all values of a clip after rounding to 8 bits; the mean over clips.",
     "SSIM": (
         "Wang et al. 2004: Gaussian window of 11 taps, sigma 1.5, per frame and channel, inside "
         "the frame only; the mean over clips."
+    ),
+    "Border ratio": (
+        "Mean difference of neighbours across the borders of a level’s blocks, divided by that of "
+        "all others: 1 where blocks cannot be told. The worst level; the mean over clips."
     ),
 }
 
@@ -229,13 +235,15 @@ class Clips(Medium[np.ndarray]):
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        return PSNR, SSIM
+        return PSNR, SSIM, BORDERS
 
     def quality(self, x: Tensor, y: Tensor) -> float:
         return float(psnr(x, y))
 
     def compare(self, x: Tensor, y: Tensor) -> dict[str, float]:
-        return super().compare(x, y) | {"ssim": float(ssim(x, y))}
+        strides = [level.stride for level in self.config.levels]
+        borders = worst_border_ratio(y, self.config.axes, strides)
+        return super().compare(x, y) | {"ssim": float(ssim(x, y)), "borders": borders}
 
     def frames(self, x: Tensor) -> np.ndarray:
         return to_uint8((x[0][:, None] if self.still else x[0]).expand(3, -1, -1, -1))
