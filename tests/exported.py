@@ -13,12 +13,13 @@ def autoencoder(model: Ladder, levels: int, x: torch.Tensor) -> AutoencoderLadde
     return wrap(model, levels, *measure(model, [x], levels))
 
 
-def tiny(domain="video", strides=((4, 8, 8), (2, 4, 4)), latent=2) -> AutoencoderLadder:
+def tiny(domain="video", strides=((4, 8, 8), (2, 4, 4)), latent=2, spread=1) -> AutoencoderLadder:
     """All levels of a ladder without attention: it sees only what lies near."""
     torch.manual_seed(0)
     levels = tuple(Level(stride=s, width=12, latent=latent, blocks=0) for s in strides)
     stem = Stage(stride=strides[-1], width=12, blocks=0)
-    model = Ladder(ModelConfig(domain=domain, levels=levels, stem=stem)).requires_grad_(False)
+    config = ModelConfig(domain=domain, levels=levels, stem=stem, spread=spread)
+    model = Ladder(config).requires_grad_(False)
     for parameter in model.parameters():
         parameter += 0.05 * torch.randn_like(parameter)
     count = latent * len(strides)

@@ -17,7 +17,7 @@ for package in ("onnx", "onnxscript", "onnxruntime"):
 
 @pytest.fixture(scope="module")
 def vae():
-    return tiny(strides=((2, 4, 4),))
+    return tiny(strides=((2, 4, 4),), spread=3)
 
 
 def run(session, *inputs: Tensor) -> list[Tensor]:
