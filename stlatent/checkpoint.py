@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .files import writing
 from .model.budget import Budget
 from .model.config import (
     DecoderConfig,
@@ -247,18 +247,12 @@ def locate(reference: str | Path) -> Path:
 
 def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file under a temporary name, then move it into place."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with writing(path) as partial:
         try:
-            save_file(dict(tensors), temporary, dict(metadata))
+            save_file(dict(tensors), partial, dict(metadata))
         except SafetensorError as error:  # such as a full disk
             raise OSError(f"{path} cannot be written: {error}") from None
-        temporary.chmod(0o644)  # safetensors makes files that only their owner can read
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        partial.chmod(0o644)  # safetensors makes files that only their owner can read
 
 
 def read(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -277,6 +271,5 @@ def read(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], dict[str,
 
 def replace_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name, then move it into place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    with writing(path) as partial:
+        partial.write_text(text)

@@ -1,15 +1,24 @@
-"""Names and files: what may stand for a file inside a folder, and who may work there."""
+"""Names and files: what may stand for a file inside a folder, how a file or a folder comes to be
+there whole or not at all, and who may work there.
+
+What is under way has a name that nobody else has, which says whose it is. Two processes that make
+the same file never meet, and of a process that is killed a file of such a name is left, at most.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+MARK = ".stlatent-partial"  # what temporary names end in
+_NAME_BYTES = 120  # of the final name that the temporary one shows; file systems take 255 in all
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -74,3 +83,52 @@ def alone(path: Path, otherwise: str, patience: float = 0.0) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         lock.release()
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[Path]:
+    """A temporary path to write a file or a folder at, which is moved to `path` in the end.
+
+    What was at `path` stays until then; after an error it stays for good, and nothing else does.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = temporary(path)
+    try:
+        yield partial
+        put(partial, path)
+    finally:
+        remove(partial)
+
+
+def temporary(path: Path) -> Path:
+    """A hidden name beside `path` that nothing else has."""
+    shown = os.fsencode(path.name)[:_NAME_BYTES].decode(errors="ignore")
+    return path.with_name(f".{shown}.{uuid.uuid4().hex[:12]}{MARK}")
+
+
+def put(partial: Path, path: Path) -> None:
+    """Move a complete file or folder to `path`; what was there goes when this one is in place."""
+    if partial.is_file():
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())  # else a power cut may keep the name and lose the content
+    folders = partial.is_dir() or (path.is_dir() and not path.is_symlink())
+    if not folders or not path.exists():
+        os.replace(partial, path)
+        return
+    former = temporary(path)
+    os.replace(path, former)
+    try:
+        os.replace(partial, path)
+    except OSError:
+        os.replace(former, path)
+        raise
+    remove(former)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there; a link, not what it stands for."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

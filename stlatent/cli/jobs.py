@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from . import options as shared
 from .options import MODEL, Options, Verb
+from .outcome import say
 
 if TYPE_CHECKING:
     from ..checkpoint import Model
@@ -77,7 +78,7 @@ def encode(options: Options) -> int:
     with launched_team() as team:
         result = _encode(model, reference, options, team, pool)
         if team.first:
-            print(result, flush=True)
+            say(result)
         team.wait()  # a launcher ends the others as soon as one says that something failed
     return 1 if result.failed else 0
 

@@ -21,9 +21,15 @@ def command(program: str) -> Callable[[Callable[..., int | None]], Callable[...,
     def decorate(run: Callable[..., int | None]) -> Callable[..., int]:
         @functools.wraps(run)
         def ended(*arguments, **options) -> int:
+            _open_streams()
             try:
                 with _interruptible_imports(program):
-                    return run(*arguments, **options) or 0
+                    code = run(*arguments, **options) or 0
+                sys.stdout.flush()
+                return code
+            except BrokenPipeError:
+                _hush()
+                return 0
             except (ValueError, OSError) as error:
                 print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
                 return 2
@@ -34,6 +40,27 @@ def command(program: str) -> Callable[[Callable[..., int | None]], Callable[...,
         return ended
 
     return decorate
+
+
+def say(result: object) -> None:
+    """Print what came of a command; that nobody reads on changes nothing about it."""
+    try:
+        print(result, flush=True)
+    except BrokenPipeError:  # such as `| head -1`
+        _hush()
+
+
+def _hush() -> None:
+    """Let what is still printed go nowhere, as whoever read it has left."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_streams() -> None:
+    """A command that was started without stdout or stderr does the same work."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
 
 
 @contextlib.contextmanager

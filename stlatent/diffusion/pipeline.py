@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..export.autoencoder import AutoencoderLadder
-from ..export.folder import put
 from ..export.posterior import Generators
+from ..files import writing
 from ..media.registry import medium_of
 from .corruption import Scheduler, set_steps
 from .denoiser import LadderDenoiser
@@ -303,13 +301,8 @@ class LadderPipeline(DiffusionPipeline):
 
     def write(self, out: str | Path) -> None:
         """`save_pretrained`, but whatever lies at `out` stays until all is written."""
-        out = Path(out)
-        folder = out.with_name(f"{out.name}.partial-{uuid.uuid4().hex[:8]}")
-        try:
+        with writing(out) as folder:
             self.save_pretrained(folder)
-            put(folder, out)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _on(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:

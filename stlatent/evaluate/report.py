@@ -12,9 +12,7 @@ import json
 import math
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import fingerprint
+from ..files import writing
 from ..media.base import Medium
 from ..media.figures import Figure
 from ..media.registry import medium_of
@@ -90,7 +89,8 @@ def write_report(
     _check_out(out, replace)
     medium = medium_of(model)
     medium.check_report()
-    with _staged(out) as folder:
+    with writing(out) as folder:
+        folder.mkdir()
         measured = _Measurement(model, medium, seed, draws)
         media = []
         for index, (name, x) in enumerate(clips):
@@ -300,21 +300,6 @@ def _is_report(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("format") == FORMAT
-
-
-@contextmanager
-def _staged(out: Path) -> Iterator[Path]:
-    """A temporary sibling of `out` that takes its place at the end, or vanishes on an error."""
-    folder, former = (out.with_name(f".{out.name}.{os.getpid()}.{end}") for end in ("tmp", "old"))
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-        if out.exists():
-            os.replace(out, former)
-        os.replace(folder, out)
-        shutil.rmtree(former, ignore_errors=True)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _finite(value: Any) -> Any:

@@ -6,11 +6,9 @@ import itertools
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
-import uuid
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +17,7 @@ from diffusers.utils import CONFIG_NAME
 from torch import Tensor
 
 from ..checkpoint import load, write
+from ..files import writing
 from ..model.ladder import Ladder
 from .autoencoder import AutoencoderLadder
 from .statistics import Data, batches_of, measure
@@ -67,13 +66,9 @@ def export(
     first = next(batches, None)
     given = () if first is None else itertools.chain([first], batches)
     vae = wrap(ladder, levels, *measure(ladder, given, levels))
-    folder = out.with_name(f"{out.name}.partial-{uuid.uuid4().hex[:8]}")
-    try:
+    with writing(out) as folder:
         vae.save_pretrained(folder)
         _compare(ladder, first, levels, folder)
-        put(folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return out
 
 
@@ -112,15 +107,6 @@ def _levels(model: Ladder, levels: int | None, layout: str) -> int:
             f"{levels} of {count} levels are to be exported as '{layout}', which takes 1 to {most}"
         )
     return levels
-
-
-def put(folder: Path, out: Path) -> None:
-    """Move `folder` to `out`; what was there goes when the new one is in place."""
-    former = folder.with_name(f"{folder.name}.former")
-    if out.exists():
-        os.replace(out, former)
-    os.replace(folder, out)
-    shutil.rmtree(former, ignore_errors=True)
 
 
 def _check_free(out: Path, replace: bool) -> None:

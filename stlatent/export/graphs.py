@@ -14,9 +14,6 @@ the prior's mean.
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from ..files import writing
 from ..model.past import Past
 from .autoencoder import AutoencoderLadder
 
@@ -98,16 +96,12 @@ def export_onnx(vae: AutoencoderLadder, out: str | Path) -> dict[str, Path]:
     if out.exists():
         raise ValueError(f"{out} is there already; give a new folder")
     runtime = _runtime()
-    folder = out.with_name(f"{out.name}.partial-{uuid.uuid4().hex[:8]}")
-    folder.mkdir(parents=True)
-    try:
+    with writing(out) as folder:
+        folder.mkdir()
         names = list(parts(vae))
         for name, part in parts(vae).items():
             _write(part, folder / f"{name}.onnx")
             _compare(runtime, part, folder / f"{name}.onnx")
-        os.replace(folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return {name: out / f"{name}.onnx" for name in names}
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
-import uuid
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from ..files import writing
 from ..model.config import Cube, Strict
 from .cube import Axes, Placement, sample
 
@@ -90,20 +89,14 @@ class Field:
             "route": self.route.model_dump(),
         }
         pixels = np.round((self.colour[:, self.known] + 1) * 127.5).astype(np.uint8)
-        path = Path(path)
-        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
-        try:
-            with open(partial, "wb") as file:
-                np.savez_compressed(
-                    file,
-                    distance=self.distance,
-                    known=np.packbits(self.known),
-                    colour=pixels,
-                    meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
-                )
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with writing(path) as partial, open(partial, "wb") as file:
+            np.savez_compressed(
+                file,
+                distance=self.distance,
+                known=np.packbits(self.known),
+                colour=pixels,
+                meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
+            )
 
     @staticmethod
     def load(path: str | Path) -> Field:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from trimesh.exchange.obj import export_obj
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
+from ..files import writing
 from .surface import to_light
 
 WRITABLE = (".glb", ".obj", ".ply")
@@ -69,9 +68,5 @@ def _glb(mesh: trimesh.Trimesh) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
+    with writing(path) as partial:
         partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

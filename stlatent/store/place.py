@@ -15,7 +15,7 @@ import fsspec
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from ..files import inside
+from ..files import inside, put
 
 SCRATCH = ".stlatent-work"  # inside a folder under way; holds whatever has no final name yet
 
@@ -161,11 +161,9 @@ class Place:
         with open(partial, "wb") as file:
             for block in blocks:
                 file.write(block)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may keep the name and lose the content
         path = Path(self.path(name))
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(partial, path)
+        put(partial, path)
 
     def _upload(self, name: str, blocks: Iterable[bytes]) -> None:
         with self.fs.transaction, self.fs.open(self.path(name), "wb") as file:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from ..files import writing
 from .config import Run
 
 FILE = "metrics.jsonl"
@@ -109,9 +109,8 @@ class Log:
         for line in self.path.read_text().splitlines(keepends=True):
             if line.endswith("\n") and json.loads(line)["step"] <= step:
                 kept.append(line)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(kept))
-        os.replace(temporary, self.path)
+        with writing(self.path) as partial:
+            partial.write_text("".join(kept))
 
 
 def _scalars(entry: Mapping[str, object]):

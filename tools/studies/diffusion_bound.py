@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from torch import Tensor
 from stlatent.cli.outcome import command
 from stlatent.diffusion import diffusion_report, noise_levels
 from stlatent.evaluate import plots
+from stlatent.files import writing
 from stlatent.model.gaussian import BITS_PER_NAT
 
 STEPS = (30, 100, 300, 1000, 3000)
@@ -169,9 +169,8 @@ def draw(rows: Sequence[Row], entropy: float, path: Path) -> None:
     left.set_title("variance of the scheduler", fontsize=10)
     right.set_title("one fitted variance per step", fontsize=10)
     right.legend(frameon=False, fontsize=8)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(plots.png(figure))
-    os.replace(temporary, path)
+    with writing(path) as partial:
+        partial.write_bytes(plots.png(figure))
 
 
 @command("diffusion_bound")

@@ -7,7 +7,6 @@ data = offset + scale * x; the `Scaling` is measured once and stays in the model
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ...files import writing
 from ...model.config import Scaling
 from ..source import UnreadableError, named_files
 
@@ -62,14 +62,8 @@ def read_planes(path: str | Path) -> Tensor:
 
 def write_planes(path: str | Path, planes: Tensor) -> None:
     """Write planes `[C, 3, n, n]` in their own range as one `.npy` `[3, C, n, n]`, float32."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(partial, "wb") as file:
-            np.save(file, planes.detach().float().cpu().transpose(0, 1).contiguous().numpy())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(path) as partial, open(partial, "wb") as file:
+        np.save(file, planes.detach().float().cpu().transpose(0, 1).contiguous().numpy())
 
 
 def measure_scaling(paths: Sequence[str | Path]) -> Scaling:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
 
 from .readers import VideoReader
+from .write import NpyWriter
 
 VERSION = 2  # goes up when the same file comes to give other frames
 
@@ -53,16 +53,7 @@ class FrameCache:
             windows = kept // window if reader.frames > kept else 1
             length = min(reader.frames, kept) // windows
             starts = np.linspace(0, reader.frames - length, windows).round().astype(int)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(f".{os.getpid()}.part")
-            try:
-                shape = (windows, length, *reader.size, 3)
-                frames = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
-                for kept_window, start in zip(frames, starts, strict=True):
+            with NpyWriter(file, (windows, length, *reader.size, 3)) as writer:
+                for start in starts:
                     for i in range(0, length, 16):  # bounds the memory
-                        stop = min(i + 16, length)
-                        kept_window[i:stop] = reader.read(range(start + i, start + stop))
-                frames.flush()
-                os.replace(partial, file)
-            finally:
-                partial.unlink(missing_ok=True)
+                        writer.write(reader.read(range(start + i, start + min(i + 16, length))))

@@ -6,9 +6,8 @@ complete; if something fails before, nothing is left.
 
 from __future__ import annotations
 
-import os
-import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +15,8 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
+
+from ...files import put, remove, temporary
 
 FORMATS = ("mp4", "png", "npy")
 FPS = 24.0  # of an mp4 made from frames that have no rate of their own
@@ -32,8 +33,7 @@ class FrameWriter(ABC):
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.partial = path.with_name(f".{path.name}.partial")
+        self.path, self.partial = path, temporary(path)
 
     @abstractmethod
     def write(self, frames: np.ndarray) -> None:
@@ -44,17 +44,15 @@ class FrameWriter(ABC):
 
     def __enter__(self) -> FrameWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(self.partial)
         return self
 
     def __exit__(self, failure: type[BaseException] | None, *_: object) -> None:
         try:
             self.close()
             if failure is None:
-                _remove(self.path)
-                os.replace(self.partial, self.path)
+                put(self.partial, self.path)
         finally:
-            _remove(self.partial)
+            remove(self.partial)
 
 
 class Mp4Writer(FrameWriter):
@@ -115,25 +113,30 @@ class PngWriter(FrameWriter):
 
 
 class NpyWriter(FrameWriter):
-    """One uint8 array `[T, H, W, 3]`, written through a memory map."""
+    """One uint8 array, such as `[T, H, W, 3]`.
 
-    def __init__(self, path: Path, size: tuple[int, int, int]) -> None:
+    No memory map: to write to one where the disk is full ends the process.
+
+    Args:
+        shape: of the array; frames come in its order.
+    """
+
+    def __init__(self, path: Path, shape: Sequence[int]) -> None:
         super().__init__(path)
-        self.shape = (*size, 3)
+        self.shape = tuple(shape)
 
     def __enter__(self) -> NpyWriter:
         super().__enter__()
-        self._array = np.lib.format.open_memmap(self.partial, "w+", np.uint8, self.shape)
-        self._count = 0
+        self._file = open(self.partial, "wb")
+        about = {"descr": "|u1", "fortran_order": False, "shape": self.shape}
+        np.lib.format.write_array_header_1_0(self._file, about)
         return self
 
     def write(self, frames: np.ndarray) -> None:
-        self._array[self._count : self._count + len(frames)] = frames
-        self._count += len(frames)
+        self._file.write(np.ascontiguousarray(frames, np.uint8).data)
 
     def close(self) -> None:
-        self._array.flush()
-        del self._array
+        self._file.close()
 
 
 class PictureWriter(FrameWriter):
@@ -164,14 +167,7 @@ def frame_writer(
 ) -> FrameWriter:
     """The writer for `size` `(T, H, W)` in `format`."""
     if format == "npy":
-        return NpyWriter(path, size)
+        return NpyWriter(path, (*size, 3))
     if still:
         return PictureWriter(path)
     return Mp4Writer(path, size[1:], fps or FPS) if format == "mp4" else PngWriter(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
