@@ -43,6 +43,7 @@ class ModelHeader(Strict):
     """The metadata of a model's file.
 
     Attributes:
+        format: of the file.
         config: JSON of a `ModelConfig`.
         about: JSON of anything that `save` was given.
     """
@@ -56,6 +57,7 @@ class DecoderHeader(Strict):
     """The metadata of a file of what reads a field from planes.
 
     Attributes:
+        format: of the file.
         config: JSON of a `DecoderConfig`.
         planes: channels of the planes.
     """

@@ -1,6 +1,8 @@
 """Configs: what is read, what is refused, and how it is said."""
 
+import importlib
 import json
+import pkgutil
 import resource
 import time
 from pathlib import Path
@@ -24,7 +26,8 @@ from stlatent.model.kinds import (
 )
 from stlatent.model.likelihoods import KINDS as LIKELIHOODS
 from stlatent.model.posteriors import KINDS as POSTERIORS
-from stlatent.model.strict import kinds_of
+from stlatent.model.reference import described, reference
+from stlatent.model.strict import Strict, kinds_of
 from stlatent.train.config import RunConfig
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
@@ -221,16 +224,17 @@ def test_a_former_config_keeps_its_meaning_and_its_fingerprint(row):
     assert digested(opened) == digested(read_now)  # where a run changes what it has read
 
 
-RECIPES = [row for row in FORMER if (TINY.parents[1] / f"{row['name']}.yaml").exists()]
-
-
-@pytest.mark.parametrize("row", RECIPES, ids=lambda row: row["name"])
+@pytest.mark.parametrize("row", FORMER, ids=lambda row: row["name"])
 def test_a_run_of_a_former_version_goes_on(row, tmp_path):
-    """Its folder holds every setting in the former form; the recipe of today says the same."""
-    recipe = load(RunConfig, TINY.parents[1] / f"{row['name']}.yaml")
-    values = recipe.model_dump(mode="json") | {"model": row["written"]}
+    """Its folder holds every setting in the former form; what it is given says the same today."""
+    values = {"out": "x", "data": {"root": "y"}, "model": row["written"]}
+    if row["written"]["field"]:
+        values["data"]["fields"] = {"resolution": row["written"]["field"]["resolution"]}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
-    assert load(RunConfig, tmp_path / "config.yaml") == recipe
+    former = load(RunConfig, tmp_path / "config.yaml")
+    (tmp_path / "config.yaml").write_text(dump(former))
+    assert load(RunConfig, tmp_path / "config.yaml") == former
+    assert former.model == parse(ModelConfig, row["written"], "test")
 
 
 @pytest.mark.parametrize(
@@ -248,3 +252,41 @@ def test_shipped_models_keep_their_fingerprints(name, expected, tmp_path):
 def test_a_former_run_folder_is_read():
     for file in (Path(__file__).parents[1] / "assets" / "models").glob("*/config.yaml"):
         assert load(RunConfig, file).model.cell == ConvNextCell()
+
+
+# what a reference page is made of ----------------------------------------------------------------
+
+
+def every_class() -> list[type[Strict]]:
+    for module in pkgutil.walk_packages(stlatent.__path__, "stlatent."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found, waiting = [], [Strict]
+    while waiting:
+        found += (below := waiting.pop().__subclasses__())
+        waiting += below
+    return sorted(
+        {cls for cls in found if cls.__module__.startswith("stlatent.")}, key=lambda cls: str(cls)
+    )
+
+
+def test_every_setting_is_described_where_it_stands():
+    classes = every_class()
+    assert len(classes) > 40
+    for cls in classes:
+        rows = reference(cls)
+        assert [row.name for row in rows] == list(cls.model_fields)
+        assert all(row.meaning and row.kind for row in rows), cls
+        assert not set(described(cls)) - set(cls.model_fields), f"{cls}: no such settings"
+
+
+def test_the_reference_says_what_may_be_given():
+    rows = {row.name: row for row in reference(ModelConfig)}
+    assert rows["channels"].kind == "whole number, at least 1, at most 4096"
+    assert rows["channels"].default == "3" and rows["domain"].default is None
+    assert rows["cell"].kind == "`ConvNextCell` or `NvaeCell` or `VdvaeCell`"
+    assert rows["cell"].default == "convnext" and rows["cube"].default == "null"
+    assert rows["levels"].kind == "[`Level` …]"
+    undescribed = type("Undescribed", (ModelConfig,), {"__annotations__": {"new": int}, "new": 1})
+    with pytest.raises(ValueError, match="Undescribed.new is not among the Attributes"):
+        reference(undescribed)

@@ -90,6 +90,8 @@ class DiffusionConfig(Strict):
     Attributes:
         stages: coarse to fine. One stage of all levels diffuses them packed; one of the first
             level or levels leaves the others to the ladder's own prior; several are a cascade.
+        noise: how latents are corrupted and denoised.
+        condition: labels that samples are drawn for.
         past: of each of these levels, how many of its own steps before a sample are shown to the
             denoisers, so that a video can go on for as long as one likes. Coarse levels are small:
             they can remember long. Samples are windows of `data.frames` frames then.
@@ -139,6 +141,10 @@ class DiffusionRun(Run):
     """Training of latent diffusion; `out/pipeline` is what one loads.
 
     Attributes:
+        diffusion: which levels are diffused, by which networks.
+        data: latents to train on.
+        optimiser: and its schedule.
+        steps: the run ends after so many.
         model: the ladder that decodes, see `stlatent.load`; by default the one that encoded.
     """
 

@@ -12,7 +12,13 @@ from .field import Route
 
 
 class Shape(Strict):
-    """Where a shape lies, the distance at which it is truncated, and how its field was made."""
+    """Where a shape lies, and how its field was made.
+
+    Attributes:
+        placement: the cube [-1, 1]^3 in the asset's own coordinates.
+        band_voxels: distance at which the field is truncated, in voxels.
+        route: how the field came about.
+    """
 
     placement: Placement
     band_voxels: Annotated[float, Limit(gt=0, allow_inf_nan=False)]

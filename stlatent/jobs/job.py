@@ -53,7 +53,17 @@ OWN = re.compile(
 
 class JobRecord(Strict):
     """What is to be done. Two processes work at the same job if these are equal, but for what the
-    user calls the model."""
+    user calls the model.
+
+    Attributes:
+        format, version: of the record.
+        code: version of the library.
+        header: what its latents have in common.
+        options: as they were given.
+        sources: how many there are.
+        units: into how many units of work they were cut.
+        inputs: digest of the list of sources.
+    """
 
     format: Literal["stlatent-job"] = JOB_FORMAT
     version: Literal[1] = 1

@@ -66,6 +66,8 @@ class LossConfig(Strict):
     """Weights of the terms; the distortion itself is the model's likelihood, with weight 1.
 
     Attributes:
+        rate: price of the latents.
+        prefix: training on the first levels alone.
         equivariance: weight of the distortion at half the size, decoded from latents at half
             theirs, so that diffusion models find them easier; see train/scale.py.
         spectral: penalty on the largest singular values; None is none.

@@ -32,9 +32,12 @@ class Header(Strict):
     """What the latents of a data set have in common.
 
     Attributes:
+        format, version: of the data set.
         model: as it was given to whoever encoded: a name or a path.
         fingerprint: of the model's config and weights.
+        domain: over which the model is, such as `video`.
         channels: of the input.
+        levels: how each lies on disk, coarsest first.
         resolution: of the volumes that planes were made of, in voxels per edge; None where the size
             of an item is that of its input.
         axes: order of the axes of a tensor on disk.
@@ -200,7 +203,15 @@ class Header(Strict):
 
 
 class Manifest(Header):
-    """The header, how much there is, the statistics per level, and the tolerance of all units."""
+    """The header, how much there is, and what is known of all of it.
+
+    Attributes:
+        items: how many there are.
+        failed: how many sources are missing.
+        units: of work, all finished.
+        statistics: per level.
+        tolerance: the least of all units, per level; None where nothing is entropy-coded.
+    """
 
     items: Count
     failed: Count

@@ -42,7 +42,12 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class FileRecord(Strict):
-    """A file of tensors as it was written."""
+    """A file of tensors as it was written.
+
+    Attributes:
+        bytes: its size.
+        sha256: of its content, in hexadecimal digits.
+    """
 
     bytes: Count
     sha256: Digest
@@ -78,8 +83,13 @@ class Item(Strict):
 
 
 class Failure(Strict):
-    """A source that is not in the data set, why, and at which stage: `fetch`, `open`, `decode` or
-    `encode`."""
+    """A source that is not in the data set.
+
+    Attributes:
+        name: path of the source below the encoded folder.
+        stage: at which it failed.
+        reason: in words.
+    """
 
     name: str
     stage: Literal["fetch", "open", "decode", "encode"]
@@ -87,7 +97,13 @@ class Failure(Strict):
 
 
 class Statistics(Strict):
-    """Over all positions of all items, per channel; `std` is that of the whole population."""
+    """Over all positions of all items, per channel.
+
+    Attributes:
+        count: of positions.
+        mean: per channel.
+        std: per channel, that of the whole population.
+    """
 
     count: Count
     mean: tuple[Finite, ...]
@@ -100,7 +116,13 @@ class Statistics(Strict):
 
 
 class MomentsRecord(Strict):
-    """Count, mean and sum of squared deviations per channel."""
+    """Moments that can be merged.
+
+    Attributes:
+        count: of positions.
+        mean: per channel.
+        m2: sum of squared deviations per channel.
+    """
 
     count: Count
     mean: tuple[Finite, ...]

@@ -101,7 +101,13 @@ def file_blocks(entries: Sequence[Entry], metadata: Mapping[str, str]) -> Iterat
 
 
 class TensorRecord(Strict):
-    """What the header of a safetensors file says of a tensor; `data_offsets` count from its end."""
+    """What the header of a safetensors file says of a tensor.
+
+    Attributes:
+        dtype: of its values, as safetensors names it.
+        shape: its sizes.
+        data_offsets: its first byte, and the first after it, counted from the end of the header.
+    """
 
     dtype: Literal[tuple(CODES.values())]
     shape: tuple[Annotated[int, Field(ge=0, le=2**62)], ...]

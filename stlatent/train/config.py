@@ -46,8 +46,10 @@ class Run(Strict):
 
     Attributes:
         out: folder of the run; the same command resumes it.
+        seed: of weights, order and noise: the same one gives the same run.
         steps, minutes: the run ends at whichever comes first; the schedule follows it.
         precision: `fp32`, `bf16` or `fp16` (autocast; likelihoods and KL stay in float32).
+        log_every: steps between two lines of metrics.
         save_every: steps between checkpoints and measurements.
         tracker: any tracker of accelerate by name, besides `metrics.jsonl`.
     """
@@ -66,7 +68,10 @@ class RunConfig(Run):
     """Training of an autoencoder.
 
     Attributes:
+        model: what is trained.
         data: of the kind that the model's medium asks for.
+        loss: weights of its terms.
+        optimiser: and its schedule.
         perceptual, adversarial, alignment: optional terms of the loss.
         start: weights to start from, a run folder or a model file, instead of random ones.
     """

@@ -25,6 +25,7 @@ class PlaneData(DataConfig):
         side: n, samples per edge of a plane.
         batch: assets per process and step.
         workers: processes that read; 0 reads in the training process itself.
+        validation: planes that are measured.
     """
 
     root: Path

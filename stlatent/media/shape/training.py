@@ -28,7 +28,8 @@ class ShapeData(DataConfig):
     Attributes:
         root: folder of meshes and of volumes (`.npy`, `.npz`, many shapes each), searched
             recursively.
-        more: a second such folder; `more_share` is the part of the batches that come from it.
+        more: a second such folder.
+        more_share: part of the batches that come from it.
         volume_axes: the direction in a volume's asset along which each of its axes runs, such as
             `[x, -z, y]` where the last axis points up.
         fields: what a mesh is turned into; volumes are brought to the same resolution.
@@ -39,6 +40,7 @@ class ShapeData(DataConfig):
         batch: shapes per process and step.
         workers: processes that read; 0 reads in the training process itself.
         cache: folder that keeps the fields of meshes; `~` is the user's home.
+        validation: shapes that are measured.
     """
 
     root: Path

@@ -49,6 +49,7 @@ class ClipData(DataConfig):
         crops_per_read: samples cut from one decoded window of a file.
         workers: processes that read; 0 reads in the training process itself.
         cache: folder that keeps decoded frames, where training is short of processors, not of disk.
+        validation: clips that are measured.
     """
 
     root: Path
