@@ -191,7 +191,7 @@ def test_size_is_the_rate_that_the_priors_promise(tmp_path):
     rate_bits = sum(item.bits)
     assert 1 < 8 * files / rate_bits < 1.02
     # flat noise of a Gaussian's variance costs more than it does, by the difference in entropy
-    kl = model(to_float(pixels(clip))[None]).kl
+    kl = model(to_float(pixels(clip))[None]).latents.kl
     kl_bits = sum(nats.sum().item() for nats in kl) / math.log(2)
     numbers = sum(level.numbers for level in result.levels)
     more = 0.5 * math.log2(2 * math.pi * math.e / 12) * numbers
@@ -294,7 +294,7 @@ def test_codes_are_stored_as_indices_or_bits(tmp_path, entropy_code):
         np.testing.assert_allclose(mean, z.double().flatten(2)[0].mean(1), atol=1e-9)
     assert result.levels[0].numbers == math.prod(store.items["a.mp4"].grids[0])
     assert result.levels[2].numbers == 2 * 2 * math.prod(store.items["a.mp4"].grids[2])
-    bits = [kl.sum().item() / math.log(2) for kl in model(x).kl]
+    bits = [kl.sum().item() / math.log(2) for kl in model(x).latents.kl]
     assert store.items["a.mp4"].bits[0] == pytest.approx(bits[0], rel=1e-3)
     assert not verify_store(tmp_path / "z")[2]
     (path,) = decode_store(model, store, tmp_path / "out", format="npy", precision="fp32")

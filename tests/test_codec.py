@@ -150,7 +150,7 @@ def test_int8_is_within_half_a_step_of_each_channel(model, videos, latents, tmp_
     fine = load_file(tmp_path / "out" / "level_2" / "00000.safetensors")["one.mp4"]
     assert fine.dtype == torch.int8
     x, _ = whole(model, videos / "one.mp4")
-    steps = model(x).steps
+    steps = model(x).latents.steps
     for level, std in enumerate(store.read_std("one.mp4")):
         expected = torch.cat([s.posterior.std for s in steps if s.site.level == level], 1)
         torch.testing.assert_close(std, expected, rtol=2e-3, atol=1e-4)
@@ -161,7 +161,7 @@ def test_int8_is_within_half_a_step_of_each_channel(model, videos, latents, tmp_
 def test_rates_are_those_of_the_model(model, videos, latents):
     for name in ("one.mp4", "sub/seventeen.mp4"):
         x, _ = whole(model, videos / name)
-        expected = [kl.sum().item() * BITS_PER_NAT for kl in model(x).kl]
+        expected = [kl.sum().item() * BITS_PER_NAT for kl in model(x).latents.kl]
         assert LatentStore(latents).items[name].bits == pytest.approx(expected, rel=1e-3)
 
 

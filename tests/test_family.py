@@ -54,7 +54,7 @@ def family(domain: str, cell: str, kind: str) -> Ladder:
 def test_it_codes_and_learns(domain, cell, kind):
     model, x = family(domain, cell, kind), batch(domain)
     out = model(x, Draw())
-    loss = out.x.square().mean() + sum(kl.mean() for kl in out.kl) + out.penalty
+    loss = out.x.square().mean() + sum(kl.mean() for kl in out.latents.kl) + out.latents.penalty
     loss = loss + sum(p.square().mean() for p in out.previews)
     loss.backward()
     missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
@@ -78,7 +78,7 @@ def test_a_new_posterior_is_as_noisy_as_asked_for(kind):
         config = family("image", "convnext", kind).config
         noise = {} if log_noise is None else {"log_noise": log_noise}
         update = {"posterior": GaussianConfig(kind=kind, **noise)}
-        steps = Ladder(config.model_copy(update=update))(batch("image")).steps
+        steps = Ladder(config.model_copy(update=update))(batch("image")).latents.steps
         ratios = [step.posterior.log_std - step.prior.log_std for step in steps]
         spread[log_noise] = torch.cat([ratio.flatten() for ratio in ratios]).mean().item()
     assert spread[None] == spread[-3.0] == pytest.approx(-2.8, abs=0.3)
@@ -91,9 +91,9 @@ def test_it_streams(cell, kind):
     model, x = family("video", cell, kind).eval().requires_grad_(False), batch("video", count=1)
     state, pieces = None, []
     for start in range(0, x.shape[2], 5):
-        levels, state = stream.encode_chunk(model, x[:, :, start : start + 5], state)
-        pieces.append(levels)
-    pieces.append(stream.encode_end(model, state)[0])
+        latents, state = stream.encode_chunk(model, x[:, :, start : start + 5], state)
+        pieces.append(latents.levels)
+    pieces.append(stream.encode_end(model, state)[0].levels)
     for parts, whole in zip(zip(*pieces, strict=True), model.encode(x).levels, strict=True):
         assert (torch.cat(parts, 2) - whole).abs().max() < 1e-4
 
@@ -102,7 +102,7 @@ def test_it_streams(cell, kind):
 def test_codes_are_what_the_table_says(kind):
     model, x = family("image", "convnext", kind), batch("image")
     model.eval().requires_grad_(False)
-    for step in model(x).steps:
+    for step in model(x).latents.steps:
         book = model.cells[step.site.level][step.site.group].posterior.codebook
         table = book.table()
         assert table.shape == (book.depth, book.size, 4)
@@ -122,11 +122,11 @@ def test_codes_are_what_the_table_says(kind):
 def test_codes_cost_what_the_prior_thinks_of_them():
     model, x = family("image", "convnext", "deep"), batch("image")
     out = model(x)
-    for step in out.steps:
+    for step in out.latents.steps:
         log_p = step.prior.logits.log_softmax(2)
         expected = -log_p.gather(2, step.posterior.indices.unsqueeze(2)).squeeze(2)
         assert torch.allclose(step.posterior.kl(step.prior), expected, atol=1e-5)
-    assert [kl.shape for kl in out.kl] == [(2, 3), (2, 6)]
+    assert [kl.shape for kl in out.latents.kl] == [(2, 3), (2, 6)]
 
 
 def test_a_codebook_learns_and_restarts_what_lies_idle():
@@ -136,7 +136,7 @@ def test_a_codebook_learns_and_restarts_what_lies_idle():
     before = book.table().clone()
     used = set()
     for _ in range(30):
-        codes = model(x).steps[0].posterior
+        codes = model(x).latents.steps[0].posterior
         used |= set(codes.indices.unique().tolist())
     assert not torch.allclose(before, book.table())
     assert len(used) > 8  # of 16, on 16 positions an image

@@ -24,7 +24,7 @@ def ways(model):
     return {
         "encode": lambda x: model.encode(x).levels[-1],
         "forward": lambda x: model(x).x,
-        "encode_chunk": lambda x: stream.encode_chunk(model, x)[0][-1],
+        "encode_chunk": lambda x: stream.encode_chunk(model, x)[0].levels[-1],
     }
 
 
@@ -132,12 +132,12 @@ def test_wrong_calls_are_explained(call, words):
 
 def test_a_stream_keeps_its_size():
     model, x = ladder("video"), batch("video", VIDEO_SIZE, 1)
-    levels, state = stream.encode_chunk(model, x)
+    latents, state = stream.encode_chunk(model, x)
     with pytest.raises(ValueError, match="only the number of steps may change"):
         stream.encode_chunk(model, x[..., :-1], state)
-    _, state = stream.decode_chunk(model, levels, VIDEO_SIZE[1:])
+    _, state = stream.decode_chunk(model, latents.levels, VIDEO_SIZE[1:])
     with pytest.raises(ValueError, match="has begun with 2"):
-        stream.decode_chunk(model, levels, VIDEO_SIZE[1:], state_of_two(state))
+        stream.decode_chunk(model, latents.levels, VIDEO_SIZE[1:], state_of_two(state))
 
 
 def state_of_two(state: stream.State) -> stream.State:

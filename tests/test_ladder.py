@@ -89,12 +89,12 @@ def test_chunks_of_any_length_give_the_whole(variant, length):
     states, pieces = [None, None], [[], []]
     for start in range(0, 22, length):
         for i, x in enumerate(whole):
-            levels, states[i] = stream.encode_chunk(
+            latents, states[i] = stream.encode_chunk(
                 model, x[:, :, start : start + length], states[i]
             )
-            pieces[i].append(levels)
+            pieces[i].append(latents.levels)
     for i, x in enumerate(whole):
-        pieces[i].append(stream.encode_end(model, states[i])[0])
+        pieces[i].append(stream.encode_end(model, states[i])[0].levels)
         levels = [torch.cat(parts, 2) for parts in zip(*pieces[i], strict=True)]
         expected = model.encode(x)
         for z, e in zip(levels, expected.levels, strict=True):
@@ -126,7 +126,7 @@ def test_a_stream_does_not_grow():
 def test_kl_counts_every_axis(variant):
     model, x = ladder(variant), batch(variant)
     out = model(x)
-    for level, kl in enumerate(out.kl):
+    for level, kl in enumerate(out.latents.kl):
         channels = model.levels[level].latent * model.levels[level].groups
         assert kl.shape == (2, channels) and (kl >= 0).all()
     expected = torch.stack(
@@ -137,10 +137,10 @@ def test_kl_counts_every_axis(variant):
             )
             .flatten(1)
             .sum(1)
-            for s in out.steps
+            for s in out.latents.steps
         ]
     ).sum(0)
-    assert torch.allclose(sum(kl.sum(1) for kl in out.kl), expected, rtol=1e-4)
+    assert torch.allclose(sum(kl.sum(1) for kl in out.latents.kl), expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -149,9 +149,9 @@ def test_distributions_stay_in_float32_under_autocast(variant):
     with torch.autocast("cpu", torch.bfloat16):
         out = model(x)
         nats = model.likelihood(out.x, x)
-    for step in out.steps:
+    for step in out.latents.steps:
         assert step.prior.mean.dtype == step.posterior.log_std.dtype == torch.float32
-    assert nats.dtype == out.kl[0].dtype == torch.float32
+    assert nats.dtype == out.latents.kl[0].dtype == torch.float32
     exact = model(x).x
     assert (out.x.float() - exact).abs().mean() < 0.05 * exact.std()
 
@@ -165,7 +165,7 @@ def test_every_parameter_learns(variant):
     previews = sum(
         (p - model.preview_target(x, level)).abs().mean() for level, p in enumerate(out.previews)
     )
-    loss = model.likelihood(out.x, x).mean() + sum(kl.mean() for kl in out.kl) + previews
+    loss = model.likelihood(out.x, x).mean() + sum(kl.mean() for kl in out.latents.kl) + previews
     loss.backward()
     missing = [name for name, p in model.named_parameters() if p.grad is None]
     assert not missing

@@ -32,7 +32,7 @@ def test_it_is_the_truth_where_the_truth_is_known():
         return model.decode(Latents((z,), (2, 2))).flatten()
 
     b, w = decode(zero), decode(unit) - decode(zero)
-    prior = model(torch.zeros(1, 1, 2, 2)).steps[0].prior
+    prior = model(torch.zeros(1, 1, 2, 2)).latents.steps[0].prior
     noise = float(model.likelihood.log_scale.exp()) ** 2
     covariance = float(prior.std) ** 2 * w[:, None] * w + noise * torch.eye(4)
     exact = torch.distributions.MultivariateNormal(b + float(prior.mean) * w, covariance)

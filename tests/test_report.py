@@ -93,7 +93,7 @@ def test_a_level_that_works_gets_no_verdict(model: Ladder, tmp_path: Path) -> No
 def test_prefixes_add_up_numbers_and_bits(model: Ladder, clips: list[torch.Tensor]) -> None:
     prefixes = prefix_quality(model, clips)
     for index, x in enumerate(clips):
-        latents, kl = model.encode(x), model(x).kl
+        latents, kl = model.encode(x), model(x).latents.kl
         for prefix in prefixes:
             measured = prefix.clips[index]
             bits = sum(nats.sum().item() for nats in kl[: prefix.levels]) / math.log(2)

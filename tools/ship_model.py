@@ -79,10 +79,10 @@ def measure(
     refined: steps of gradient descent that improve the latents; the rate is that from before."""
     medium, rows = medium_of(model), []
     for x in samples.values():
-        latents = model.encode(x)
-        latents = refine(model, x, latents, refined) if refined else latents
+        encoded = model.encode(x)
+        latents = refine(model, x, encoded, refined) if refined else encoded
         prefixes = decode_prefixes(model, latents)
-        rows.append(sample_quality(medium, x, latents, model(x).kl, prefixes))
+        rows.append(sample_quality(medium, x, latents, encoded.kl, prefixes))
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "samples": list(samples),

@@ -36,6 +36,7 @@ from ..media.video.tiles import Tiling
 from ..model.choose import Site
 from ..model.config import Level
 from ..model.ladder import Ladder
+from ..model.passes import by_level
 from ..model.past import Past
 from ..store.manifest import Coding
 from .entropy import MismatchError, StreamReader, numerics
@@ -180,8 +181,7 @@ def _descend(
     grid = model.domain.shape(size, model.levels[0].stride, past.started)
     with exact(next(model.parameters()).device):
         steps, _ = model.descend(choose, grid, past, levels=levels)
-    groups = [[s.z for s in steps if s.site.level == level] for level in range(levels)]
-    return [torch.cat(z, 1) for z in groups]
+    return list(by_level(steps, [step.z for step in steps]))
 
 
 def _steps_bytes(level: Level) -> int:

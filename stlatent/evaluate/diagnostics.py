@@ -156,8 +156,8 @@ def prefix_quality(model: Ladder, clips: Iterable[Tensor]) -> list[PrefixQuality
     """
     medium, rows = medium_of(model), []
     for x in clips:
-        latents, kl = model.encode(x), model(x).kl
-        rows.append(sample_quality(medium, x, latents, kl, decode_prefixes(model, latents)))
+        latents = model.encode(x)
+        rows.append(sample_quality(medium, x, latents, latents.kl, decode_prefixes(model, latents)))
     return gather(rows)
 
 
@@ -170,7 +170,8 @@ def level_statistics(model: Ladder, clips: Iterable[Tensor]) -> list[LevelStatis
     """
     tally = LevelTally()
     for x in clips:
-        tally.add(x, model.encode(x), model(x).kl)
+        latents = model.encode(x)
+        tally.add(x, latents, latents.kl)
     return tally.result()
 
 

@@ -71,7 +71,7 @@ def _log_weights(model: Ladder, x: Tensor, draws: int, generator: torch.Generato
     many = x.repeat(draws, *[1] * (x.ndim - 1))
     out = model(many, Draw(generator=generator))
     log_p = -model.likelihood(out.raw, many).double() * x[0].numel()
-    for step in out.steps:
+    for step in out.latents.steps:
         ratio = step.posterior.log_ratio(step.prior, step.z)
         log_p = log_p + ratio.flatten(1).double().sum(1)
     return log_p.view(draws, len(x))

@@ -128,16 +128,16 @@ class _Measurement:
                 f"clip '{name}' is {list(x.shape)}; give one clip at a time, [1, C, ...]"
             )
         x = x.to(self.device)
-        latents, out = self.model.encode(x), self.model(x)
+        latents = self.model.encode(x)
         prefixes = decode_prefixes(self.model, latents)
         count = len(prefixes)
         redrawn = [redraw(self.model, latents, [k], self.generator) for k in range(count)]
         self.names.append(name)
         self.sizes.append(tuple(x.shape[2:]))
-        quality = sample_quality(self.medium, x, latents, out.kl, prefixes)
+        quality = sample_quality(self.medium, x, latents, latents.kl, prefixes)
         self.rows.append(quality)
-        self.levels.add(x, latents, out.kl)
-        self.codes.add(out.steps)
+        self.levels.add(x, latents, latents.kl)
+        self.codes.add(latents.steps)
         if self.draws:
             found = log_likelihood(self.model, x, self.draws, self.generator, at_a_time=1)
             self.likelihoods.append(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,11 @@ from ..model.choose import Choose, Draw, Held
 from ..model.config import ModelConfig, parse
 from ..model.inputs import as_level
 from ..model.ladder import Ladder
+from ..model.passes import Encoded
 from ..model.past import Past
+from ..model.stream import decode_chunk, encode_chunk, encode_end
 from .packing import packing_of
-from .posterior import Generators, LadderPosterior, Noted, draw
+from .posterior import Generators, LadderPosterior, draw, log_vars
 from .spellings import ATTRIBUTES, ratios, spellings
 from .tiling import Tiles, decode_tiles, encode_tiles
 
@@ -249,19 +251,26 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
         return decode_tiles(lambda tile: self._decode(tile, rest), z, spans, space)
 
     def _encode(self, x: Tensor, choose: Choose) -> Tensor:
+        if not self._in_chunks:
+            return self._packed(self.ladder.encode(x, choose), False)
         state, pieces = None, []
-        for frames in self._in_time(x, 1):
-            past = Past(state)
-            pieces.append(torch.cat(self.encode_step(frames, past, choose), 1))
-            state = past.state
+        for frames in x.split(self.tiles.frames, self._time):
+            started = state is not None
+            encoded, state = encode_chunk(self.ladder, frames, state, choose)
+            pieces.append(self._packed(encoded, started))
+        pieces.append(self._packed(encode_end(self.ladder, state, choose)[0], True))
         return torch.cat(pieces, self._time)
 
     def _decode(self, z: Tensor, rest: Choose) -> Tensor:
+        domain, stride = self.ladder.domain, self.packing.stride
+        if not self._in_chunks:
+            return self.decode_step(z, Past(), rest)
+        size = domain.of_space(domain.samples(z.shape[2:], stride))
         state, pieces = None, []
-        for latents in self._in_time(z, self.temporal_compression_ratio):
-            past = Past(state)
-            pieces.append(self.decode_step(latents, past, rest))
-            state = past.state
+        for part in z.split(self.tiles.frames // domain.of_time(stride), self._time):
+            levels = self.packing.unpack(part, state is not None)
+            frames, state = decode_chunk(self.ladder, levels, size, state, rest)
+            pieces.append(frames)
         return torch.cat(pieces, self._time)
 
     def encode_step(
@@ -272,11 +281,15 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
         Args:
             past: of a stream, which `past.state` carries on; a new one for a whole input.
         """
-        noted, levels = Noted(choose), self.config.levels
-        latents = self.ladder.encode(x, noted, past).levels[:levels]
-        return (
-            self.packing.pack(latents, past.started),
-            self.packing.pack_log_var(noted.log_vars(levels), past.started),
+        both = self._packed(self.ladder.encode(x, choose, past), past.started)
+        return tuple(both.chunk(2, 1))
+
+    def _packed(self, encoded: Encoded, started: bool) -> Tensor:
+        """Latents and their log-variances, packed, side by side `[B, 2 C, *grid]`."""
+        levels = self.config.levels
+        latents = self.packing.pack(encoded.levels[:levels], started)
+        return torch.cat(
+            [latents, self.packing.pack_log_var(log_vars(encoded, levels), started)], 1
         )
 
     def decode_step(self, z: Tensor, past: Past, rest: Choose = choosing.mean) -> Tensor:
@@ -290,16 +303,10 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
         """The dimension along which a tensor may come in chunks."""
         return 2 + (self.ladder.domain.causal or 0)
 
-    def _in_time(self, x: Tensor, frames_per_step: int) -> Iterator[Tensor]:
-        """All of `x`; or, where there are tiles and time, chunk by chunk."""
-        steps, chunk = x.shape[self._time], self.tiles.frames // frames_per_step
-        if not self.use_tiling or self.ladder.domain.causal is None or steps <= 1 + chunk:
-            yield x
-            return
-        start, stop = 0, 1 + chunk  # the first step stands for itself
-        while start < steps:
-            yield x.narrow(self._time, start, min(stop, steps) - start)
-            start, stop = stop, stop + chunk
+    @property
+    def _in_chunks(self) -> bool:
+        """Whether videos go through some frames at a time."""
+        return self.use_tiling and self.ladder.domain.causal is not None
 
 
 AutoencoderLadder.__module__ = "stlatent"  # pipelines note it down, and load it after that import

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..model.choose import Choose, Distribution, Draw, Site
+from ..model.choose import Draw
 from ..model.packing import Packing
+from ..model.passes import Encoded
 
 CERTAIN = -30.0  # log-variance of a code, which leaves nothing to draw; diffusers clamps there
 
@@ -67,23 +68,11 @@ class LadderPosterior:
         return sum(level.flatten(1).sum(1) for level in self._packing.unfold(nats))
 
 
-class Noted:
-    """Chooses as `choose` does, and notes the log-variance of every posterior on the way."""
-
-    def __init__(self, choose: Choose) -> None:
-        self.choose = choose
-        self._log_vars: dict[int, list[Tensor]] = {}
-
-    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
-        z = self.choose(site, posterior, prior)
-        log_std = getattr(posterior, "log_std", None)  # codes have none
-        log_var = torch.full_like(z, CERTAIN) if log_std is None else 2 * log_std
-        self._log_vars.setdefault(site.level, []).append(log_var)
-        return z
-
-    def log_vars(self, levels: int) -> list[Tensor]:
-        """Of the first levels `[B, C_l, *grid_l]`, groups side by side."""
-        return [torch.cat(self._log_vars[level], 1) for level in range(levels)]
+def log_vars(encoded: Encoded, levels: int) -> list[Tensor]:
+    """Log-variances of the posteriors of the first levels `[B, C_l, *grid_l]`."""
+    log_stds = encoded.log_stds or [None] * levels  # in a stream there may be no latents yet
+    pairs = zip(encoded.levels[:levels], log_stds[:levels], strict=True)
+    return [torch.full_like(z, CERTAIN) if s is None else 2 * s for z, s in pairs]
 
 
 def draw(generator: torch.Generator | None, device: torch.device, temperature: float = 1.0) -> Draw:

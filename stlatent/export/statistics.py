@@ -12,11 +12,10 @@ from torch import Tensor
 from ..checkpoint import locate
 from ..media.options import Extent
 from ..media.registry import medium_of
-from ..model import choose as choosing
 from ..model.ladder import Ladder
 from ..store.tensors import Moments
 from .packing import level_channels
-from .posterior import Noted
+from .posterior import log_vars
 
 SAMPLES, EXTENT = 64, Extent(17, (256, 256))  # of a folder: at most so many, at most this large
 
@@ -42,10 +41,9 @@ def measure(
     means = [Moments.none(n) for n in level_channels(model)[:levels]]
     noise = list(means)
     for x in batches:
-        noted = Noted(choosing.mean)
-        found = model.encode(x.to(device), noted).levels
-        for k, log_var in enumerate(noted.log_vars(levels)):
-            means[k] = means[k].merge(_moments(found[k]))
+        found = model.encode(x.to(device))
+        for k, log_var in enumerate(log_vars(found, levels)):
+            means[k] = means[k].merge(_moments(found.levels[k]))
             noise[k] = noise[k].merge(_moments(log_var.exp()))
     if means[0].count == 0:
         raise ValueError("there is no data to measure the latents' mean and deviation on")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from ..model.choose import Choose, Distribution, Site
 from ..model.codebook import Codes, vectors
-from ..model.gaussian import BITS_PER_NAT, Gaussian
+from ..model.gaussian import BITS_PER_NAT
 from ..model.ladder import Ladder
+from ..model.passes import Encoded
 
 
 class Code(NamedTuple):
@@ -39,45 +39,32 @@ class Code(NamedTuple):
         return self._replace(**{name: values[index] for name, values in batch.items()})
 
 
-class Noting:
-    """Chooses the posterior's mean, and keeps the posteriors and priors it has seen.
+def stored(site: Site, posterior: Distribution, prior: Distribution) -> Tensor:
+    """Chooses the posterior's mean; codes as whoever reads their indices will find them."""
+    if isinstance(posterior, Codes):
+        return vectors(posterior.indices, prior.table)
+    return posterior.mean
 
-    held: chooses latents that then are the means of the posteriors.
-    """
 
-    def __init__(self, held: Choose | None = None) -> None:
-        self.held = held
-        self.seen: list[tuple[int, Distribution, Distribution]] = []
-
-    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
-        if self.held:
-            posterior = Gaussian(self.held(site, posterior, prior), posterior.log_std)
-        self.seen.append((site.level, posterior, prior))
-        if isinstance(posterior, Codes):  # as whoever reads the indices will find them
-            return vectors(posterior.indices, prior.table)
-        return posterior.mean
-
-    def level(self, level: int, latents: Tensor, std: bool) -> Code:
-        """What was seen of a level, with the rate at each position `[B, 1, *axes]`."""
-        seen = [(q, p) for k, q, p in self.seen if k == level]
-        rates = [q.kl(p).sum(1, keepdim=True) for q, p in seen]
-        indices = [q.indices for q, _ in seen if isinstance(q, Codes)]
-        return Code(
-            latents.float(),
-            BITS_PER_NAT * sum(rates),
-            std=torch.cat([q.std for q, _ in seen], 1) if std else None,
-            indices=torch.cat(indices, 1) if indices else None,
-        )
+def codes_of(encoded: Encoded, std: bool) -> list[Code]:
+    """What each level says, with the rate at each position `[B, 1, *axes]`; `std` as for
+    `ClipEncoder`."""
+    stds = encoded.stds if std else [None] * len(encoded.levels)
+    parts = zip(encoded.levels, encoded.rates, stds, encoded.indices, strict=True)
+    return [Code(z.float(), BITS_PER_NAT * nats, s, indices) for z, nats, s, indices in parts]
 
 
 def whole_codes(
     model: Ladder, x: Tensor, std: bool = False, held: Choose | None = None
 ) -> list[Code]:
-    """What the levels say about whole samples `[B, C, *axes]`; `std` as for `ClipEncoder`, `held`
-    as for `Noting`."""
-    notes = Noting(held)
-    codes = [notes.level(k, z, std) for k, z in enumerate(model.encode(x, notes).levels)]
-    return [on_cpu(code) for code in codes]
+    """What the levels say about whole samples `[B, C, *axes]`.
+
+    Args:
+        std: as for `ClipEncoder`.
+        held: chooses latents that then are the means of the posteriors.
+    """
+    encoded = model.encode(x, held or stored)
+    return [on_cpu(code) for code in codes_of(encoded.recentred() if held else encoded, std)]
 
 
 def on_cpu(code: Code) -> Code:

@@ -30,10 +30,9 @@ def as_input(x: Tensor | np.ndarray, config: ModelConfig, like: Tensor, bounded:
         ValueError: `x` holds neither floats nor frames of uint8, NaN, infinities, or, where
             `bounded`, values far beyond [-1, 1].
     """
-    x = _as_tensor(x, "input", like)
-    frames = config.axes.pictures
+    x, frames = as_samples(x, config, like), config.axes.pictures
     if x.dtype == torch.uint8 and frames:
-        x = _channels_first(x, config.channels).float().div_(127.5).sub_(1)
+        x = x.float().div_(127.5).sub_(1)
     if not x.is_floating_point():
         raise ValueError(
             f"input is of {x.dtype}; this model reads floats in [-1, 1]"
@@ -46,6 +45,17 @@ def as_input(x: Tensor | np.ndarray, config: ModelConfig, like: Tensor, bounded:
         remedy = "use to_float" if frames else "scale them"
         raise ValueError(f"values reach {furthest:g}; this model reads [-1, 1]: {remedy}")
     return x.to(like.dtype)
+
+
+def as_samples(x: Tensor | np.ndarray, config: ModelConfig, like: Tensor) -> Tensor:
+    """The same with the values that they have: `[B, C, *axes]`, an array on the device of `like`.
+
+    Raises:
+        ValueError: `x` is neither a tensor nor an array of numbers.
+    """
+    x = _as_tensor(x, "input", like)
+    last = x.dtype == torch.uint8 and config.axes.pictures and x.shape[-1:] == (config.channels,)
+    return x.movedim(-1, 1) if last else x
 
 
 def as_level(
@@ -108,11 +118,6 @@ def _as_tensor(values: Tensor | np.ndarray, name: str, like: Tensor) -> Tensor:
         raise ValueError(f"{name} is of {kind}; give a tensor, or an array of numbers")
     native = values.astype(values.dtype.newbyteorder("="), copy=False)
     return torch.from_numpy(np.ascontiguousarray(native)).to(like.device)
-
-
-def _channels_first(frames: Tensor, channels: int) -> Tensor:
-    """`[B, *axes, C]` or `[B, C, *axes]` -> `[B, C, *axes]`."""
-    return frames.movedim(-1, 1) if frames.shape[-1:] == (channels,) else frames
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ from .inputs import as_input, as_level, check_batch, check_latents, check_levels
 from .latents import Latents
 from .layers import Conv, Down, Up, name_layers
 from .likelihoods import make_likelihood
-from .passes import Pass, Step, by_level
+from .passes import Encoded, Pass, Step
 from .past import Past
 
 
@@ -170,12 +170,13 @@ class Ladder(nn.Module):
         steps, features = self.descend(choose, grid, past, features)
         previews = tuple(conv(h, past) for conv, h in zip(self.preview, features, strict=False))
         raw = self.domain.crop(self.paint(features[-1], past), size)
-        return Pass(raw, x, self.likelihood.mean(raw), tuple(steps), previews)
+        return Pass(raw, x, self.likelihood.mean(raw), Encoded.of(steps, size), previews)
 
     def encode(
         self, x: Tensor, choose: Choose = choosing.mean, past: Past | None = None
-    ) -> Latents:
-        """Latents of `x` `[B, C, *axes]` in [-1, 1]; nothing finer than the last latent is run.
+    ) -> Encoded:
+        """Latents of `x` `[B, C, *axes]` in [-1, 1], with deviations, rates and, of codes, indices;
+        nothing finer than the last latent is run.
 
         Args:
             past: of a stream, see `stream.py`; None for a whole input.
@@ -187,7 +188,7 @@ class Ladder(nn.Module):
         size, x, grid = self._enter(self.as_input(x), past)
         features = self.climb(x, past)
         steps, _ = self.descend(choose, grid, past, features, levels=len(self.levels))
-        return Latents(by_level(steps, [step.z for step in steps]), size)
+        return Encoded.of(steps, size)
 
     def decode(
         self, latents: Latents, levels: int | None = None, draw: Choose = choosing.mean

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from . import choose as choosing
 from .choose import Choose, Held
-from .inputs import as_level, check_levels
+from .inputs import as_level, as_samples, check_levels
 from .ladder import Ladder
+from .passes import Encoded
 from .past import Past
 
 
@@ -37,8 +38,8 @@ class State:
 
 def encode_chunk(
     model: Ladder, frames: Tensor, state: State | None = None, choose: Choose = choosing.mean
-) -> tuple[tuple[Tensor, ...], State]:
-    """Encode some more frames `[B, C, t, H, W]` in [-1, 1], t >= 1.
+) -> tuple[Encoded, State]:
+    """Encode some more frames `[B, C, t, H, W]` in [-1, 1], or of uint8, t >= 1.
 
     Returns:
         Latents that became complete, per level `[B, C_l, t_l, H_l, W_l]` (t_l may be 0), and the
@@ -48,7 +49,7 @@ def encode_chunk(
         ValueError: the domain has no time, or the frames do not fit the model or those before.
     """
     unit, axis = _unit(model)
-    frames = model.as_input(frames)
+    frames = as_samples(frames, model.config, model.top)
     if state is not None:
         frames = _joined(state.waiting[0], frames, axis)
     past = state.past if state else None
@@ -57,14 +58,14 @@ def encode_chunk(
     if ready <= 0:
         return _nothing(model, frames), State((frames,), past)
     memory = Past(past)
-    latents = model.encode(frames.narrow(axis, 0, ready), choose, memory)
+    encoded = model.encode(frames.narrow(axis, 0, ready), choose, memory)
     waiting = frames.narrow(axis, ready, count - ready).clone()
-    return latents.levels, State((waiting,), memory.state)
+    return encoded, State((waiting,), memory.state)
 
 
 def encode_end(
     model: Ladder, state: State, choose: Choose = choosing.mean
-) -> tuple[tuple[Tensor, ...], State]:
+) -> tuple[Encoded, State]:
     """Encode what waits, its last frame repeated to fill the unit, as `Ladder.encode` does."""
     unit, axis = _unit(model)
     (frames,) = state.waiting
@@ -140,11 +141,11 @@ def _checked(
 
 def _joined(before: Tensor, more: Tensor, axis: int) -> Tensor:
     """What waits and what comes, one after the other along `axis`."""
-    shapes = [_with(x.shape, axis, None) for x in (before, more)]
-    if shapes[0] != shapes[1]:
+    kinds = [(_with(x.shape, axis, None), x.dtype) for x in (before, more)]
+    if kinds[0] != kinds[1]:
         raise ValueError(
-            f"a chunk is {list(more.shape)}, but the stream so far has {list(before.shape)}: only "
-            f"the number of steps may change"
+            f"a chunk is {list(more.shape)} of {more.dtype}, but the stream so far has "
+            f"{list(before.shape)} of {before.dtype}: only the number of steps may change"
         )
     return torch.cat([before, more], axis)
 
@@ -157,13 +158,14 @@ def _unit(model: Ladder) -> tuple[int, int]:
     return model.levels[0].stride[causal], 2 + causal
 
 
-def _nothing(model: Ladder, frames: Tensor) -> tuple[Tensor, ...]:
+def _nothing(model: Ladder, frames: Tensor) -> Encoded:
     """No latents yet, in the right shapes."""
     causal = model.domain.causal
     shapes = [list(shape) for shape in model.latent_shape([*_with(frames.shape[2:], causal, 1)])]
     for shape in shapes:
         shape[1 + causal] = 0
-    return tuple(frames.new_zeros(len(frames), *shape) for shape in shapes)
+    levels = tuple(model.top.new_zeros(len(frames), *shape) for shape in shapes)
+    return Encoded(levels, tuple(_with(frames.shape[2:], causal, 0)), ())
 
 
 def _with(size: Sequence[int], index: int, value: int | None) -> list[int | None]:

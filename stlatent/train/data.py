@@ -87,9 +87,8 @@ def measured(
     quality, bits, rows = [], [], []
     device = next(model.parameters()).device
     for x in held_out.values():
-        entered = x.to(device)
-        bits.append([float(kl.sum()) * BITS_PER_NAT / x.numel() for kl in model(entered).kl])
-        latents = model.encode(entered)
+        latents = model.encode(x.to(device))
+        bits.append([float(kl.sum()) * BITS_PER_NAT / x.numel() for kl in latents.kl])
         decoded = [as_volume(model, model.decode(latents, k + 1)) for k in range(len(model.levels))]
         decoded = [y.to(x.device) for y in decoded]
         quality.append([medium.quality(x, y) for y in decoded])

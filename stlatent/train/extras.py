@@ -161,8 +161,7 @@ class Extras(nn.Module):
         if self.critic is not None:
             total = total + self.critic.penalty(decoded, step)
         if self.alignment is not None:
-            level = self.alignment_config.level
-            z = torch.cat([step.z[: len(x)] for step in out.steps if step.site.level == level], 1)
+            z = out.latents.levels[self.alignment_config.level][: len(x)]
             total = total + self.alignment_config.weight * self.alignment(z, x)
         if self.spectral is not None:
             total = total + self.spectral.config.weight_at(warm) * self.spectral()

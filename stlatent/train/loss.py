@@ -64,14 +64,14 @@ def batch_loss(
     ]
     result = objective(
         ladder.likelihood(out.raw, rows),
-        out.group_kl,
+        out.latents.group_kl,
         previews,
         keep,
         x[0].numel(),
         [math.prod(shape[1:]) for shape in ladder.latent_shape(x.shape[2:])],
         config,
         at.step,
-        out.penalty + more,
+        out.latents.penalty + more,
     )
     # sums over rows in units of samples: prefixes come on top and do not dilute the whole
     return replace(result, total=result.total * (len(rows) / len(x))), out

@@ -8,7 +8,6 @@ eq. 4). Here all levels are halved at once, and decoded by the same pass.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..model.choose import Held
@@ -35,10 +34,7 @@ def scale_error(ladder: Ladder, x: Tensor, out: Pass) -> Tensor:
             f"loss.equivariance halves the grid of level 0, which is {list(grid)} for samples of "
             f"{list(size)}; train on samples of an even number of strides, {list(coarsest)}"
         )
-    levels: dict[int, list[Tensor]] = {}
-    for step in out.steps:
-        levels.setdefault(step.site.level, []).append(domain.pool(step.z, factors))
-    held = Held({level: torch.cat(groups, 1) for level, groups in levels.items()})
+    held = Held({k: domain.pool(z, factors) for k, z in enumerate(out.latents.levels)})
     half = domain.pool(domain.pad(x, coarsest), factors)
     past = Past()
     _, features = ladder.descend(held, domain.shape(half.shape[2:], coarsest), past, batch=len(x))

@@ -21,7 +21,7 @@ from ..model.domain import Domain
 from ..model.inputs import as_input
 from ..model.ladder import Ladder
 from ..model.latents import Latents
-from ..model.passes import Pass
+from ..model.passes import Encoded, Pass
 from .fields import Lift, on_grid
 
 
@@ -67,9 +67,9 @@ class TriplaneAutoencoder(nn.Module):
         """Encode and decode a volume `[B, C, N, N, N]`: a pass of the ladder over its planes."""
         return self.ladder(self.lift(self.as_input(volume)), choose, again)
 
-    def encode(self, volume: Tensor, choose: Choose = choosing.mean) -> Latents:
-        """Latents of a volume `[B, C, N, N, N]`: a distance in [-1, 1] in units of its truncation,
-        negative inside, and colours in [-1, 1], 0 where unknown.
+    def encode(self, volume: Tensor, choose: Choose = choosing.mean) -> Encoded:
+        """Latents of a volume `[B, C, N, N, N]`, see `Ladder.encode`: a distance in [-1, 1] in
+        units of its truncation, negative inside, and colours in [-1, 1], 0 where unknown.
 
         Raises:
             ValueError: the volume has not the channels or the resolution of this model.

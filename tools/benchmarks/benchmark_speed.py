@@ -80,9 +80,9 @@ def ours(model: stlatent.Ladder, name: str, size: Sequence[int]) -> Contender:
 def encode(model: stlatent.Ladder, pieces: Iterable[Tensor]) -> list[Tensor]:
     state, done = None, []
     for frames in pieces:
-        levels, state = encode_chunk(model, frames, state)
-        done.append(levels)
-    return [torch.cat(level, 2) for level in zip(*done, encode_end(model, state)[0])]
+        latents, state = encode_chunk(model, frames, state)
+        done.append(latents.levels)
+    return [torch.cat(level, 2) for level in zip(*done, encode_end(model, state)[0].levels)]
 
 
 def frames_per_piece(model: stlatent.Ladder, size: Sequence[int]) -> int:

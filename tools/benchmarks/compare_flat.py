@@ -122,7 +122,7 @@ def measure(out: Path, clips: Sequence[Tensor], seed: int) -> dict[str, Any]:
     for clip in clips:
         result = model(clip, draw)
         quality.append(float(psnr(clip, result.x)))
-        nats += sum(float(kl.sum()) for kl in result.kl)
+        nats += sum(float(kl.sum()) for kl in result.latents.kl)
     bits = nats * BITS_PER_NAT / sum(clip.numel() for clip in clips)
     drawn = {"psnr_db": float(np.mean(quality)), "bits_per_value": bits}
     return {**prefixes[-1], "drawn": drawn, "prefixes": prefixes}

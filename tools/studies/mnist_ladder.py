@@ -134,7 +134,7 @@ def measured(model: Ladder, x: Tensor, options: argparse.Namespace) -> dict[str,
     elbo, few = (torch.cat(row) for row in zip(*(bounds(p, options.few) for p in parts)))
     some = x[: options.digits].split(100)
     gain = torch.cat([bounds(p, options.draws)[1] for p in some]) - few[: options.digits]
-    nats = [model(p, Draw(generator=generator)).kl for p in parts]
+    nats = [model(p, Draw(generator=generator)).latents.kl for p in parts]
     means = zip(*(model.encode(p).levels for p in parts), strict=True)
     return {
         "elbo_nats": float(elbo.mean()),

@@ -14,9 +14,10 @@ from ...model.choose import Choose
 from ...model.config import Level
 from ...model.ladder import Ladder
 from ...model.latents import Latents
-from ...model.stream import State, decode_chunk, encode_chunk
-from ..codes import Code, Noting, on_cpu
-from .pixels import to_float, to_uint8
+from ...model.passes import Encoded
+from ...model.stream import State, decode_chunk, encode_chunk, encode_end
+from ..codes import Code, codes_of, on_cpu, stored
+from .pixels import to_uint8
 from .tiles import Tiling
 
 
@@ -36,8 +37,6 @@ class ClipEncoder:
         self.device = next(model.parameters()).device
         self.tiling = Tiling(size, model.levels[0].stride[-2:], tile)
         self._states: list[State | None] = [None] * len(self.tiling.tiles)
-        self._waiting: Tensor | None = None  # uint8, which is a quarter of float32
-        self._started = False
 
     def push(self, frames: np.ndarray) -> list[Code]:
         """What became complete, per level; an empty list if nothing did.
@@ -45,58 +44,37 @@ class ClipEncoder:
         frames: uint8 `[B, t, H, W, 3]`; for an image model t is 1, and codes have no time axis.
         """
         x = self._resized(torch.from_numpy(frames).to(self.device))
-        if self._waiting is not None:
-            x = torch.cat([self._waiting, x], 1)
-        if self.model.domain.causal is None:
-            return self._encode(x)
-        ready = self._ready(x.shape[1])
-        self._waiting = x[:, ready:].clone() if ready < x.shape[1] else None
-        if not ready:
-            return []
-        codes = self._encode(x[:, :ready])
-        self._started = True
-        return codes
+        return self._joined([self._next(i, cut) for i, cut in enumerate(self._cut(x))])
 
     def end(self) -> list[Code]:
         """The frames that wait to fill a unit, per level."""
-        if self._waiting is None:
+        if None in self._states:  # nothing came, or nothing waits
             return []
-        x, self._waiting = self._waiting, None
-        first = 0 if self._started else 1
-        missing = (first - x.shape[1]) % self.model.levels[0].stride[0]
-        return self._encode(torch.cat([x, *[x[:, -1:]] * missing], 1))
-
-    def _ready(self, waiting: int) -> int:
-        """How many of the frames that wait can go through the network."""
-        first, unit = 0 if self._started else 1, self.model.levels[0].stride[0]
-        return max(0, first + (waiting - first) // unit * unit)
-
-    def _encode(self, x: Tensor) -> list[Code]:
-        """uint8 `[B, t, H, W, 3]`, whole units -> what the levels say."""
-        parts = []
-        for i, cut in enumerate(self._cut(x)):
-            notes = Noting()
-            levels = self._pass(i, cut, notes)
-            parts.append([notes.level(k, z, self.std) for k, z in enumerate(levels)])
-        return [
-            self._joined(level, tiles)
-            for level, tiles in zip(self.model.levels, zip(*parts, strict=True), strict=True)
-        ]
+        ends = [encode_end(self.model, state, stored) for state in self._states]
+        self._states = [state for _, state in ends]
+        return self._joined([encoded for encoded, _ in ends])
 
     def _cut(self, x: Tensor) -> Iterator[Tensor]:
-        """What each tile shows, `[B, 3, t, h, w]` in [-1, 1]."""
+        """What each tile shows, uint8 `[B, 3, t, h, w]`."""
         for tile in self.tiling.tiles:
-            yield to_float(x[:, :, slice(*tile.rows), slice(*tile.columns)])
+            yield x[:, :, slice(*tile.rows), slice(*tile.columns)].movedim(-1, 1)
 
-    def _pass(self, tile: int, x: Tensor, choose: Choose) -> tuple[Tensor, ...]:
-        """Latents of the next frames of a tile."""
+    def _next(self, tile: int, x: Tensor) -> Encoded:
+        """What became complete of a tile."""
         if self.model.domain.causal is None:
-            return self.model.encode(x[:, :, 0], choose).levels
-        levels, self._states[tile] = encode_chunk(self.model, x, self._states[tile], choose)
-        return levels
+            return self.model.encode(x[:, :, 0], stored)
+        encoded, self._states[tile] = encode_chunk(self.model, x, self._states[tile], stored)
+        return encoded
 
-    def _joined(self, level: Level, tiles: Sequence[Code]) -> Code:
-        stride = level.stride[-2:]
+    def _joined(self, tiles: Sequence[Encoded]) -> list[Code]:
+        """What the levels say of whole frames, from what they say of tiles."""
+        if not tiles[0].steps:
+            return []
+        codes = zip(*(codes_of(encoded, self.std) for encoded in tiles), strict=True)
+        return [self._level(*pair) for pair in zip(self.model.levels, codes, strict=True)]
+
+    def _level(self, level: Level, tiles: Sequence[Code]) -> Code:
+        stride = self.model.domain.of_space(level.stride)
         rates = self.tiling.join([code.bits for code in tiles], stride)
         join = self.tiling.pick if level.codebook else self.tiling.join
         latents, stds, indices = (
