@@ -16,7 +16,8 @@ MAX_LINES = 330
 # Imports point down or sideways: a unit may import those of its own row and of the rows above it.
 LAYERS = [
     {"files"},
-    {"model", "triplane", "shipped"},
+    {"model", "shipped"},
+    {"triplane"},
     {"checkpoint", "geometry", "losses"},
     {"media"},
     {"store", "bits"},

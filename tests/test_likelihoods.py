@@ -16,7 +16,8 @@ def likelihood(kind: str, channels: int = 3, domain: str = "image", **changes):
     level = {"stride": levels[-1], "width": 8, "latent": 2}
     config = {"domain": domain, "channels": channels, "levels": [level], "likelihood": kind}
     config["stem"] = Stage(stride=stem, width=8, blocks=0).model_dump()
-    return make_likelihood(parse(ModelConfig, config | changes, "test"))
+    parsed = parse(ModelConfig, config | changes, "test")
+    return make_likelihood(parsed.likelihood, parsed.channels)
 
 
 @pytest.mark.parametrize("scale", [None, 0.3])

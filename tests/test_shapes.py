@@ -261,7 +261,7 @@ def test_volumes_come_to_any_resolution_and_stand_up(meshes):
 
 
 def test_unknown_colours_are_finite_and_cost_nothing(model):
-    likelihood = make_likelihood(model.config)
+    likelihood = make_likelihood(model.config.likelihood, model.config.channels)
     distance = torch.linspace(-1, 1, 16).view(16, 1, 1).expand(16, 16, 16).numpy()
     known = np.zeros((16, 16, 16), bool)
     known[7] = True

@@ -19,10 +19,10 @@ from ..model import choose as choosing
 from ..model.choose import Choose, Draw, Held
 from ..model.config import ModelConfig, parse
 from ..model.inputs import as_level
-from ..model.ladder import Ladder
 from ..model.passes import Encoded
 from ..model.past import Past
 from ..model.stream import decode_chunk, encode_chunk, encode_end
+from ..triplane.autoencoder import make_ladder
 from .packing import packing_of
 from .posterior import Generators, LadderPosterior, draw, log_vars
 from .spellings import ATTRIBUTES, ratios, spellings
@@ -64,7 +64,7 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
         measured_std: Sequence[float],
     ) -> None:
         super().__init__()
-        self.ladder = Ladder(parse(ModelConfig, model, "model"))
+        self.ladder = make_ladder(parse(ModelConfig, model, "model"))
         self.packing = packing_of(self.ladder, levels, measured_mean, measured_std)
         names = spellings(self.ladder, self.packing)
         names["auto_map"] = {"AutoModel": f"{LOADER}.{type(self).__name__}"}

@@ -10,7 +10,6 @@ The posteriors are in `posteriors.py`, the residual blocks in `blocks.py`; any g
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from .blocks import Bottleneck, blocks
@@ -24,7 +23,7 @@ from .spread import Spread
 
 
 class Cell(nn.Module):
-    """One group of latents at one level."""
+    """One group of latents at one level, the `group`-th."""
 
     def __init__(self, config: ModelConfig, level: Level, group: int) -> None:
         super().__init__()
@@ -36,18 +35,6 @@ class Cell(nn.Module):
         known = min((group + 1) * level.latent, width)
         self.spread = Spread(axes, width, known, config.spread) if config.spread > 1 else None
         self.blocks = blocks(config, width, level.blocks, level.attention)
-        self._start(group)
-
-    @torch.no_grad()
-    def _start(self, group: int) -> None:
-        """Begin by coding the channels of the features that are this group's own, so that the whole
-        ladder begins as a linear code; see `transform.py`."""
-        width, latent = self.from_latent.weight.shape[:2]
-        own = torch.arange(latent)
-        channel = (group * latent + own) % width
-        self.posterior.start(channel)
-        self.from_latent.weight.zero_()
-        self.from_latent.weight[channel, own] = 1
 
     def prior(self, h: Tensor, past: Past) -> tuple[Distribution, Tensor]:
         """p(z | coarser levels) from the top-down features `[B, width, *grid]`, and the features

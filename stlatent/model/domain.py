@@ -54,11 +54,13 @@ class Domain:
 
     Attributes:
         square: whether its space axes must be of equal size.
+        colours: whether channels are much the same, as red, green and blue are.
     """
 
     name: str
     axes: tuple[Axis, ...]
     square: ClassVar[bool] = False
+    colours: ClassVar[bool] = True
 
     # axes -------------------------------------------------------------------------------------
 

@@ -16,13 +16,11 @@ sampling and prefix decoding differ only in the `choose` they hand to it.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ..triplane.fields import expected_channels
 from . import choose as choosing
 from . import transform
 from .blocks import blocks
@@ -32,7 +30,7 @@ from .config import ModelConfig
 from .inputs import as_input, as_level, check_batch, check_latents, check_levels
 from .latents import Latents
 from .layers import Conv, Down, Up, name_layers
-from .likelihoods import make_likelihood
+from .likelihoods import Likelihood, make_likelihood
 from .passes import Encoded, Pass, Step
 from .past import Past
 
@@ -66,29 +64,18 @@ class Ladder(nn.Module):
         self.up = nn.ModuleList(Up(axes, lv.width, f.width, by) for lv, f, by in steps)
         self.top = nn.Parameter(torch.zeros(config.levels[0].width))
         self.head_blocks = blocks(config, stem.width, stem.blocks)
-        self.likelihood = make_likelihood(config)
+        self.likelihood = self._make_likelihood()
         self.head = Up(axes, stem.width, self.likelihood.raw_channels, stem.stride)
         name_layers(self)
-        self._start()
+        transform.initialise(self, self._expected_channels())
 
-    def _start(self) -> None:
-        """Begin as a linear code; see `transform.py`."""
-        stages = (*self.levels, self.config.stem)
-        channels = expected_channels(self.config)
-        bases = [
-            transform.basis(self.domain, channels, stage.stride, stage.width) for stage in stages
-        ]
-        samples = transform.samples(self.domain, channels)
-        self.stem.start_as(samples, bases[-1])
-        self.head.start_as(bases[-1], samples, self.likelihood.copies)
-        self.head.start_rest(self.likelihood.start(), self.likelihood.copies * self.config.channels)
-        for level, (coarse, fine) in enumerate(itertools.pairwise(bases)):
-            self.down[level].start_as(fine, coarse)
-            self.up[level].start_as(coarse, fine)
-            for spread in (cell.spread for cell in self.cells[level] if cell.spread):
-                kernel = spread.conv.weight.shape[2:]
-                told = transform.neighbours(self.domain, channels, coarse, spread.known, kernel)
-                spread.start_as(told)
+    def _make_likelihood(self) -> Likelihood:
+        return make_likelihood(self.config.likelihood, self.config.channels)
+
+    def _expected_channels(self) -> transform.Channels:
+        """What a new ladder expects of the channels it reads."""
+        alike = transform.alike if self.domain.colours else transform.apart
+        return alike(self.config.channels)
 
     # the two passes ---------------------------------------------------------------------------
 

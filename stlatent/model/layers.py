@@ -16,7 +16,6 @@ from torch.utils.checkpoint import checkpoint
 
 from .domain import Domain
 from .past import Past
-from .transform import Basis, analysis, synthesis
 
 
 class Conv(nn.Module):
@@ -186,14 +185,6 @@ class Down(nn.Module):
         self.factors = tuple(factors)
         self.conv = Conv(domain, inputs * math.prod(factors), outputs)
 
-    @torch.no_grad()
-    def start_as(self, fine: Basis, coarse: Basis) -> None:
-        """Begin as the transform of fine coefficients to coarse ones."""
-        offsets, rows, columns = (matrix := analysis(fine, coarse)).shape
-        weight = self.conv.weight.view(len(self.conv.weight), offsets, -1)
-        weight[:rows] = 0
-        weight[:rows, :, :columns] = matrix.transpose(0, 1)
-
     def forward(self, x: Tensor, past: Past) -> Tensor:
         return self.conv(self.conv.domain.fold(x, self.factors, past), past)
 
@@ -205,23 +196,6 @@ class Up(nn.Module):
         super().__init__()
         self.factors = tuple(factors)
         self.conv = Conv(domain, inputs, outputs * math.prod(factors))
-
-    @torch.no_grad()
-    def start_as(self, coarse: Basis, fine: Basis, copies: int = 1) -> None:
-        """Begin as the transform of coarse coefficients back to fine ones, `copies` times."""
-        matrix = synthesis(coarse, fine).repeat(1, copies, 1)
-        offsets, rows, columns = matrix.shape
-        weight = self.conv.weight.view(offsets, -1, self.conv.weight.shape[1])
-        weight[:, :rows] = 0
-        weight[:, :rows, :columns] = matrix
-
-    @torch.no_grad()
-    def start_rest(self, bias: Tensor, rows: int) -> None:
-        """Begin with `bias` `[outputs]` at every offset, and the outputs from `rows` on with it
-        alone."""
-        offsets = math.prod(self.factors)
-        self.conv.bias.copy_(bias.repeat(offsets))
-        self.conv.weight.view(offsets, len(bias), -1)[:, rows:] = 0
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
         return self.conv.domain.unfold(self.conv(x, past), self.factors, past)

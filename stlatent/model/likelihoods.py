@@ -9,7 +9,7 @@ error where the table says so:
     fitted                  the same, best scale      bernoulli          binary values, in nats
     logistic_mixture        8-bit values, in nats
 
-Of planes that stand for a field, the field is judged, at points: `Points`.
+Of planes that stand for a field, the field is judged, at points: see `triplane/fields.py`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..triplane.fields import FieldDecoder, draw_points
-from .config import DecoderConfig, ModelConfig
+from .kinds import LikelihoodConfig
 
 CHARBONNIER_EPSILON = 0.01  # about one grey value of 256, on the scale of [-1, 1]
 LEAST_VARIANCE = 1e-4  # of a fitted scale: 46 dB, beyond which a sample pulls no harder
@@ -50,7 +49,7 @@ class Likelihood(nn.Module):
         super().__init__()
         self.raw_channels = channels
 
-    def start(self) -> Tensor:
+    def neutral(self) -> Tensor:
         """What a new decoder gives besides the sample itself `[raw_channels]`."""
         return torch.zeros(self.raw_channels)
 
@@ -148,7 +147,7 @@ class LogisticMixture(Likelihood):
         self.pairs = [(c, before) for c in range(channels) for before in range(c)]
         self.raw_channels = MIXTURES * (1 + 2 * channels + len(self.pairs))
 
-    def start(self) -> Tensor:
+    def neutral(self) -> Tensor:
         """Components differ in scale alone, from two grey values to a quarter of all."""
         scales = torch.linspace(-4.5, -1.5, MIXTURES).repeat_interleave(self.channels)
         means = MIXTURES * self.channels
@@ -250,22 +249,6 @@ class Occupancy(Bernoulli):
         return torch.cat([nats, colours], 1)
 
 
-class Points(Likelihood):
-    """Of planes: the field that they stand for is judged, at points drawn anew every time.
-
-    raw are the planes `[B, P, 3, n, n]`; what they are compared with is a volume.
-    """
-
-    def __init__(self, planes: int, config: DecoderConfig, judge: Likelihood) -> None:
-        super().__init__(planes)
-        self.config, self.judge = config, judge
-        self.decoder = FieldDecoder(planes, config)
-
-    def values(self, raw: Tensor, x: Tensor) -> Tensor:
-        points, values = draw_points(x, self.config.near, self.config.uniform)
-        return self.judge.values(self.decoder(raw, points).transpose(1, 2), values)
-
-
 KINDS = {
     "mse": Mse,
     "l1": L1,
@@ -280,13 +263,9 @@ KINDS = {
 }
 
 
-def make_likelihood(config: ModelConfig) -> Likelihood:
-    """The likelihood that a model asks for."""
-    if config.field:
-        judge = KINDS[config.likelihood.kind](config.field.channels)
-        return Points(config.channels, config.field, judge)
-    kind = KINDS[config.likelihood.kind]
-    return kind(config.channels, **config.likelihood.model_dump(exclude={"kind"}))
+def make_likelihood(config: LikelihoodConfig, channels: int) -> Likelihood:
+    """The likelihood that a config asks for, of inputs of so many channels."""
+    return KINDS[config.kind](channels, **config.model_dump(exclude={"kind"}))
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from .domain import Domain
 class Planes(Domain):
     """Tensors are `[B, C, 3, n, n]`: planes share their axes, so they are square."""
 
-    square = True
+    square, colours = True, False
 
     def check(self, size: Sequence[int]) -> None:
         super().check(size)

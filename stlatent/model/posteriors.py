@@ -25,8 +25,7 @@ from .past import Past
 class Evidence(nn.Module):
     """What the input says about a group: `[B, width, *grid]` twice -> `[B, outputs, *grid]`.
 
-    coupled: whether the top-down features are looked at. If so, it starts as e - h, of which each
-    group reports its own channels: what the coarser levels left over, see `transform.py`.
+    coupled: whether the top-down features are looked at.
     """
 
     def __init__(self, config: ModelConfig, width: int, outputs: int, coupled: bool) -> None:
@@ -34,17 +33,6 @@ class Evidence(nn.Module):
         self.join = Conv(config.axes, 2 * width, width) if coupled else None
         self.blocks = blocks(config, width, 1, rising=True)
         self.out = Conv(config.axes, width, outputs, gain=0.1)
-
-    @torch.no_grad()
-    def start(self, channel: Tensor) -> None:
-        """Begin by reporting `channel` [latent] of the features."""
-        self.out.weight.zero_()
-        self.out.weight[torch.arange(len(channel)), channel] = 1
-        if self.join is not None:
-            every = torch.arange(len(self.join.weight))
-            self.join.weight.zero_()
-            self.join.weight[every, every] = -1
-            self.join.weight[every, len(every) + every] = 1
 
     def forward(self, h: Tensor, e: Tensor, past: Past) -> Tensor:
         if self.join is not None:
@@ -61,13 +49,7 @@ class GaussianPosterior(nn.Module):
         super().__init__()
         self.evidence = Evidence(config, level.width, 2 * level.latent, self.coupled)
         self.prior_channels = 2 * level.latent
-        self.log_noise = config.posterior.log_noise
         self.log_std_limit = config.posterior.log_std_limit
-
-    @torch.no_grad()
-    def start(self, channel: Tensor) -> None:
-        self.evidence.start(channel)
-        self.evidence.out.bias[len(channel) :] = self.log_noise
 
     def prior(self, raw: Tensor) -> Gaussian:
         """The prior from its head's output `[B, prior_channels, *grid]`."""
@@ -120,9 +102,6 @@ class CodePosterior(nn.Module):
         self.codebook = make_codebook(level.codebook, level.latent)
         self.evidence = Evidence(config, level.width, level.latent, coupled=True)
         self.prior_channels = self.codebook.depth * self.codebook.size
-
-    def start(self, channel: Tensor) -> None:
-        self.evidence.start(channel)
 
     def prior(self, raw: Tensor) -> CodePrior:
         """The prior from its head's output `[B, depth * size, *grid]`."""

@@ -15,8 +15,6 @@ from .domain import Domain
 from .layers import Conv
 from .past import Past
 
-TOLD = 1e-4  # weights below it are rounding: nothing is told
-
 
 class Spread(nn.Module):
     """`keep * h + conv(first features of h)`, `[B, width, *grid] -> [B, width, *grid]`.
@@ -34,15 +32,6 @@ class Spread(nn.Module):
         self.domain, self.known = domain, known
         self.keep = nn.Parameter(torch.ones(width))
         self.conv = Conv(domain, known, width, kernel, gain=0.0)
-
-    @torch.no_grad()
-    def start_as(self, weight: Tensor) -> None:
-        """Begin as a prediction `[features, known, *kernel]`; features that nothing is told about
-        stay as they are."""
-        told = weight.flatten(1).abs().amax(1) > TOLD
-        self.keep[: len(weight)] = (~told).to(self.keep)
-        self.conv.weight.zero_()
-        self.conv.weight[: len(weight)][told] = weight[told].to(self.keep)
 
     def forward(self, h: Tensor, past: Past) -> Tensor:
         kernel = self.conv.weight.shape[2:]

@@ -10,6 +10,8 @@ expected standard deviation. A level codes what the coarser ones left over, a La
 Importance is the variance of a coefficient under a first-order Markov model of neighbouring samples
 with correlation rho^distance, separable over axes (Ahmed, Natarajan & Rao 1974); `Channels` says
 what is expected of those. No data are needed, and everything stays trainable.
+
+`initialise` writes it into the weights of a new ladder, which are drawn at random before.
 """
 
 from __future__ import annotations
@@ -21,13 +23,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .cells import Cell
+from .config import Level
 from .domain import Domain
+from .layers import Down, Up
+from .spread import Spread
 
 RHO = {"space": 0.97, "causal": 0.9, "index": 0.0}  # correlation of neighbours, by kind of axis
 RHO_CHANNELS = 0.95
 SAMPLE_VARIANCE = 0.25  # of values in [-1, 1]
+TOLD = 1e-4  # weights of a prediction below it are rounding: nothing is told
 
 
 def cosines(n: int) -> Tensor:
@@ -66,9 +73,10 @@ def alike(count: int) -> Channels:
     return Channels(cosines(count), variances(count, RHO_CHANNELS))
 
 
-def apart(variance: Tensor) -> Channels:
-    """Channels that have nothing to do with each other, of these variances."""
-    return Channels(torch.eye(len(variance)).double(), variance.double())
+def apart(count: int, variance: Tensor | None = None) -> Channels:
+    """Channels that have nothing to do with each other, of these variances or of equal ones."""
+    variance = torch.ones(count) if variance is None else variance
+    return Channels(torch.eye(count).double(), variance.double())
 
 
 @dataclass(frozen=True)
@@ -183,3 +191,75 @@ def _coupling(n: int, rho: float, distance: int) -> Tensor:
     i = torch.arange(n).double()
     apart = (i[:, None] - (i + distance * n)).abs()
     return cosines(n) @ rho**apart @ cosines(n).T
+
+
+@torch.no_grad()
+def initialise(ladder: nn.Module, channels: Channels) -> None:
+    """Let a new `Ladder` begin as the linear code of an input with these `channels`."""
+    config, likelihood = ladder.config, ladder.likelihood
+    stages = (*config.levels, config.stem)
+    bases = [basis(ladder.domain, channels, stage.stride, stage.width) for stage in stages]
+    whole = samples(ladder.domain, channels)
+    _analyse(ladder.stem, whole, bases[-1])
+    _synthesise(ladder.head, bases[-1], whole, likelihood.copies)
+    _add(ladder.head, likelihood.neutral(), likelihood.copies * config.channels)
+    for level, (coarse, fine) in enumerate(itertools.pairwise(bases)):
+        _analyse(ladder.down[level], fine, coarse)
+        _synthesise(ladder.up[level], coarse, fine)
+    for k, (level, cells) in enumerate(zip(config.levels, ladder.cells, strict=True)):
+        for group, cell in enumerate(cells):
+            _report(cell, level, group, config.posterior.log_noise)
+            if cell.spread is not None:
+                _tell(cell.spread, ladder.domain, channels, bases[k])
+
+
+def _analyse(down: Down, fine: Basis, coarse: Basis) -> None:
+    """Fine coefficients to coarse ones."""
+    offsets, rows, columns = (matrix := analysis(fine, coarse)).shape
+    weight = down.conv.weight.view(len(down.conv.weight), offsets, -1)
+    weight[:rows] = 0
+    weight[:rows, :, :columns] = matrix.transpose(0, 1)
+
+
+def _synthesise(up: Up, coarse: Basis, fine: Basis, copies: int = 1) -> None:
+    """Coarse coefficients back to fine ones, `copies` times."""
+    matrix = synthesis(coarse, fine).repeat(1, copies, 1)
+    offsets, rows, columns = matrix.shape
+    weight = up.conv.weight.view(offsets, -1, up.conv.weight.shape[1])
+    weight[:, :rows] = 0
+    weight[:, :rows, :columns] = matrix
+
+
+def _add(up: Up, bias: Tensor, rows: int) -> None:
+    """`bias` `[outputs]` at every offset, and the outputs from `rows` on are it alone."""
+    offsets = math.prod(up.factors)
+    up.conv.bias.copy_(bias.repeat(offsets))
+    up.conv.weight.view(offsets, len(bias), -1)[:, rows:] = 0
+
+
+def _report(cell: Cell, level: Level, group: int, log_noise: float) -> None:
+    """Each group codes channels of its own, of what the coarser levels left over: e - h."""
+    own = torch.arange(level.latent)
+    channel = (group * level.latent + own) % level.width
+    cell.from_latent.weight.zero_()
+    cell.from_latent.weight[channel, own] = 1
+    evidence = cell.posterior.evidence
+    evidence.out.weight.zero_()
+    evidence.out.weight[own, channel] = 1
+    if level.codebook is None:
+        evidence.out.bias[level.latent :] = log_noise
+    if evidence.join is not None:
+        every = torch.arange(level.width)
+        evidence.join.weight.zero_()
+        evidence.join.weight[every, every] = -1
+        evidence.join.weight[every, level.width + every] = 1
+
+
+def _tell(spread: Spread, domain: Domain, channels: Channels, stage: Basis) -> None:
+    """Neighbours predict the features that are not coded; those that nothing is told about stay as
+    they are."""
+    weight = neighbours(domain, channels, stage, spread.known, spread.conv.weight.shape[2:])
+    told = weight.flatten(1).abs().amax(1) > TOLD
+    spread.keep[: len(weight)] = (~told).to(spread.keep)
+    spread.conv.weight.zero_()
+    spread.conv.weight[: len(weight)][told] = weight[told].to(spread.keep)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..model.config import DecoderConfig
-from ..model.likelihoods import Points, Sdf
-from ..triplane.fields import FieldDecoder, cosine_planes
+from ..model.likelihoods import Sdf
+from ..triplane.fields import FieldDecoder, Points, cosine_planes
 
 PLANES_LR, DECODER_LR = 5e-3, 1e-3
 BATCH = 4  # shapes per step

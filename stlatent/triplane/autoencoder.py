@@ -4,7 +4,7 @@
                                                              points [B, n, 3] ──────┴─► field
 
 The ladder is one over domain `triplane` like any other, but for its likelihood, which is not over
-planes but over points (`likelihoods.Points`): so both ends are trained with it, by the same loss.
+planes but over points (`fields.Points`): so both ends are trained with it, by the same loss.
 """
 
 from __future__ import annotations
@@ -21,8 +21,22 @@ from ..model.domain import Domain
 from ..model.inputs import as_input
 from ..model.ladder import Ladder
 from ..model.latents import Latents
+from ..model.likelihoods import make_likelihood
 from ..model.passes import Encoded, Pass
-from .fields import Lift, on_grid
+from ..model.transform import Channels
+from .fields import Lift, Points, expected_channels, on_grid
+
+
+class FieldLadder(Ladder):
+    """A ladder over planes that stand for a field, by which they are judged."""
+
+    def _make_likelihood(self) -> Points:
+        field = self.config.field
+        judge = make_likelihood(self.config.likelihood, field.channels)
+        return Points(self.config.channels, field, judge)
+
+    def _expected_channels(self) -> Channels:
+        return expected_channels(self.config)
 
 
 class TriplaneAutoencoder(nn.Module):
@@ -32,7 +46,7 @@ class TriplaneAutoencoder(nn.Module):
         super().__init__()
         self.config = config
         self.lift = Lift(config)
-        self.ladder = Ladder(config)
+        self.ladder = FieldLadder(config)
 
     @property
     def domain(self) -> Domain:
@@ -54,7 +68,7 @@ class TriplaneAutoencoder(nn.Module):
 
     @property
     def likelihood(self) -> nn.Module:
-        """Of a volume, given planes: see `likelihoods.Points`."""
+        """Of a volume, given planes: see `fields.Points`."""
         return self.ladder.likelihood
 
     def as_input(self, volume: Tensor) -> Tensor:
@@ -122,6 +136,11 @@ def as_volume(model: Ladder | TriplaneAutoencoder, decoded: Tensor) -> Tensor:
     `[B, C, N, N, N]`; of all else, the same."""
     field = model.config.field
     return on_grid(model.likelihood.decoder, decoded, field.resolution) if field else decoded
+
+
+def make_ladder(config: ModelConfig) -> Ladder:
+    """A new ladder, over planes that stand for a field or over any domain."""
+    return FieldLadder(config) if config.field else Ladder(config)
 
 
 def ladder_of(model: Ladder | TriplaneAutoencoder) -> Ladder:

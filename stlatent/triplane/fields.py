@@ -21,6 +21,7 @@ from ..model import transform
 from ..model.blocks import blocks
 from ..model.config import DecoderConfig, ModelConfig
 from ..model.layers import Conv, Down
+from ..model.likelihoods import Likelihood
 from ..model.past import Past
 from ..model.transform import Channels, cosines
 from .planes import fold_volume, lacking, sample_planes, sample_volume
@@ -61,17 +62,12 @@ def cosine_planes(volume: Tensor, planes: int, stride: int = 1) -> Tensor:
 
 
 def expected_channels(config: ModelConfig) -> Channels:
-    """What a new ladder expects of the channels it reads."""
-    if config.domain != "triplane":
-        return transform.alike(config.channels)
-    if config.field is None:
-        return transform.apart(torch.ones(config.channels))
+    """What a new ladder expects of the planes that it reads."""
     voxels = config.field.resolution
     channel, k = cosine_of(config.channels, config.field.channels).T
     expected = transform.variances(voxels, transform.RHO["space"])[k % voxels] / voxels
-    return transform.apart(
-        expected * torch.where(k > 0, 2, 1) * torch.where(channel > 0, COLOUR_VARIANCE, 1)
-    )
+    shown = torch.where(channel > 0, COLOUR_VARIANCE, 1)
+    return transform.apart(config.channels, expected * torch.where(k > 0, 2, 1) * shown)
 
 
 class Lift(nn.Module):
@@ -84,18 +80,7 @@ class Lift(nn.Module):
         self.down = Down(axes, field.channels * field.resolution, stage.width, stage.stride)
         self.blocks = blocks(config, stage.width, stage.blocks, rising=True)
         self.out = Conv(axes, stage.width, config.channels)
-        self._start(config)
-
-    @torch.no_grad()
-    def _start(self, config: ModelConfig) -> None:
-        """Begin with the cosines of each column, means over the block of a sample."""
-        matrix, unit = columns(config.channels, config.field.channels, config.field.resolution)
-        n = min(len(matrix), len(self.down.conv.weight))
-        weight = self.down.conv.weight.flatten(1).unflatten(1, (-1, matrix.shape[1]))
-        weight[:n] = matrix[:n, None] / weight.shape[1]
-        self.down.conv.bias[0] = -1 / unit[0]  # what is far outside becomes 0
-        self.out.weight.zero_()
-        self.out.weight[torch.arange(n), torch.arange(n)] = unit[:n].view(-1, 1, 1, 1)
+        initialise_lift(self, config)
 
     def forward(self, volume: Tensor) -> Tensor:
         if tuple(volume.shape[1:]) != self.size:
@@ -105,6 +90,18 @@ class Lift(nn.Module):
             )
         past = Past()
         return self.out(self.blocks(self.down(fold_volume(volume), past), past), past)
+
+
+@torch.no_grad()
+def initialise_lift(lift: Lift, config: ModelConfig) -> None:
+    """Begin with the cosines of each column, means over the block of a sample."""
+    matrix, unit = columns(config.channels, config.field.channels, config.field.resolution)
+    n = min(len(matrix), len(lift.down.conv.weight))
+    weight = lift.down.conv.weight.flatten(1).unflatten(1, (-1, matrix.shape[1]))
+    weight[:n] = matrix[:n, None] / weight.shape[1]
+    lift.down.conv.bias[0] = -1 / unit[0]  # what is far outside becomes 0
+    lift.out.weight.zero_()
+    lift.out.weight[torch.arange(n), torch.arange(n)] = unit[:n].view(-1, 1, 1, 1)
 
 
 class FieldDecoder(nn.Module):
@@ -145,6 +142,22 @@ class FieldDecoder(nn.Module):
         for layer in self.hidden:
             h = F.silu(layer(h))
         return self.sum(behind) + self.out(h)
+
+
+class Points(Likelihood):
+    """Of planes: the field that they stand for is judged, at points drawn anew every time.
+
+    raw are the planes `[B, P, 3, n, n]`; what they are compared with is a volume.
+    """
+
+    def __init__(self, planes: int, config: DecoderConfig, judge: Likelihood) -> None:
+        super().__init__(planes)
+        self.config, self.judge = config, judge
+        self.decoder = FieldDecoder(planes, config)
+
+    def values(self, raw: Tensor, x: Tensor) -> Tensor:
+        points, values = draw_points(x, self.config.near, self.config.uniform)
+        return self.judge.values(self.decoder(raw, points).transpose(1, 2), values)
 
 
 @torch.no_grad()
