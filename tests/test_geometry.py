@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import math
@@ -46,6 +47,7 @@ from stlatent.geometry import (
     voxel_size,
     write_mesh,
 )
+from stlatent.geometry.surface import to_screen
 from stlatent.media.shape.data import find_shapes
 
 AXES = [
@@ -300,6 +302,31 @@ def test_what_is_written_is_read_again(tmp_path: Path, suffix: str, baked: int) 
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.parametrize("coloured", [False, True])
+@pytest.mark.parametrize("suffix", [".glb", ".ply", ".obj"])
+def test_a_mesh_far_from_the_origin_keeps_its_shape(
+    tmp_path: Path, suffix: str, coloured: bool
+) -> None:
+    """As surveyors have them: ten metres, at UTM coordinates."""
+    mesh = torus()
+    mesh.apply_scale(5)
+    mesh.apply_translation([500_000.25, 5_400_000.5, 120])
+    if coloured:
+        mesh.visual.vertex_colors = np.arange(4 * len(mesh.vertices)).reshape(-1, 4) % 256
+    write_mesh(mesh, tmp_path / f"far{suffix}")
+    surface = read_surface(tmp_path / f"far{suffix}")
+    centre = mesh.bounds.mean(0)
+    placed = {tuple(point) for point in (surface.vertices - centre).round(4)}
+    assert placed == {tuple(point) for point in (mesh.vertices - centre).round(4)}
+    if coloured and suffix != ".obj":
+        order = np.lexsort((mesh.vertices - centre).round(4).T)
+        again = np.lexsort((surface.vertices - centre).round(4).T)
+        colours = np.zeros((len(surface.vertices), 3))
+        colours[surface.faces] = to_screen(surface.corners)
+        want = mesh.visual.vertex_colors[order][:, :3] / 255
+        assert np.abs(colours[again] - want).max() < 0.06  # 8 bits of linear light, where dark
+
+
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     placement = Placement()
     with pytest.raises(ValueError, match="written as .glb"):
@@ -350,6 +377,78 @@ def test_names_and_links_of_meshes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = find_shapes(".")
     assert list(found) == sorted(f"linked/{name}" for name in names)
     assert {len(read_surface(path).faces) for path in found.values()} == {len(torus(8).faces)}
+
+
+def gltf(path: Path, accessor: dict, nodes: list[dict]) -> Path:
+    """A triangle with the first accessor changed, in places of its own."""
+    points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32).tobytes()
+    uri = "data:application/octet-stream;base64," + base64.b64encode(points).decode()
+    accessors = [{"componentType": 5126, "count": 3, "type": "VEC3"} | accessor]
+    tree = {
+        "asset": {"version": "2.0"},
+        "buffers": [{"byteLength": len(points), "uri": uri}],
+        "bufferViews": [{"buffer": 0, "byteLength": len(points)}],
+        "accessors": accessors,
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
+        "nodes": nodes,
+        "scenes": [{"nodes": [0]}],
+    }
+    path.write_text(json.dumps(tree))
+    return path
+
+
+def test_claims_are_checked_before_memory_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = [{"mesh": 0}]
+    assert len(read_surface(gltf(tmp_path / "a.gltf", {"bufferView": 0}, one)).faces) == 1
+    with pytest.raises(BadMeshError, match="claims 2,000,000,000 values without data"):
+        read_surface(gltf(tmp_path / "b.gltf", {"count": 2_000_000_000}, one))
+    many = [
+        {"children": [*range(1, 9)]},
+        *[{"mesh": 0, "translation": [i, 0, 0]} for i in range(8)],
+    ]
+    monkeypatch.setattr(read, "MAX_FACES", 7)
+    with pytest.raises(BadMeshError, match="has 8 triangles; at most 7"):
+        read_surface(gltf(tmp_path / "c.gltf", {"bufferView": 0}, many))
+    np.savez_compressed(tmp_path / "bomb.npz", np.zeros((200, 200, 200), np.uint8))
+    np.save(tmp_path / "bomb.npy", np.zeros((1, 200, 200, 200), np.uint8))
+    np.savez_compressed(tmp_path / "many.npz", np.zeros((5000, 20, 20, 20), np.uint8))
+    for name in ("bomb.npz", "bomb.npy", "many.npz"):
+        with pytest.raises(BadMeshError, match="raise max_voxels"):
+            read_volumes(tmp_path / name, max_voxels=100**3)
+    assert read_volumes(tmp_path / "bomb.npz", max_voxels=200**3).arrays.shape[-1] == 200
+
+
+def test_nested_and_mirrored_nodes(tmp_path: Path) -> None:
+    """Places multiply down the tree, and a mirrored part does not turn inside out."""
+    mesh, scene = boot(), trimesh.Scene()
+    mirror, turn = np.diag([-1.0, 1, 1, 1]), trimesh.transformations.rotation_matrix(1.0, (1, 2, 3))
+    stretch = np.diag([1.0, 2, 0.5, 1])
+    turn[:3, 3] = 3, -4, 5
+    scene.graph.update("outer", matrix=mirror)
+    scene.graph.update("inner", "outer", matrix=turn)
+    scene.add_geometry(mesh, "boot", parent_node_name="inner", transform=stretch)
+    (tmp_path / "nested.glb").write_bytes(scene.export(file_type="glb"))
+    surface = read_surface(tmp_path / "nested.glb")
+    whole = mirror @ turn @ stretch
+    expected = mesh.vertices @ whole[:3, :3].T + whole[:3, 3]
+    assert np.ptp(surface.vertices, 0) == pytest.approx(np.ptp(expected, 0), rel=1e-5)
+    assert surface.vertices.min(0) == pytest.approx(expected.min(0), rel=1e-5)
+    a, b, c = surface.triangles.swapaxes(0, 1)
+    assert np.einsum("fi,fi", a, np.cross(b, c)) / 6 == pytest.approx(mesh.volume, rel=1e-5)
+
+
+def test_factors_of_a_material_are_no_bytes(tmp_path: Path) -> None:
+    """`baseColorFactor` is 0 to 1, linear light: 0.2 is 51 of 255 there, and 124 on a screen."""
+    material = {"pbrMetallicRoughness": {"baseColorFactor": [1.0, 0.2, 0.0, 1.0]}}
+    path = gltf(tmp_path / "a.gltf", {"bufferView": 0}, [{"mesh": 0}])
+    tree = json.loads(path.read_text())
+    tree["materials"], tree["meshes"][0]["primitives"][0]["material"] = [material], 0
+    path.write_text(json.dumps(tree))
+    surface = read_surface(path)
+    assert surface.coloured.all()
+    assert surface.corners[0, 0] == pytest.approx([1, 0.2, 0], abs=1e-3)
 
 
 def test_dust_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

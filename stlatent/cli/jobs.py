@@ -38,6 +38,8 @@ def add_encode(verb: Verb) -> None:
     shared.resolution(verb, "64, or what the model reads")
     add("--axes", type=_axes, metavar="X,Y,Z", help="of shapes: the asset's directions along the "
         "axes of the cube, such as x,z,-y where z is up (x,y,z)")  # fmt: skip
+    add("--max-voxels", type=shared.positive, default=512**3, metavar="N", help="of a volume; "
+        "a larger one is named, and left out (512^3)")  # fmt: skip
     add("--refine", type=int, default=0, metavar="N", help="of shapes: improve the latents of each "
         "by N steps of gradient descent (0)")  # fmt: skip
     add("--dtype", type=_dtypes, default=("float16",), metavar="D[,D...]", help="of the latents on "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from .surface import Surface, areas, pieces, to_light, weld
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 GLTF_SUFFIXES = (".glb", ".gltf")  # their colours are in linear light
 MAX_PIECES = 100_000
+MAX_FACES = 20_000_000
 WELD = 1e-6  # vertices closer than this share of the extent are one
 
 
@@ -37,7 +39,7 @@ def read_surface(path: str | Path) -> Surface:
 
     Raises:
         BadMeshError: the file cannot be read, is empty, holds values that are not finite, has no
-            area, or falls into more than 100,000 pieces.
+            area, more than 20,000,000 triangles, or falls into more than 100,000 pieces.
     """
     path = Path(path)
     if path.suffix.lower() not in MESH_SUFFIXES:
@@ -46,6 +48,7 @@ def read_surface(path: str | Path) -> Surface:
         raise BadMeshError(path, "there is no such file")
     needed("scipy")  # or its absence would pass for a fault of every file
     try:
+        _check_accessors(path)
         kind, beside = path.suffix.lower().removeprefix("."), FilePathResolver(path)
         beside.file_name = path.suffix  # trimesh fails on one that is not UTF-8
         with open(path, "rb") as file:
@@ -57,6 +60,22 @@ def read_surface(path: str | Path) -> Surface:
         return surface_of(scene, linear=path.suffix.lower() in GLTF_SUFFIXES)
     except ValueError as error:
         raise BadMeshError(path, str(error)) from error
+
+
+def _check_accessors(path: Path) -> None:
+    """ValueError for a glTF file that claims more zeros than it has bytes: an accessor without a
+    view of a buffer stands for so many (glTF 2.0, 5.1), whatever the memory."""
+    if path.suffix.lower() not in GLTF_SUFFIXES:
+        return
+    with open(path, "rb") as file:
+        head = file.read(20)  # of a glb: the file's header, and that of its chunk of JSON
+        binary = head.startswith(b"glTF")
+        length = min(int.from_bytes(head[12:16], "little"), path.stat().st_size)
+        text = file.read(length) if binary else head + file.read()
+    for accessor in json.loads(text).get("accessors", ()):
+        count = accessor.get("count", 0)
+        if "bufferView" not in accessor and count > path.stat().st_size:
+            raise ValueError(f"it claims {count:,} values without data")
 
 
 def surface_of(scene: trimesh.Scene | trimesh.Trimesh, linear: bool = False) -> Surface:
@@ -74,6 +93,7 @@ def surface_of(scene: trimesh.Scene | trimesh.Trimesh, linear: bool = False) -> 
     scene = trimesh.Scene(scene) if isinstance(scene, trimesh.Trimesh) else scene
     textures: dict[int, np.ndarray] = {}  # by the identity of the picture: materials share them
     parts, count = [], 0
+    _check_faces(scene)
     for node in scene.graph.nodes_geometry:
         transform, name = scene.graph[node]
         mesh = scene.geometry[name]
@@ -91,6 +111,14 @@ def surface_of(scene: trimesh.Scene | trimesh.Trimesh, linear: bool = False) -> 
     if not parts:
         raise ValueError("holds no triangles")
     return _checked(Surface(*map(np.concatenate, zip(*parts)), tuple(textures.values())))
+
+
+def _check_faces(scene: trimesh.Scene) -> None:
+    """A few bytes can ask for a mesh in many places."""
+    names = (scene.graph[node][1] for node in scene.graph.nodes_geometry)
+    total = sum(len(getattr(scene.geometry[name], "faces", ())) for name in names)
+    if total > MAX_FACES:
+        raise ValueError(f"has {total:,} triangles; at most {MAX_FACES:,} are taken")
 
 
 def _checked(raw: Surface) -> Surface:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
+import math
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from .field import Field, Route
 from .read import BadMeshError
 
 VOLUME_SUFFIXES = (".npy", ".npz")
+MAX_VOXELS = 512**3
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,10 @@ class Volumes(Sequence):
 
 
 def read_volumes(
-    path: str | Path, band_voxels: float = 4.0, placement: Placement | None = None
+    path: str | Path,
+    band_voxels: float = 4.0,
+    placement: Placement | None = None,
+    max_voxels: int = MAX_VOXELS,
 ) -> Volumes:
     """The volumes in a `.npy` or `.npz` file.
 
@@ -60,15 +64,18 @@ def read_volumes(
     Args:
         placement: where the cube lies; with `axes=("x", "-z", "y")`, volumes whose last axis points
             up come out as meshes whose y axis does.
+        max_voxels: of one volume. Distances of a volume take some 40 bytes a voxel while they are
+            computed. An `.npz` is read whole, up to 32 bytes a voxel of this; an `.npy` stays on
+            disk until a volume of it is asked for.
 
     Raises:
-        BadMeshError: the file holds anything else.
+        BadMeshError: the file holds anything else, or more.
     """
     path = Path(path)
     try:
         if path.suffix.lower() not in VOLUME_SUFFIXES:
             raise ValueError(f"no volume; volumes end in {' '.join(VOLUME_SUFFIXES)}")
-        return Volumes(_checked(*_load(path)), band_voxels, placement or Placement())
+        return Volumes(_checked(*_load(path, max_voxels)), band_voxels, placement or Placement())
     except (ValueError, OSError) as error:
         raise BadMeshError(path, str(error)) from error
 
@@ -95,14 +102,20 @@ def _field(distance: np.ndarray, band_voxels: float, placement: Placement, sourc
     return Field(distance, colour, known, band_voxels, placement, Route(source=source))
 
 
-def _load(path: Path) -> tuple[np.ndarray, int | None]:
+def _load(path: Path, max_voxels: int) -> tuple[np.ndarray, int | None]:
     """The array of a file, and the number of volumes where their bits are packed."""
-    with open(path, "rb") as file:
-        try:
-            loaded = np.load(file, allow_pickle=False)
-            arrays = loaded if isinstance(loaded, np.ndarray) else dict(loaded)
-        except (ValueError, EOFError, BadZipFile, zlib.error):  # numpy would speak of pickles
-            raise ValueError("is damaged, or holds something other than arrays") from None
+    try:
+        if path.suffix.lower() == ".npz":
+            _check_claims(path, max_voxels)
+            with open(path, "rb") as file:
+                arrays = dict(np.load(file, allow_pickle=False))
+        else:
+            arrays = np.load(path, mmap_mode="r", allow_pickle=False)
+            _check_voxels(arrays.shape, max_voxels)
+    except TooLargeError:
+        raise
+    except Exception:  # numpy would speak of pickles
+        raise ValueError("is damaged, or holds something other than arrays") from None
     if isinstance(arrays, np.ndarray):
         return arrays, None
     if arrays.keys() == {"occupancy", "count"}:
@@ -113,6 +126,36 @@ def _load(path: Path) -> tuple[np.ndarray, int | None]:
             "as 'occupancy' with their 'count'"
         )
     return next(iter(arrays.values())), None
+
+
+class TooLargeError(ValueError):
+    """A file asks for more memory than is granted."""
+
+
+def _check_claims(path: Path, max_voxels: int) -> None:
+    """By the headers of the arrays in an `.npz`, before anything is unpacked."""
+    total, limit = 0, 32 * max_voxels
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0
+                read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+                _check_voxels(shape, max_voxels)
+                total += math.prod(shape) * dtype.itemsize
+    if total > limit:
+        raise TooLargeError(
+            f"unpacks to {total:,} bytes; at most {limit:,} are taken: save it as .npy, or raise "
+            "max_voxels"
+        )
+
+
+def _check_voxels(shape: tuple[int, ...], max_voxels: int) -> None:
+    edges = (8, shape[-1]) if len(shape) == 2 else shape[-3:]  # two: packed bits
+    if math.prod(edges) > max_voxels:
+        held = f"holds volumes of {' x '.join(map(str, edges))} voxels"
+        raise TooLargeError(f"{held}, beyond {max_voxels:,}; raise max_voxels, or give fewer")
 
 
 def _checked(array: np.ndarray, count: int | None) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,9 @@ WRITABLE = (".glb", ".obj", ".ply")
 def write_mesh(mesh: trimesh.Trimesh, path: str | Path) -> None:
     """Write a mesh with its vertex colours or its texture as `.glb`, `.obj` or `.ply`.
 
-    Coordinates are written as they are; glTF viewers take y as up and the unit as a metre. Beside
+    Coordinates are written as they are; glTF viewers take y as up and the unit as a metre. Far from
+    the origin, where 32 bits would blur the shape, a `.glb` has a node that moves it there, and a
+    `.ply` coordinates of 64 bits; an `.obj` has 8 digits behind the point anyway. Beside
     a textured `.obj` lie its material and picture, named after it. A file of that name is replaced.
 
     Raises:
@@ -41,7 +44,7 @@ def write_mesh(mesh: trimesh.Trimesh, path: str | Path) -> None:
     elif mesh.visual.kind == "texture":
         raise ValueError(f"a .ply file holds no texture; write {path.stem} as .glb or .obj")
     else:
-        files[path.name] = mesh.export(file_type="ply")
+        files[path.name] = _ply(mesh)
     for name, content in files.items():
         _write(path.with_name(name), content)
 
@@ -57,6 +60,10 @@ def _obj(mesh: trimesh.Trimesh, stem: str) -> tuple[str, dict[str, bytes]]:
 
 def _glb(mesh: trimesh.Trimesh) -> bytes:
     """Dull, where glTF would take a mesh for metal; vertex colours in linear light (glTF 2.0)."""
+    offset = mesh.bounds.mean(0).round() if _is_far(mesh) else np.zeros(3)
+    if offset.any():
+        mesh = mesh.copy()
+        mesh.apply_translation(-offset)
     if mesh.visual.kind != "texture":
         colours = mesh.visual.vertex_colors.copy() if mesh.visual.kind else None
         mesh = mesh.copy()
@@ -64,7 +71,31 @@ def _glb(mesh: trimesh.Trimesh) -> bytes:
         if colours is not None:
             colours[:, :3] = np.round(to_light(colours[:, :3] / 255) * 255)
             mesh.visual.vertex_attributes["color"] = colours
-    return export_glb(trimesh.Scene(mesh), include_normals=True)
+    scene = trimesh.Scene()
+    scene.add_geometry(mesh, transform=trimesh.transformations.translation_matrix(offset))
+    return export_glb(scene, include_normals=True)
+
+
+def _ply(mesh: trimesh.Trimesh) -> bytes:
+    """As trimesh writes it, but for coordinates of 64 bits where they are needed."""
+    content = mesh.export(file_type="ply")
+    if not _is_far(mesh):
+        return content
+    head, body = content.split(b"end_header\n", 1)
+    found = re.findall(rb"property (float|uchar) (\w+)", head.partition(b"element face")[0])
+    kinds = {name.decode(): "<f4" if kind == b"float" else "u1" for kind, name in found}
+    single = np.dtype([*kinds.items()])
+    double = np.dtype([(name, "<f8" if name in "xyz" else kinds[name]) for name in kinds])
+    rows = np.frombuffer(body, single, len(mesh.vertices)).astype(double)
+    for axis, values in zip("xyz", mesh.vertices.T):
+        rows[axis] = values
+    head = re.sub(rb"property float ([xyz])\n", rb"property double \1\n", head)
+    return head + b"end_header\n" + rows.tobytes() + body[single.itemsize * len(rows) :]
+
+
+def _is_far(mesh: trimesh.Trimesh) -> bool:
+    """Whether steps of 32 bits are above a millionth of the mesh's extent."""
+    return bool(np.abs(mesh.bounds).max() > 16 * mesh.extents.max())
 
 
 def _write(path: Path, content: bytes) -> None:

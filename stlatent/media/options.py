@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ..geometry.cube import Axes
 from ..geometry.field import FieldSettings
+from ..geometry.volumes import MAX_VOXELS
 from ..model.config import Positive, Strict
 
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -29,6 +30,7 @@ class SourceOptions(Strict):
             edge where that is any, or no meshes.
         refine: steps of gradient descent by which the latents of shapes are improved.
         volume_axes: the direction in a volume's asset along which each of its axes runs.
+        max_voxels: of a volume that is read; a larger one is named, and left out.
     """
 
     short_side: Positive | None = None
@@ -40,6 +42,7 @@ class SourceOptions(Strict):
     fields: FieldSettings | None = None
     refine: Annotated[int, Field(ge=0)] = 0
     volume_axes: Axes = ("x", "y", "z")
+    max_voxels: Positive = MAX_VOXELS
 
     def given(self) -> set[str]:
         """Names of the options that differ from their defaults."""

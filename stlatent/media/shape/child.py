@@ -13,7 +13,7 @@ from ...geometry.cube import Placement
 from ...geometry.field import Field, FieldSettings
 from ...geometry.read import read_surface
 from ...geometry.resample import volume_field
-from ...geometry.volumes import VOLUME_SUFFIXES, read_volumes
+from ...geometry.volumes import MAX_VOXELS, VOLUME_SUFFIXES, read_volumes
 from ...geometry.voxelise import field_from_surface
 
 
@@ -24,12 +24,14 @@ class ShapePlan:
     Attributes:
         settings: `FieldSettings` as plain values.
         volume_axes: the direction in a volume's asset along which each of its axes runs.
+        max_voxels: of a volume.
     """
 
     module: ClassVar[str] = __name__
 
     settings: dict
     volume_axes: tuple[str, str, str] = ("x", "y", "z")
+    max_voxels: int = MAX_VOXELS
 
 
 def read(request: dict) -> Iterator[tuple[dict, np.ndarray]]:
@@ -44,7 +46,8 @@ def read(request: dict) -> Iterator[tuple[dict, np.ndarray]]:
         yield _about(field, 0, 1), _array(field)
         return
     placement = Placement(axes=tuple(request["volume_axes"]))
-    volumes = read_volumes(path, settings.band_voxels, placement)
+    limit = request["max_voxels"]
+    volumes = read_volumes(path, settings.band_voxels, placement, limit)
     for index in range(len(volumes))[: request["first"]]:
         field = volume_field(volumes, index, settings)
         yield _about(field, index, len(volumes)), _array(field)

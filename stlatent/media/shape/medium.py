@@ -53,7 +53,7 @@ class Shapes(Medium[DecodedShape]):
     parts = "shapes"
     kinds = KINDS
     shipped = "voxel"
-    takes = frozenset({"fields", "refine", "volume_axes"})
+    takes = frozenset({"fields", "refine", "volume_axes", "max_voxels"})
     formats = tuple(suffix.removeprefix(".") for suffix in WRITABLE)
     shaped = frozenset({"resolution"})
     data = ShapeData
@@ -85,7 +85,8 @@ class Shapes(Medium[DecodedShape]):
         return super().resolve(options) | {"fields": shape_fields(self.config, **given)}
 
     def plan(self, options: SourceOptions, device: torch.device) -> ShapePlan:
-        return ShapePlan(options.fields.model_dump(mode="json"), options.volume_axes)
+        fields = options.fields.model_dump(mode="json")
+        return ShapePlan(fields, options.volume_axes, options.max_voxels)
 
     def encoder(
         self,
