@@ -65,8 +65,8 @@ def add_encode(verb: Verb) -> None:
 
 
 def encode(options: Options) -> int:
+    from ..jobs.folder import check_free
     from ..jobs.inputs import usual_model
-    from ..jobs.job import check_free
     from ..jobs.ray_pool import RayPool
     from ..jobs.team import launched_team
     from ..store.place import Place

@@ -19,8 +19,9 @@ from ..store.manifest import FAILED, Header
 from ..store.place import Place
 from ..store.records import Failure
 from ..store.summary import LevelSummary, level_summaries, merged, table
+from .folder import check_free, remove_own
 from .inputs import find_inputs, left_out
-from .job import Job, check_free, read_job, remove_own
+from .job import Job, read_job
 from .options import EncodeOptions
 from .preview import write_preview
 from .ray_pool import RayPool

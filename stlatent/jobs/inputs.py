@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,13 @@ from ..media.source import Kind
 from ..media.walk import files_below
 from ..store.place import Place, download
 from ..store.records import item_name
+from .marks import local_marks, remote_marks
 
-UNIT_BYTES = 64 * 2**20  # of input; a unit ends with the source that reaches it
+# A unit ends with the source that reaches one of these.
+UNIT_SECONDS, UNIT_BYTES = 10.0, 64 * 2**20
+UNITS = 1000  # of a job that is too large for units of UNIT_SECONDS
+# seconds per source, bytes per second
+WORK = {"video": (0.1, 1e5), "frames": (0.1, 1e6), "image": (0.02, 1e6), "mesh": (1.0, 1e6)}
 
 
 @dataclass(frozen=True)
@@ -25,12 +31,16 @@ class Input:
         name: its path below the folder that is encoded, with `/`.
         kind: see `media.source`.
         path: of the file, or its URL.
+        ends: hash of its first and last bytes, see `marks.py`.
+        changed: when it was last written, in seconds since 1970.
     """
 
     name: str
     kind: Kind
     bytes: int
     path: str
+    ends: str
+    changed: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,11 @@ def find_inputs(medium: Medium, root: str | Path) -> list[Input]:
     place = Place(root)
     if place.local is not None:
         sources = medium.find(place.local)
-        return [Input(s.name, s.kind, _bytes(s.path), str(s.path)) for s in sources]
+        marks = local_marks([source.path for source in sources])
+        return [
+            Input(s.name, s.kind, size, str(s.path), ends, changed)
+            for s, (size, ends, changed) in zip(sources, marks, strict=True)
+        ]
     found = _remote(place, medium.kinds)
     if not found:
         raise ValueError(f"{root} holds no {medium.what}, or cannot be read")
@@ -95,26 +109,43 @@ def usual_model(root: str | Path) -> str:
 def _remote(place: Place, kinds: Mapping[str, Kind]) -> list[Input]:
     """Files behind a URL that are of some kind by their suffix."""
     scheme = place.url.partition("://")[0]
-    found = []
+    named = []
     for path, info in sorted(place.fs.find(place.root, detail=True).items()):
         name = path[len(place.root) :].lstrip("/") or os.path.basename(path)
         kind = kinds.get(PurePosixPath(name).suffix.lower())
         if kind and not any(part.startswith(".") for part in name.split("/")):
-            found.append(Input(name, kind, info["size"], f"{scheme}://{path}"))
-    return found
+            named.append((name, kind, path, info))
+    marks = remote_marks(place, [(path, info) for _, _, path, info in named])
+    return [
+        Input(name, kind, size, f"{scheme}://{path}", ends, changed)
+        for (name, kind, path, _), (size, ends, changed) in zip(named, marks, strict=True)
+    ]
 
 
 def cut(inputs: Sequence[Input], files: int) -> list[list[Input]]:
-    """Units of at most `files` inputs, which depend on the inputs' names and sizes alone."""
+    """Units of at most `files` inputs, of about equal work; they depend on the inputs' order, kinds
+    and sizes alone, so that everyone cuts the same ones.
+
+    What is interrupted inside a unit is done again, and every unit is some files: so small jobs
+    have units of about ten seconds on a CPU, and large ones of a thousandth of the job.
+    """
+    work = [_seconds(one) for one in inputs]
+    most = max(UNIT_SECONDS, sum(work) / UNITS)
     units: list[list[Input]] = []
-    size = UNIT_BYTES
-    for one in inputs:
-        if size >= UNIT_BYTES or len(units[-1]) >= files:
+    seconds = size = math.inf
+    for one, own in zip(inputs, work, strict=True):
+        if seconds >= most or size >= UNIT_BYTES or len(units[-1]) >= files:
             units.append([])
-            size = 0
+            seconds = size = 0
         units[-1].append(one)
-        size += one.bytes
+        seconds, size = seconds + own, size + one.bytes
     return units
+
+
+def _seconds(one: Input) -> float:
+    """About how long a source takes on two cores of a CPU, by what is known before it is opened."""
+    start, rate = WORK.get(one.kind, (0.1, 1e6))
+    return start + one.bytes / rate
 
 
 def fetch(inputs: Iterable[Input], folder: Path) -> Iterator[LocalInput]:
@@ -136,10 +167,3 @@ def fetch(inputs: Iterable[Input], folder: Path) -> Iterator[LocalInput]:
             path.unlink(missing_ok=True)
             text = str(error).strip() or type(error).__name__
             yield LocalInput(one, None, problem=text.splitlines()[0][:160])
-
-
-def _bytes(path: Path) -> int:
-    """Of a file, or of all files of a folder of frames."""
-    if not path.is_dir():
-        return path.stat().st_size
-    return sum(entry.stat().st_size for entry in os.scandir(path))

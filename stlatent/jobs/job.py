@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
@@ -23,9 +23,7 @@ from typing import Literal
 from ..model.config import Strict
 from ..store.manifest import (
     FAILED,
-    FORMAT,
     MANIFEST,
-    UNITS,
     Header,
     Manifest,
     read_json,
@@ -33,22 +31,17 @@ from ..store.manifest import (
     units_done,
     write_json,
 )
-from ..store.parse import parse_record
-from ..store.place import SCRATCH, Place
-from ..store.records import TENSOR_FILE, Count, Digest, Statistics, UnitRecord
+from ..store.parse import parse_json, parse_record
+from ..store.place import Place
+from ..store.records import Count, Digest, Statistics, UnitRecord
 from ..store.summary import Total
+from .folder import INPUTS, JOB, JOB_FORMAT, check_free
 from .inputs import Input, cut
+from .marks import covered
 from .options import EncodeOptions
 
 ADVICE = "give another folder, or --replace to put new ones in their place"
 Units = Sequence[Sequence[Input]] | Mapping[int, Sequence[Input]]
-JOB, INPUTS, PREVIEW = "job.json", "inputs.jsonl", "preview.png"
-JOB_FORMAT = "stlatent-job"
-# the files that a job makes, below its folder
-OWN = re.compile(
-    rf"{JOB}|{INPUTS}|{PREVIEW}|{MANIFEST}|{FAILED}|{UNITS}/\d{{5,12}}\.json|{TENSOR_FILE}"
-    rf"|level_\d{{1,3}}/codebook\.safetensors|{re.escape(SCRATCH)}/.*"
-)
 
 
 class JobRecord(Strict):
@@ -88,6 +81,20 @@ class JobRecord(Strict):
             for key in mine
             if mine[key] != theirs[key]
         ]
+
+
+class InputRecord(Strict):
+    """A line of `inputs.jsonl`: a source as it was when the job began, and the unit it is in.
+
+    Attributes:
+        ends: see `marks.py`; older jobs have none.
+    """
+
+    name: str
+    kind: str
+    bytes: Count
+    unit: Count
+    ends: str | None = None
 
 
 class Job:
@@ -133,18 +140,21 @@ class Job:
                 raise ValueError(f"{self.place.url} holds latents that are no job; {ADVICE}")
             self._write()
             there = read_job(self.place)  # another process may have been faster
+            began = math.inf
+        else:
+            began = self.place.changed("").get(INPUTS, math.inf)
         different = there.differences(self.record)
         update = {"model": there.header.model, "coding": there.header.coding}
         header = self.record.header.model_copy(update=update)
         self.record = self.record.model_copy(update={"header": header})
-        if there.inputs != self.record.inputs:
-            changed = self._changed()
-            may = {f.name for r in self.records() for f in r.failed} if retry_failed else set()
-            names = [name for name in changed if changed[name] != "changed" or name not in may]
-            if names:
-                some = f"{names[0]} is {changed[names[0]]}"
-                more = f", and {len(names) - 1} more" if len(names) > 1 else ""
-                different.append(f"the sources ({some}{more})")
+        changed = self._changed() if there.inputs != self.record.inputs else {}
+        changed |= self._rewritten(began)
+        may = {f.name for r in self.records() for f in r.failed} if retry_failed else set()
+        names = [n for n in sorted(changed) if changed[n] in ("new", "gone") or n not in may]
+        if names:
+            some = f"{names[0]} is {changed[names[0]]}"
+            more = f", and {len(names) - 1} more" if len(names) > 1 else ""
+            different.append(f"the sources ({some}{more})")
         if different:
             what = "the latents" if self.complete() else "a job"
             raise ValueError(
@@ -162,22 +172,35 @@ class Job:
     def _changed(self) -> dict[str, str]:
         """Sources that are not as the folder says, and how. The units become those of the folder,
         as far as the sources do."""
-        before = [json.loads(line) for line in self.place.read(INPUTS).splitlines()]
+        lines, source = self.place.read(INPUTS).splitlines(), self.place / INPUTS
+        before = [parse_record(InputRecord, parse_json(line, source), source) for line in lines]
         now = {one.name: one for unit in self.units for one in unit}
-        changed = dict.fromkeys(now.keys() - {line["name"] for line in before}, "new")
+        changed = dict.fromkeys(now.keys() - {line.name for line in before}, "new")
         units: dict[int, list[Input]] = {}
         for line in before:
-            one = now.get(line["name"])
+            one = now.get(line.name)
             if one is None:
-                changed[line["name"]] = "gone"
+                changed[line.name] = "gone"
                 continue
-            if (one.kind, one.bytes) != (line["kind"], line["bytes"]):
+            if (one.kind, one.bytes) != (line.kind, line.bytes) or line.ends not in (
+                None,
+                one.ends,
+            ):
                 changed[one.name] = "changed"
-            units.setdefault(line["unit"], []).append(one)
+            units.setdefault(line.unit, []).append(one)
         self.units = [units[number] for number in sorted(units)]
         update = {"inputs": _digest(self.units), "units": len(self.units)}
         self.record = self.record.model_copy(update=update)
-        return dict(sorted(changed.items()))
+        return changed
+
+    def _rewritten(self, began: float) -> dict[str, str]:
+        """Sources of which more may be otherwise than their ends show."""
+        return {
+            one.name: "newer than the job"
+            for unit in self.units
+            for one in unit
+            if one.changed > began and not covered(one.bytes)
+        }
 
     def done(self) -> list[int]:
         """Numbers of the units that are done."""
@@ -239,48 +262,11 @@ def read_job(place: Place) -> JobRecord | None:
     return parse_record(JobRecord, read_json(place, JOB), place / JOB)
 
 
-def check_free(place: Place, replace: bool = False) -> None:
-    """ValueError unless a data set may be put there; says what is there already.
-
-    A job under way, or a data set, is in the way of another one unless `replace` is given; of
-    anything else nothing is ever replaced.
-    """
-    if place.local is not None and place.local.is_file():
-        raise ValueError(f"{place.url} is a file; give a new folder")
-    foreign = [name for name in place.names() if name != SCRATCH]
-    if foreign and not {JOB, MANIFEST} & {*foreign}:
-        raise ValueError(f"{place.url} holds other things ({_some(foreign)}); give a new folder")
-    if not foreign or not replace:
-        return
-    for name, kind in ((JOB, JOB_FORMAT), (MANIFEST, FORMAT)):
-        if name in foreign and not _says(place, name, kind):
-            raise ValueError(f"{place / name} was not made by stlatent; give a new folder")
-    if more := [name for name in place.walk() if not OWN.fullmatch(name)]:
-        raise ValueError(f"{place.url} holds more than latents ({_some(more)}); move it away")
-
-
-def remove_own(place: Place) -> None:
-    """Take away every file of a job and of what it made, and folders that are then empty."""
-    for name in place.walk():
-        if OWN.fullmatch(name) and not name.startswith(SCRATCH):
-            place.remove(name)
-    place.remove_empty()
-
-
-def _says(place: Place, name: str, kind: str) -> bool:
-    """Whether a JSON file says that it is of this kind."""
-    try:
-        values = read_json(place, name)
-    except ValueError:
-        return False
-    return isinstance(values, dict) and values.get("format") == kind
-
-
 def _lines(units: Sequence[Sequence[Input]]) -> Iterator[bytes]:
     for number, unit in enumerate(units):
         for one in unit:
-            about = {"name": one.name, "kind": one.kind, "bytes": one.bytes, "unit": number}
-            yield (json.dumps(about) + "\n").encode()
+            about = {"name": one.name, "kind": one.kind, "bytes": one.bytes}
+            yield (json.dumps(about | {"unit": number, "ends": one.ends}) + "\n").encode()
 
 
 def _digest(units: Sequence[Sequence[Input]]) -> str:
@@ -288,7 +274,3 @@ def _digest(units: Sequence[Sequence[Input]]) -> str:
     for line in _lines(units):
         digest.update(line)
     return digest.hexdigest()
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -16,8 +16,9 @@ from ..media.output import Output
 from ..store.manifest import read_units
 from ..store.reader import LatentReader
 from .decode import as_stored, decode_item, sample_of
+from .folder import PREVIEW
 from .inputs import Input, fetch
-from .job import PREVIEW, Job
+from .job import Job
 from .reader import Piece, Reader
 
 COLUMNS = 4  # items, spread over the data set

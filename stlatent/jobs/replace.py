@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..store.place import Place
-from .job import Job, check_free, read_job, remove_own
+from .folder import check_free, remove_own
+from .job import Job, read_job
 from .scratch import busy
 from .team import Team
 

@@ -13,7 +13,8 @@ from ..store.manifest import MANIFEST, UNITS, read_units, unit_file, units_done
 from ..store.place import Place
 from ..store.records import Failure, UnitRecord
 from ..store.summary import merged
-from .job import JOB, read_job
+from .folder import JOB
+from .job import read_job
 
 RECENT = 32  # units from which the rate is taken
 BREAK = 10  # times the usual time between two units: nobody was at work
@@ -52,7 +53,8 @@ class JobStatus:
         )
         if self.complete:
             return "\n".join([*lines, "complete"])
-        ago = f"last unit done {_duration(self.idle_seconds)} ago"
+        what = "last unit done" if self.units_done else "no unit is done yet; begun"
+        ago = f"{what} {_duration(self.idle_seconds)} ago"
         if self.sources_per_second is None:
             return "\n".join([*lines, ago])
         left = _duration((self.sources - self.done) / self.sources_per_second)

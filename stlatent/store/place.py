@@ -100,9 +100,7 @@ class Place:
         """When each file in `folder` was last written, in seconds since 1970."""
         path, times = self.path(folder), {}
         for info in self.fs.ls(path, detail=True, refresh=True) if self.fs.exists(path) else ():
-            when = info.get("mtime") or info.get("LastModified") or info.get("created") or 0
-            seconds = when.timestamp() if hasattr(when, "timestamp") else float(when)
-            times[os.path.basename(info["name"].rstrip("/"))] = seconds
+            times[os.path.basename(info["name"].rstrip("/"))] = seconds_of(info)
         return times
 
     def size(self, name: str) -> int:
@@ -169,6 +167,12 @@ class Place:
         with self.fs.transaction, self.fs.open(self.path(name), "wb") as file:
             for block in blocks:
                 file.write(block)
+
+
+def seconds_of(info: dict) -> float:
+    """When a file was last written, by what its file system says of it, in seconds since 1970."""
+    when = info.get("mtime") or info.get("LastModified") or info.get("created") or 0
+    return when.timestamp() if hasattr(when, "timestamp") else float(when)
 
 
 def _read(file: io.FileIO, count: int) -> bytes:
