@@ -64,7 +64,7 @@ class Autoencoder(LadderTask, RunTask):
             extras.critic.prepare(accelerator)
         self.data: TrainingData = open_data(run)
         self.every, self.quality = run.data.validation.every, self.data.quality
-        self.unreadable = self.data.bad
+        self.notices, self.unreadable = [self.data.notice], self.data.bad
 
     def batches(self, step: int, rank: int, processes: int) -> Iterable[Batch]:
         return self.data.batches(step, rank, processes)

@@ -15,19 +15,38 @@ from ..checkpoint import Model
 from ..media.base import Medium
 from ..media.registry import medium_of
 from ..media.training import Batch
+from ..model.config import load
 from ..model.gaussian import BITS_PER_NAT
 from ..triplane.autoencoder import as_volume
 from .config import RunConfig
+from .folder import CONFIG, STATE
 from .order import Mixture, Order, loader
 
 Figures = dict[str, list[float]]
+SHARE = 0.05  # of the files, held out in a new run that does not say which
 SHOWN = 4  # held-out samples in a picture
 
 
 def with_data(config: RunConfig) -> RunConfig:
     """The run with what its model has to know of its data in the model's config."""
+    config = _with_share(config)
     known = medium_of(config.model).known(config.data)
     return config.model_copy(update={"model": config.model.model_copy(update=known)})
+
+
+def _with_share(config: RunConfig) -> RunConfig:
+    """The run with a share of its files held out, unless it says what is, or began before there
+    was such a share."""
+    data, asked = config.data, config.data.validation
+    if asked.names or asked.share is not None:
+        return config
+    began = config.out / CONFIG
+    if (config.out / STATE).is_file() and began.is_file():
+        before = load(RunConfig, began).data.validation
+        if before.share is None and not before.names:
+            return config
+    validation = asked.model_copy(update={"share": SHARE})
+    return config.model_copy(update={"data": data.model_copy(update={"validation": validation})})
 
 
 def open_data(config: RunConfig) -> TrainingData:
@@ -46,6 +65,7 @@ class TrainingData:
         held_out: by name, `[1, C, *axes]` in [-1, 1].
         bad: reason by name of what cannot be read, as far as it is known from the start.
         quality: the figure by which the best weights are kept: higher is better.
+        notice: what is held out, in words.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -54,6 +74,17 @@ class TrainingData:
         self.held_out, self.bad = self.set.held_out, self.set.bad
         self.quality = self.medium.figures[0].key
         self.mixture = Mixture(self.set.kinds)
+
+    @property
+    def notice(self) -> str:
+        asked = self.config.data.validation
+        if not self.held_out:
+            return (
+                "nothing is held out: no measurements, no pictures, no best weights; "
+                "give data.validation.names, or data.validation.share of four files or more"
+            )
+        what = "data.validation.names" if asked.names else f"data.validation.share={asked.share:g}"
+        return f"held out for validation: {', '.join(self.held_out)} ({what})"
 
     def batches(self, step: int, rank: int = 0, processes: int = 1) -> Iterable[Batch]:
         """Endless batches of one process from optimiser step `step` on, a function of the run's

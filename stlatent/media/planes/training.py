@@ -78,6 +78,7 @@ def split(model: ModelConfig, data: PlaneData) -> Split:
         if name not in files or name in bad:
             why = bad.get(name, f"which is not in {data.root}")
             raise ValueError(f"data.validation.names lists '{name}', {why}")
+    names = data.validation.chosen(name for name in files if name not in bad)
     good = {n: p for n, p in files.items() if n not in bad and n not in names}
     if not good:
         some = "".join(f"; {name} {why}" for name, why in [*bad.items()][:1])

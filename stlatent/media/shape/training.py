@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ...geometry.cache import FieldCache
 from ...geometry.cube import Axes
-from ...geometry.field import FieldSettings
+from ...geometry.field import Field, FieldSettings
+from ...geometry.read import MESH_SUFFIXES, BadMeshError
 from ...geometry.values import Values
 from ...losses.elbo import Share
 from ...model.config import ModelConfig, Positive
@@ -73,9 +74,10 @@ def training_set(model: ModelConfig, data: ShapeData, seed: int) -> TrainingSet:
         turned = symmetries(data.upright) if data.turned else AS_IT_IS
         return ShapeDataset(files, cache, values, data.variants, turned, data.volume_axes, seed)
 
-    files, names = find_shapes(data.root), data.validation.names
-    held = held_out_shapes(files, names, cache, data.root)
-    kinds = {"shapes": dataset({n: p for n, p in files.items() if n not in names})}
+    files = find_shapes(data.root)
+    held, bad = _held_out(data, files, cache)
+    left = {n: p for n, p in files.items() if n not in held and n not in bad}
+    kinds = {"shapes": dataset(left)}
     if data.more is not None:
         kinds["more"] = dataset(find_shapes(data.more))
     return TrainingSet(
@@ -85,5 +87,23 @@ def training_set(model: ModelConfig, data: ShapeData, seed: int) -> TrainingSet:
         collate=collate_shapes,
         enter=lambda batch, device: batch.values.to(device),
         held_out={n: values.from_field(field)[None] for n, field in held.items()},
-        bad={name: why for kind in kinds.values() for name, why in kind.bad.items()},
+        bad=bad | {name: why for kind in kinds.values() for name, why in kind.bad.items()},
     )
+
+
+def _held_out(
+    data: ShapeData, files: dict[str, Path], cache: FieldCache
+) -> tuple[dict[str, Field], dict[str, str]]:
+    """Fields of the meshes that are held out, and why others of them cannot be."""
+    if data.validation.names:
+        return held_out_shapes(files, data.validation.names, cache, data.root), {}
+    held, bad = {}, {}
+    left = [name for name, path in files.items() if path.suffix.lower() in MESH_SUFFIXES]
+    while not held and (names := data.validation.chosen(left)):
+        for name in names:
+            try:
+                held[name] = cache.open(files[name])
+            except BadMeshError as error:
+                bad[name] = error.reason
+        left = [name for name in left if name not in bad]
+    return held, bad

@@ -95,6 +95,8 @@ def training_set(model: ModelConfig, data: ClipData, seed: int) -> TrainingSet:
             f"give names relative to data.root"
         )
     good, bad = check_sources([s for name, s in found.items() if name not in names])
+    names = names or data.validation.chosen(source.name for source in good)
+    good = [source for source in good if source.name not in names]
     kinds = {"clips": _dataset(data, good, 1 if still else data.frames, seed)}
     reads = {"clips": data.batch // data.crops_per_read}
     if data.photos is not None:  # they fill a batch with as many latents as clips do

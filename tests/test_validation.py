@@ -1,0 +1,124 @@
+"""A share of the files is held out by default, by a hash of their names."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from test_train import metrics
+from test_train import options as video_options
+
+import stlatent
+from stlatent.checkpoint import build
+from stlatent.media.planes.data import write_planes
+from stlatent.media.training import HeldOut
+from stlatent.model.config import load
+from stlatent.train import run
+from stlatent.train.config import RunConfig
+from stlatent.train.data import open_data, with_data
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+NAMES = [f"clip_{i}.mp4" for i in range(200)]
+
+
+def test_a_file_stays_on_its_side_when_others_come():
+    few, many = (set(HeldOut(share=0.05).chosen(NAMES[:n])) for n in (100, 200))
+    assert few and few == many & set(NAMES[:100])
+
+
+def test_how_many_are_held_out():
+    assert [len(HeldOut(share=0.001).chosen(NAMES[:n])) for n in (0, 3, 4, 200)] == [0, 0, 1, 1]
+    assert len(HeldOut(share=0.9).chosen(NAMES)) == 16
+    assert HeldOut(share=0).chosen(NAMES) == HeldOut().chosen(NAMES) == ()
+    assert HeldOut(names=("a",), share=0.5).chosen(NAMES) == ("a",)
+
+
+def pictures(folder: Path) -> None:
+    for i in range(5):
+        Image.new("RGB", (40, 36), (50 * i, 90, 200)).save(folder / f"{i}.png")
+
+
+def planes(folder: Path) -> None:
+    for i in range(5):
+        write_planes(folder / f"{i}.npy", torch.rand(24, 3, 64, 64) * 2 - 1)
+
+
+def meshes(folder: Path) -> None:
+    for i in range(5):
+        trimesh.creation.box((1, 1, 1 + i / 4)).export(folder / f"{i}.off")
+
+
+TINY_SHAPES = [
+    "model.stem={stride: [2, 2, 2], width: 8, blocks: 1}",
+    "model.levels=[{stride: [8, 8, 8], width: 8, latent: 4, blocks: 1}]",
+    "data.fields.resolution=16",
+]
+KINDS = {
+    "image": ("image/tiny", pictures, ["data.crop=32", "data.validation.crop=32"]),
+    "voxel": ("shape/voxel", meshes, TINY_SHAPES),
+    "triplane": ("shape/planes", planes, []),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_held_out_is_not_trained_on(kind, tmp_path):
+    recipe, make, more = KINDS[kind]
+    make(tmp_path)
+    more = [*more, f"data.root={tmp_path}", f"out={tmp_path / 'run'}"]
+    if kind == "voxel":
+        more.append(f"data.cache={tmp_path / 'cache'}")
+    config = with_data(load(RunConfig, CONFIGS / f"{recipe}.yaml", more))
+    data = open_data(config)
+    (held,) = data.held_out
+    assert held in data.notice and "share=0.05" in data.notice
+    (trained,) = data.set.kinds.values()
+    paths = getattr(trained, "sources", None) or getattr(trained, "paths", None) or trained.items
+    assert len(paths) == 4 and not any(held in str(path) for path in paths)
+    assert data.measure(build(config.model).eval(), 0)
+    none = open_data(with_data(load(RunConfig, CONFIGS / f"{recipe}.yaml", [*more, *OFF])))
+    assert not none.held_out and "nothing is held out" in none.notice
+
+
+OFF = ["data.validation.share=0"]
+
+
+def test_a_mesh_that_cannot_be_read_is_not_the_one_held_out(tmp_path):
+    meshes(tmp_path)
+    first, *_ = HeldOut(share=0.01).chosen([f"{i}.off" for i in range(5)])
+    (tmp_path / first).write_text("no mesh")
+    more = [*TINY_SHAPES, f"data.root={tmp_path}", f"data.cache={tmp_path / 'cache'}"]
+    data = open_data(with_data(load(RunConfig, CONFIGS / "shape" / "voxel.yaml", more)))
+    assert len(data.held_out) == 1 and first in data.bad and first not in data.held_out
+
+
+def options(folder: Path, *more: str) -> list[str]:
+    common = ["tracker=null", "log_every=1", "data.crop=32", "data.validation.crop=32"]
+    return [*common, f"data.root={folder}", f"out={folder / 'run'}", *more]
+
+
+def test_a_run_measures_and_keeps_its_best_by_default(tmp_path, capsys):
+    pictures(tmp_path)
+    out = run(CONFIGS / "image" / "tiny.yaml", options(tmp_path, "steps=2"))
+    assert "held out for validation: " in capsys.readouterr().out
+    assert stlatent.load(out / "best") and list((out / "reconstructions").glob("*.png"))
+    assert len(metrics(out)[-1]["validation_psnr_db"]) == 3
+
+
+def test_a_run_that_began_without_a_share_goes_on_without(tmp_path):
+    """As those of former versions, whose configs do not mention one."""
+    pictures(tmp_path)
+    recipe = CONFIGS / "image" / "tiny.yaml"
+    out = run(recipe, options(tmp_path, "steps=2", *OFF))
+    former = (out / "config.yaml").read_text().replace("    share: 0.0\n", "")
+    assert "share: 0.0\n" not in former.split("validation:")[1]
+    (out / "config.yaml").write_text(former)
+    run(recipe, options(tmp_path, "steps=3"))
+    lines = metrics(out)
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert not any("validation_psnr_db" in line for line in lines)
+
+
+def test_names_are_what_they_were(tmp_path):
+    config = load(RunConfig, CONFIGS / "video" / "tiny.yaml", video_options(tmp_path, tmp_path))
+    assert with_data(config).data.validation == config.data.validation
