@@ -11,6 +11,7 @@ from .options import MODEL, Options, Verb
 def add_sample(verb: Verb) -> None:
     verb.add_argument("model", metavar="M", help=MODEL)
     verb.add_argument("--frames", type=shared.positive, help="of a video (17)")
+    verb.add_argument("--seconds", type=shared.rate, metavar="S", help="of sound (2)")
     verb.add_argument("--size", type=shared.size, help="HEIGHTxWIDTH (128x128)")
     verb.add_argument(
         "--keep-level",
@@ -46,7 +47,7 @@ def sample(options: Options) -> int:
     model = shared.load_model(options.model, options)
     medium, how = medium_of(model), Output(options.format, options.resolution)
     medium.check_output(how)
-    sample, held = medium.blank(Extent(options.frames, options.size)), {}
+    sample, held = medium.blank(Extent(options.frames, options.size, options.seconds)), {}
     ending = medium.ending(sample.kind, how)
     paths = [Path(options.out) / f"{i:04d}{ending}" for i in range(options.count)]
     check_outputs(paths, options.replace)

@@ -117,9 +117,7 @@ def band_map(shares: BandShares, theme: Theme = LIGHT) -> Figure:
         _title(axes, title, theme)
         axes.set_xticks(range(len(shares.bands)), shares.bands)
         axes.set_yticks(range(len(table)), [f"level {k}" for k in range(len(table))])
-    names = {"px": "wavelength in space, pixels", "voxels": "wavelength in space, voxels"}
-    names |= {"frames": "wavelength in time, frames"}
-    panels[-1].set_xlabel(names[shares.unit])
+    panels[-1].set_xlabel(f"wavelength, {shares.unit}")
     return figure
 
 

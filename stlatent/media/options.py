@@ -61,7 +61,9 @@ class Extent:
     Attributes:
         frames: of a video.
         size: height and width of pictures, or of planes.
+        seconds: of sound.
     """
 
     frames: int | None = None
     size: tuple[int, int] | None = None
+    seconds: float | None = None

@@ -13,11 +13,12 @@ from .base import Medium
 @cache
 def media() -> tuple[type[Medium], ...]:
     """All media; the first one that knows a file is the one that it is taken for."""
+    from .audio.medium import Sounds
     from .planes.medium import Planes
     from .shape.medium import Shapes
     from .video.medium import Clips
 
-    return Clips, Shapes, Planes
+    return Clips, Shapes, Sounds, Planes
 
 
 def medium_for(domain: str, field: bool) -> type[Medium]:

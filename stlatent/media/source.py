@@ -10,7 +10,7 @@ from typing import Literal
 from .walk import files_below, name_others, shown
 
 # Of every medium; data sets of latents say of each item which it was made of.
-Kind = Literal["video", "image", "frames", "mesh", "volume", "planes"]
+Kind = Literal["video", "image", "frames", "mesh", "volume", "planes", "sound"]
 FOLDERS = ("frames",)  # kinds that are a folder each, not a file
 
 

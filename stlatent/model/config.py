@@ -159,6 +159,7 @@ class ModelConfig(Strict):
             they stand for; `channels` are then those of the planes. None: planes are the data.
         scaling: of data that have no range of their own, such as planes; as measured in training.
         cube: of the shapes it was trained on.
+        sample_rate: of the sound it was trained on, in samples per second.
     """
 
     domain: Literal["image", "video", "audio", "voxel", "volumes", "triplane"]
@@ -175,6 +176,7 @@ class ModelConfig(Strict):
     field: FieldConfig | None = None
     scaling: Scaling | None = None
     cube: Cube | None = None
+    sample_rate: Positive | None = None
     _ignored: Ignored = PrivateAttr(default_factory=dict)  # in a file of a former version
 
     @property

@@ -1,0 +1,164 @@
+"""Training on stretches of sound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ...model.config import ModelConfig, Positive
+from ...model.domain import Domain
+from ..source import Source, UnreadableError, named_files
+from ..training import Count, DataConfig, HeldOut, TrainingSet
+from .reader import SUFFIXES, read_samples, sound_seconds
+
+KINDS = dict.fromkeys(SUFFIXES, "sound")
+WHAT = f"sound ({' '.join(SUFFIXES)})"
+
+
+def find_sounds(root: str | Path) -> list[Source]:
+    """All sound files below `root`, or `root` itself; ValueError where there are none."""
+    return named_files(root, KINDS, WHAT)
+
+
+class SoundHeldOut(HeldOut):
+    """The same for sound: the beginning of each file.
+
+    Attributes:
+        samples: of each.
+    """
+
+    samples: Positive = 32768
+
+
+class SoundData(DataConfig):
+    """Where sound comes from and how it is cut.
+
+    Attributes:
+        root: folder of sound files, searched recursively.
+        rate: samples per second; files of another rate are resampled.
+        samples: per stretch. At least 1 + 2 strides of the coarsest level, or else convolutions
+            never see their whole past in training, as they will in use.
+        batch: stretches per process and step.
+        workers: processes that read; 0 reads in the training process itself.
+    """
+
+    root: Path
+    rate: Positive = 16000
+    samples: Positive = 16385
+    batch: Positive = 8
+    workers: Count = 2
+    validation: SoundHeldOut = SoundHeldOut()
+
+    def size(self, domain: Domain) -> tuple[int, ...]:
+        """Axes of one sample."""
+        return (self.samples,)
+
+
+class Stretch(NamedTuple):
+    """values: `[C, n]` in [-1, 1]. failed: (name, reason) of files that turned out unreadable."""
+
+    values: Tensor
+    failed: tuple[tuple[str, str], ...]
+
+
+class SoundBatch(NamedTuple):
+    """values: `[B, C, n]` in [-1, 1]. failed: reason by name of newly unreadable files."""
+
+    values: Tensor
+    failed: dict[str, str]
+
+
+class SoundDataset(Dataset):
+    """`dataset[i]` is the i-th stretch, a function of (seed, i) and the files alone.
+
+    Every pass goes over all files once, in a new order; what is shorter than a stretch is followed
+    by silence. A file that cannot be read gives its place to the next in that order.
+
+    Args:
+        sources: files, and the seconds that each holds.
+        samples: per stretch.
+        rate, channels: as they are read.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[Source, float]],
+        samples: int,
+        rate: int,
+        channels: int,
+        seed: int = 0,
+    ) -> None:
+        self.sources, self.samples, self.seed = list(sources), samples, seed
+        self.rate, self.channels = rate, channels
+        self._bad: set[int] = set()  # known to this process: not tried again
+
+    def __getitem__(self, i: int) -> Stretch:
+        number, failed = i // len(self.sources), []
+        order = np.random.default_rng((self.seed, 0, number)).permutation(len(self.sources))
+        for j in range(len(order)):
+            which = int(order[(i + j) % len(order)])
+            if which in self._bad:
+                continue
+            try:
+                return Stretch(self._stretch(*self.sources[which], i), tuple(failed))
+            except UnreadableError as error:
+                self._bad.add(which)
+                failed.append((self.sources[which][0].name, error.reason))
+        raise ValueError(f"none of {len(order)} files can be read; the last: {failed[-1:]}")
+
+    def _stretch(self, source: Source, seconds: float, i: int) -> Tensor:
+        rng = np.random.default_rng((self.seed, 1, i))
+        start = rng.uniform(0, max(0.0, seconds - self.samples / self.rate))
+        found = read_samples(source.path, self.rate, self.channels, self.samples, start)
+        out = torch.zeros(self.channels, self.samples)
+        out[:, : found.shape[1]] = torch.from_numpy(found)
+        return out
+
+
+def training_set(model: ModelConfig, data: SoundData, seed: int) -> TrainingSet:
+    """Random stretches of the files in a folder; of held-out ones the beginnings.
+
+    Raises:
+        ValueError: a folder is missing or holds nothing readable, or a held-out name is unknown.
+    """
+    found = {source.name: source for source in find_sounds(data.root)}
+    if unknown := [name for name in data.validation.names if name not in found]:
+        raise ValueError(
+            f"data.validation.names lists '{unknown[0]}', which is not in {data.root}; "
+            f"give names relative to data.root"
+        )
+    lengths, bad = {}, {}
+    for name, source in found.items():
+        try:
+            lengths[name] = sound_seconds(source.path)
+        except UnreadableError as error:
+            bad[name] = error.reason
+    names = data.validation.chosen(lengths)
+    good = [(found[name], seconds) for name, seconds in lengths.items() if name not in names]
+    if not good:
+        some = "".join(f"; {name}: {why}" for name, why in [*bad.items()][:1])
+        raise ValueError(f"no sound to train on in {data.root}{some}")
+    held = {
+        name: read_samples(found[name].path, data.rate, model.channels, data.validation.samples)
+        for name in names
+    }
+    return TrainingSet(
+        kinds={"sound": SoundDataset(good, data.samples, data.rate, model.channels, seed)},
+        reads={"sound": data.batch},
+        share=0.0,
+        collate=_collate,
+        enter=lambda batch, device: batch.values.to(device),
+        held_out={name: torch.from_numpy(x)[None] for name, x in held.items()},
+        bad=bad,
+    )
+
+
+def _collate(stretches: Sequence[Stretch]) -> SoundBatch:
+    failed = {name: why for one in stretches for name, why in one.failed}
+    return SoundBatch(torch.stack([one.values for one in stretches]), failed)
