@@ -3,14 +3,14 @@
 import torch
 
 from stlatent import Ladder, Level, ModelConfig, Stage
+from stlatent.evaluate.latents import measure_latents
 from stlatent.export import AutoencoderLadder
 from stlatent.export.folder import wrap
-from stlatent.export.statistics import measure
 
 
 def autoencoder(model: Ladder, levels: int, x: torch.Tensor) -> AutoencoderLadder:
     """`model`, normalised by what it makes of `x`."""
-    return wrap(model, levels, *measure(model, [x], levels))
+    return wrap(model, levels, *measure_latents(model, [x]).first(levels))
 
 
 def tiny(domain="video", strides=((4, 8, 8), (2, 4, 4)), latent=2, spread=1) -> AutoencoderLadder:

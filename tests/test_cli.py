@@ -132,7 +132,7 @@ def test_inspect_writes_a_report(tmp_path):
     ]
 
 
-def test_sample_holds_levels_of_a_clip(tmp_path):
+def test_sample_holds_levels_of_a_clip(tmp_path, capsys):
     def draw(out: str, *options: str) -> np.ndarray:
         shape = [
             "--frames",
@@ -147,14 +147,18 @@ def test_sample_holds_levels_of_a_clip(tmp_path):
         assert main(["sample", "video.safetensors", *shape, *options]) == 0
         return np.stack([np.load(file) for file in sorted((tmp_path / out).iterdir())])
 
-    free = draw("free", "-n", "2")
+    free = draw("free", "--count", "2")
+    assert "nothing was held" in capsys.readouterr().out
     assert free.shape == (2, 9, 32, 48, 3)
     assert (free[0] != free[1]).any()
     np.testing.assert_array_equal(draw("again", "-n", "2"), free)
+    capsys.readouterr()
 
     clip = ["--from", "videos/clip.mp4"]
     one, other = draw("coarse", *clip, "--keep-level", "0", "-n", "2")
     assert (one != other).any()
+    np.testing.assert_array_equal(draw("usual", *clip, "-n", "2"), [one, other])
+    assert "nothing was held" not in capsys.readouterr().out
     mirror = draw("fine", *clip, "--keep-level", "1", "--keep-level", "2")
     assert (mirror[0] != one).any()
     one, other = draw("all", *clip, "--keep-level", "0", "1", "2", "-n", "2")
@@ -233,7 +237,6 @@ WRONG = {
     "inspect video.safetensors --data nowhere --out new": "nowhere does not exist",
     "inspect video.safetensors --data videos --out latents": "latents",
     f"{SAMPLE} --keep-level 0": "--from",
-    f"{SAMPLE} --from videos/clip.mp4": "--keep-level",
     f"{SAMPLE} --from nowhere.mp4 --keep-level 0": "no such file",
     f"{SAMPLE} --from videos/clip.mp4 --keep-level 7 --size 32": "levels 0 to 2",
     f"{SAMPLE} --from videos/clip.mp4 --keep-level 0 --size 128": "17x64x80",

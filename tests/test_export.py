@@ -12,11 +12,14 @@ from exported import autoencoder, tiny
 from torch.distributions import Normal, kl_divergence
 
 from stlatent import DOMAINS, Draw, Ladder, Level, ModelConfig, Stage
+from stlatent.checkpoint import save
+from stlatent.evaluate.latents import ABOUT, measure_latents
 from stlatent.export import AutoencoderLadder, export, folder
 from stlatent.export.check import differences
 from stlatent.export.folder import parse_levels, wrap
 from stlatent.export.packing import packing_of
-from stlatent.export.statistics import measure
+from stlatent.export.statistics import figures_of
+from stlatent.shipped import shipped_models
 
 
 def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) -> bool:
@@ -90,7 +93,7 @@ def test_a_draw_goes_down_the_whole_ladder() -> None:
 
 def test_statistics_are_those_of_drawn_latents() -> None:
     model, batches = ladder("video"), [batch("video"), batch("video", (5, 20, 20), 1)]
-    vae = wrap(model, 2, *measure(model, iter(batches), 2))
+    vae = wrap(model, 2, *measure_latents(model, iter(batches)).first(2))
     found = [vae.encode(x).latent_dist for x in batches]
     values = [vae.packing.unfold(p.mean) for p in found]
     noise = [vae.packing.unfold(p.var) for p in found]
@@ -100,6 +103,25 @@ def test_statistics_are_those_of_drawn_latents() -> None:
         torch.testing.assert_close(z.mean(1), torch.zeros(len(z)), atol=1e-4, rtol=0)
         variance = z.var(1, correction=0) + spread.mean(1)
         torch.testing.assert_close(variance, torch.ones(len(z)), atol=1e-3, rtol=0)
+
+
+def test_a_model_carries_its_statistics(tmp_path: Path) -> None:
+    model, x, file = ladder("video"), batch("video"), tmp_path / "model.safetensors"
+    figures = measure_latents(model, [x])
+    save(model, file, {ABOUT: figures.model_dump()})
+    known, probe = figures_of(model, None, file)
+    assert known == figures and torch.isfinite(model(probe).x).all()
+    again, _ = figures_of(model, [x + 0.1], file)  # data that are given come first
+    assert again != figures
+    save(model, file, {ABOUT: {"mean": [[0.0]], "std": [[1.0]]}})
+    with pytest.raises(ValueError, match=r"is not of \[.*\] channels"):
+        figures_of(model, None, file)
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_shipped_models_are_exported_without_data(name: str, tmp_path: Path) -> None:
+    out = export(name, tmp_path / "vae", levels=1)
+    assert all(std > 0 for std in AutoencoderLadder.from_pretrained(out).config.measured_std)
 
 
 def test_no_frame_is_lost() -> None:

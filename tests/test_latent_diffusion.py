@@ -34,8 +34,8 @@ from stlatent.diffusion.groups import (
     usual_steps,
 )
 from stlatent.diffusion.training import make_denoiser
+from stlatent.evaluate.latents import measure_latents
 from stlatent.export.packing import packing_of
-from stlatent.export.statistics import measure
 from stlatent.jobs.encode import encode_folder
 from stlatent.media.video.clips import centre_clip
 from stlatent.media.video.pixels import to_uint8
@@ -63,7 +63,7 @@ NOISE = {
 def latents(domain: str, levels: int, labels: torch.Tensor | None = None) -> LatentData:
     """Whitened latents of a random ladder, eight samples."""
     model, x = ladder(domain), batch(domain, SIZES[domain], 8)
-    mean, std = measure(model, [x], levels)
+    mean, std = measure_latents(model, [x]).first(levels)
     packing = packing_of(model, levels, mean, std)
     whole = packing.unfold(packing.pack(model.encode(x).levels[:levels]), started=True)
     held_out = LatentTensors([z[:4] for z in whole], None if labels is None else labels[:4])

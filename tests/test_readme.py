@@ -16,9 +16,11 @@ from PIL import Image
 from test_codec import write_video
 
 import stlatent
+from stlatent.checkpoint import about
 from stlatent.cli import main
 from stlatent.cli.verbs import parser
 from stlatent.evaluate import prefix_quality
+from stlatent.evaluate.latents import ABOUT
 from stlatent.geometry import FieldSettings, field_from_surface, read_surface, volume_iou
 from stlatent.geometry.values import Values
 from stlatent.media.video.clips import centre_clip
@@ -100,6 +102,7 @@ def test_commands_run_on_an_ordinary_folder_of_videos(tmp_path, monkeypatch):
     names = [{p.stem for p in Path(folder).iterdir()} for folder in ("previews", "VIDEOS")]
     assert names[0] == names[1]
     assert len(list(Path("samples").iterdir())) == 8 and Path("report/index.html").is_file()
+    assert ABOUT in about("runs/mine")  # exported without data
     run_block("### Latent diffusion")
     assert {p.name for p in Path("videos").iterdir()} >= {"0000.mp4", "0001.mp4", "sheet.png"}
 

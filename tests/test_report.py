@@ -287,5 +287,5 @@ def test_page_needs_no_other_file_and_escapes_names(video_report: Path) -> None:
     html = (video_report / "index.html").read_text()
     assert re.findall(r'\b(?:src|srcset|href)\s*=\s*"(?!data:)[^"]*', html) == []
     assert not re.search(r"@import|url\(|\bfetch\(|https?://(?!www\.w3\.org)", html)
-    assert "<b>&quot;" not in html and "a/&lt;b&gt;&quot;clip&quot; &amp; $more.mp4" in html
+    assert "<b>&#34;" not in html and "a/&lt;b&gt;&#34;clip&#34; &amp; $more.mp4" in html
     assert "1 more is in the numbers" in html

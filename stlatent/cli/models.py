@@ -44,8 +44,8 @@ def add_export(verb: Verb) -> None:
     verb.add_argument("--levels", metavar="0..K", help="first and last level (default: by layout)")
     help = "all levels, or level 0 with the prior below it (packed)"
     verb.add_argument("--layout", choices=["packed", "coarse"], default="packed", help=help)
-    help = "to measure latents on (default: what the run was trained on)"
-    verb.add_argument("--data", metavar="VIDEOS", help=help)
+    verb.add_argument("--data", metavar="DATA", help="to measure the latents' mean and deviation "
+        "on (those that the model carries, or else what the run was trained on)")  # fmt: skip
     shared.replace(verb, "an exported model that is there")
 
 

@@ -7,6 +7,12 @@ from pathlib import Path
 from . import options as shared
 from .options import MODEL, Options, Verb
 
+NOTHING_HELD = (
+    "nothing was held: every position of a level is drawn by itself, so expect texture or rubble, "
+    "not scenes or objects; --from FILE holds level 0 of something real, and `stlatent generate` "
+    "draws by latent diffusion"
+)
+
 
 def add_sample(verb: Verb) -> None:
     verb.add_argument("model", metavar="M", help=MODEL)
@@ -20,13 +26,15 @@ def add_sample(verb: Verb) -> None:
         nargs="+",
         default=[],
         metavar="LEVEL",
-        help="hold these levels of a real clip or mesh and draw the others; 0 is the coarsest",
+        help="hold these levels of a real clip or mesh and draw the others; 0 is the coarsest (0, "
+        "with --from)",
     )
     verb.add_argument("--from", dest="source", metavar="FILE", help="a clip, of which the first "
         "frames, central crop, are taken, or a mesh")  # fmt: skip
     shared.count(verb, 1)
     verb.add_argument("--out", default="samples", metavar="DIR", help="where they go (samples)")
-    verb.add_argument("--temperature", type=float, default=1.0, help="of what is drawn (1)")
+    help = "of what is drawn; 1 is the prior itself, which few models were pressed to learn (0.3)"
+    verb.add_argument("--temperature", type=float, default=0.3, metavar="T", help=help)
     verb.add_argument("--seed", type=int, default=0, help="of the noise (0)")
     shared.format(verb)
     shared.resolution(verb, "the model's own")
@@ -42,8 +50,6 @@ def sample(options: Options) -> int:
 
     if options.keep_level and not options.source:
         raise ValueError("--keep-level holds levels of something real; name it with --from FILE")
-    if options.source and not options.keep_level:
-        raise ValueError("--from names a file; say with --keep-level which of its levels to hold")
     model = shared.load_model(options.model, options)
     medium, how = medium_of(model), Output(options.format, options.resolution)
     medium.check_output(how)
@@ -53,10 +59,12 @@ def sample(options: Options) -> int:
     check_outputs(paths, options.replace)
     if options.source:
         x, sample = medium.open(Path(options.source), sample)
-        held = held_levels(model, x, options.keep_level)
+        held = held_levels(model, x, options.keep_level or [0])
     draws = draw_samples(model, sample.size, options.count, held, options.temperature, options.seed)
     for path, x in zip(paths, draws, strict=True):
         medium.write(path, [medium.take(model, x[None], sample)], sample, how)
     others = [level for level in range(len(model.levels)) if level not in held]
     print(f"{options.out}: {options.count} samples; levels held {list(held)}, drawn {others}")
+    if not held:
+        print(NOTHING_HELD)
     return 0

@@ -24,7 +24,7 @@ EXAMPLES = {
     "decode": "stlatent decode latents/ --levels 1 --out previews/ --format mp4\n"
     "  stlatent decode latents/ --levels 2 --out meshes/ --format glb --resolution 128",
     "inspect": "stlatent inspect video --data VIDEOS --out report/",
-    "export": "stlatent export runs/mine --out vae/ --data VIDEOS",
+    "export": "stlatent export video --out vae/",
     "sample": "stlatent sample video --frames 33 --size 128x128 --keep-level 0 --from clip.mp4",
     "generate": "stlatent generate runs/diffusion/pipeline -n 8 --out videos/",
     "mix": "stlatent mix A.glb B.glb --model voxel --out mixed/",

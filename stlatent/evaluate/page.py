@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from html import escape
-from importlib.resources import files
-from string import Template
 from typing import Any
 
 from .media import data_uri
 from .plots import prefix_name
+
+Table = tuple[list[str], list[list[str]]]  # the header, and rows whose first cell heads them
 
 FRAME_REM, VIDEO_REM = 7, 9  # least width of a frame in a strip and of a video's panel
 
@@ -44,36 +43,32 @@ class ClipMedia:
 
 def page(report: dict[str, Any], plots: Iterable[Plot], media: Sequence[ClipMedia]) -> str:
     """The whole page, from the numbers of `report.json`, the plots and the first clips' media."""
-    video = any(clip.video for clip in media)
-    button = '<div class="bar"><button type="button">Play all videos</button></div>'
-    body = [
-        _head(report),
-        *(f'<p class="verdict">{escape(verdict)}</p>' for verdict in report["verdicts"]),
-        "<h2>Every prefix</h2>",
-        _prefix_table(report),
-        "<h2>Every level</h2>",
-        _level_table(report["levels"]),
-        _code_table(report["codes"]) if report["codes"] else "",
-        '<h2>Plots</h2><div class="plots">',
-        *map(_plot, plots),
-        f"</div><h2>{report['noun'].capitalize()}s</h2>",
-        "<p>Shown are the original, every prefix with its finer levels at their prior’s mean, and "
-        "one or several levels drawn anew from their priors while the others are held.</p>",
-        button if video else "",
-        *(
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader(__package__, ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.globals |= {"data_uri": data_uri, "FRAME_REM": FRAME_REM, "VIDEO_REM": VIDEO_REM}
+    return environment.get_template("report.html").render(
+        report=report,
+        facts=_facts(report),
+        prefixes=_prefix_table(report),
+        levels=_level_table(report["levels"]),
+        codes=_code_table(report["codes"]),
+        plots=list(plots),
+        clips=[
             _clip(clip, shown, report["figures"])
             for clip, shown in zip(report["clips"], media, strict=False)
-        ),
-        _unshown(len(report["clips"]) - len(media)),
-        "<h2>How it is measured</h2><dl>",
-        *(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in report["definitions"].items()),
-        "</dl>",
-    ]
-    template = Template(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
-    return template.substitute(title=escape(report["title"]), body="\n".join(body))
+        ],
+        unshown=len(report["clips"]) - len(media),
+    )
 
 
-def _head(report: dict[str, Any]) -> str:
+def _facts(report: dict[str, Any]) -> list[str]:
     model = report["model"]
     clips = len(report["clips"])
     facts = [
@@ -90,14 +85,10 @@ def _head(report: dict[str, Any]) -> str:
             f"log-likelihood {nats:,.1f} nats{mean}, {bits:.3f} bits per dimension "
             f"({found['draws']} draws)"
         )
-    return (
-        f'<header><p class="kicker">stlatent · level report</p><h1>{escape(report["title"])}</h1>'
-        f'<p class="meta">{escape(" · ".join(facts))}</p></header>'
-        f'<p class="lead">{escape(report["summary"])}</p>'
-    )
+    return facts
 
 
-def _prefix_table(report: dict[str, Any]) -> str:
+def _prefix_table(report: dict[str, Any]) -> Table:
     (main, *others), prefixes = report["figures"], report["prefixes"]
     rows = []
     for k, prefix in enumerate(prefixes):
@@ -116,7 +107,7 @@ def _prefix_table(report: dict[str, Any]) -> str:
     _name, _, unit = main["title"].partition(", ")
     header = ["Kept", main["title"], "Gain" + (f", {unit}" if unit else "")]
     header += [*(figure["title"] for figure in others), "Numbers per value", "Bits per value"]
-    return _table([*header, "Mean kbit", f"Worst {main['title']}"], rows)
+    return [*header, "Mean kbit", f"Worst {main['title']}"], rows
 
 
 def _worst(clips: Sequence[dict[str, Any]], k: int, main: dict[str, Any]) -> str:
@@ -128,7 +119,7 @@ def _worst(clips: Sequence[dict[str, Any]], k: int, main: dict[str, Any]) -> str
     return f"{_number(worst['prefixes'][k], main)} ({worst['name']})"
 
 
-def _level_table(levels: Sequence[dict[str, Any]]) -> str:
+def _level_table(levels: Sequence[dict[str, Any]]) -> Table:
     total = sum(level["bits"] for level in levels) or 1.0
     rows = [
         [
@@ -144,10 +135,10 @@ def _level_table(levels: Sequence[dict[str, Any]]) -> str:
         for level in levels
     ]
     header = ["Level", "Stride", "Channels", "Numbers per value", "Bits per value"]
-    return _table([*header, "Share of bits", "Active by rate", "Active by variance"], rows)
+    return [*header, "Share of bits", "Active by rate", "Active by variance"], rows
 
 
-def _code_table(codes: Sequence[dict[str, Any]]) -> str:
+def _code_table(codes: Sequence[dict[str, Any]]) -> Table:
     rows = [
         [
             f"level {use['level']}, group {use['group']}, depth {use['depth']}",
@@ -156,19 +147,12 @@ def _code_table(codes: Sequence[dict[str, Any]]) -> str:
         ]
         for use in codes
     ]
-    return "<h2>Every codebook</h2>" + _table(["Codebook", "Codes used", "Perplexity"], rows)
+    return ["Codebook", "Codes used", "Perplexity"], rows
 
 
-def _plot(plot: Plot) -> str:
-    dark, light = data_uri(plot.dark, "image/png"), data_uri(plot.light, "image/png")
-    return (
-        f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
-        f'<img src="{light}" alt="{escape(plot.alt)}"></picture>'
-        f"<figcaption>{escape(plot.caption)}</figcaption></figure>"
-    )
-
-
-def _clip(clip: dict[str, Any], media: ClipMedia, figures: Sequence[dict[str, Any]]) -> str:
+def _clip(
+    clip: dict[str, Any], media: ClipMedia, figures: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
     total = len(clip["prefixes"])
     rows = [
         [
@@ -182,62 +166,7 @@ def _clip(clip: dict[str, Any], media: ClipMedia, figures: Sequence[dict[str, An
     header = ["Kept", *(figure["title"] for figure in figures), "Numbers per value"]
     header.append("Bits per value")
     size = "×".join(map(str, clip["size"]))
-    return (
-        f'<section class="clip"><div><h3>{escape(clip["name"])}</h3>'
-        f'<span class="meta">{size}</span></div>{_table(header, rows)}'
-        f"{_video(clip['name'], media)}{_strips(clip['name'], media)}</section>"
-    )
-
-
-def _video(name: str, media: ClipMedia) -> str:
-    if media.video is None:
-        return ""
-    panels = "".join(f"<span>{escape(panel)}</span>" for panel in media.panels)
-    title = escape(f"{name}: {', '.join(media.panels)}")
-    width = VIDEO_REM * len(media.panels)
-    return (
-        f'<div class="scroll"><div class="wide" style="--width: {width}rem">'
-        f'<div class="captions">{panels}</div>'
-        f'<video src="{data_uri(media.video, "video/mp4")}" title="{title}" '
-        f"controls loop muted playsinline preload=auto></video></div></div>"
-    )
-
-
-def _strips(name: str, media: ClipMedia) -> str:
-    """Rows of frames with labels at their side; single pictures in a grid, labels above."""
-    pictures = "".join(
-        f'<div class="row"><b>{escape(label)}</b><img src="{data_uri(row, "image/jpeg")}" '
-        f'alt="{escape(name)}: {escape(label)}"></div>'
-        for label, row in media.strips.items()
-    )
-    if len(media.frames) == 1:
-        return f'<div class="stills">{pictures}</div>'
-    times = "".join(f"<span>frame {time}</span>" for time in media.frames)
-    width = FRAME_REM * len(media.frames)
-    return (
-        f'<div class="scroll"><div class="wide strips" style="--width: {width}rem">'
-        f'<div class="captions">{times}</div>{pictures}</div></div>'
-    )
-
-
-def _unshown(count: int) -> str:
-    if not count:
-        return ""
-    more = "1 more is" if count == 1 else f"{count} more are"
-    return f'<p class="note">{more} in the numbers above and in report.json.</p>'
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The first column heads its row."""
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-    body = "".join(
-        f'<tr><th scope="row">{escape(first)}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in rest)
-        + "</tr>"
-        for first, *rest in rows
-    )
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f'<div class="scroll">{table}</div>'
+    return {"name": clip["name"], "size": size, "table": (header, rows), "media": media}
 
 
 def _number(quality: dict[str, Any], figure: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ..checkpoint import fingerprint
 from ..files import writing
@@ -93,7 +94,7 @@ def write_report(
         folder.mkdir()
         measured = _Measurement(model, medium, seed, draws)
         media = []
-        for index, (name, x) in enumerate(clips):
+        for index, (name, x) in enumerate(tqdm(clips, unit="file", disable=None)):
             frames = measured.add(name, x)
             if index < shown:
                 stem = re.sub(r"[^\w.-]+", "_", f"{index:02d}_{os.path.splitext(name)[0]}")

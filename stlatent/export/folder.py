@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from ..checkpoint import load, write
 from ..files import writing
 from ..model.ladder import Ladder
 from .autoencoder import AutoencoderLadder
-from .statistics import Data, batches_of, measure
+from .statistics import Data, figures_of
 
 TOLERANCE = 1e-5  # in float32, relative to the largest value
 Layout = Literal["packed", "coarse"]
@@ -36,8 +35,8 @@ def export(
 ) -> Path:
     """Write `model` as an `AutoencoderLadder` that `diffusers` loads, and check it.
 
-    The folder is loaded in a fresh process, and must encode and decode the first batch of the data
-    as the model does; only then it appears under its name.
+    The folder is loaded in a fresh process, and must encode and decode a batch as the model does;
+    only then it appears under its name.
 
     Args:
         model: a model, or what `stlatent.load` takes: a shipped model, a run folder, a file.
@@ -45,7 +44,8 @@ def export(
             `coarse`. On decoding, the prior supplies the others.
         layout: `packed`, or `coarse`, which leaves at least one level to the prior.
         data: to measure means and deviations on: a folder of videos or pictures, or batches
-            `[B, C, *axes]` in [-1, 1]; by default what the run was trained on.
+            `[B, C, *axes]` in [-1, 1]. By default those that lie in the model's file are taken,
+            or else it is what the run was trained on.
         replace: put it in the place of a former export.
 
     Raises:
@@ -62,13 +62,11 @@ def export(
             "`model.ladder`, and as data batches of `model.lift(volume)`"
         )
     levels = _levels(ladder, levels, layout)
-    batches = batches_of(ladder, data, reference)
-    first = next(batches, None)
-    given = () if first is None else itertools.chain([first], batches)
-    vae = wrap(ladder, levels, *measure(ladder, given, levels))
+    figures, x = figures_of(ladder, data, reference)
+    vae = wrap(ladder, levels, *figures.first(levels))
     with writing(out) as folder:
         vae.save_pretrained(folder)
-        _compare(ladder, first, levels, folder)
+        _compare(ladder, x, levels, folder)
     return out
 
 

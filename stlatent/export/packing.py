@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..evaluate.latents import level_channels
 from ..model.ladder import Ladder
 from ..model.packing import Packing
 
@@ -18,9 +19,3 @@ def packing_of(model: Ladder, levels: int, mean: Sequence[float], std: Sequence[
         raise ValueError(f"levels is {levels}; this model has {len(model.levels)}, give 1 to it")
     strides = [level.stride for level in model.levels[:levels]]
     return Packing(model.domain, strides, level_channels(model)[:levels], mean, std)
-
-
-def level_channels(model: Ladder) -> list[int]:
-    """Channels of the latents of every level."""
-    smallest = [axis.size or 1 for axis in model.domain.axes]
-    return [shape[0] for shape in model.latent_shape(smallest)]

@@ -1,7 +1,8 @@
-"""Mean and deviation of every channel of the latents, measured on data."""
+"""Where a model's figures of its latents come from, and what it is tried on."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,57 +10,49 @@ import torch
 import yaml
 from torch import Tensor
 
-from ..checkpoint import locate
+from ..checkpoint import about, locate
+from ..evaluate.latents import LatentFigures, known_figures, measure_latents
 from ..media.options import Extent
 from ..media.registry import medium_of
 from ..model.ladder import Ladder
-from ..store.tensors import Moments
-from .packing import level_channels
-from .posterior import log_vars
 
 SAMPLES, EXTENT = 64, Extent(17, (256, 256))  # of a folder: at most so many, at most this large
 
 Data = str | Path | Iterable[Tensor] | None
 
 
-@torch.no_grad()
-def measure(
-    model: Ladder, batches: Iterable[Tensor], levels: int
-) -> tuple[list[float], list[float]]:
-    """Means and deviations per channel of the first `levels` levels, coarsest first.
-
-    Of the latents as they are drawn: the variance is that of the posterior's means, plus the mean
-    of its variances. A channel that holds nothing but noise so keeps a deviation to divide by.
+def figures_of(
+    model: Ladder, data: Data, reference: str | Path | None
+) -> tuple[LatentFigures, Tensor]:
+    """The figures of a model's latents, and a batch to try it on.
 
     Args:
-        batches: `[B, C, *axes]` in [-1, 1].
+        data: batches, or a folder, to measure them on. None is those that lie in the model's file,
+            or else measured on what the run `reference` was trained on.
 
     Raises:
-        ValueError: there are no batches.
+        ValueError: nothing is known, or the folder does not suit the model.
     """
-    device = next(model.parameters()).device
-    means = [Moments.none(n) for n in level_channels(model)[:levels]]
-    noise = list(means)
-    for x in batches:
-        found = model.encode(x.to(device))
-        for k, log_var in enumerate(log_vars(found, levels)):
-            means[k] = means[k].merge(_moments(found.levels[k]))
-            noise[k] = noise[k].merge(_moments(log_var.exp()))
-    if means[0].count == 0:
-        raise ValueError("there is no data to measure the latents' mean and deviation on")
-    std = [(m.std.square() + n.mean).sqrt() for m, n in zip(means, noise)]
-    return torch.cat([m.mean for m in means]).tolist(), torch.cat(std).tolist()
+    known = None
+    if data is None and reference is not None:
+        known = known_figures(model, about(reference), str(locate(reference)))
+    if known is not None:
+        return known, _noise(model)
+    batches = _batches(model, data, reference)
+    first = next(batches, None)
+    given = () if first is None else itertools.chain([first], batches)
+    return measure_latents(model, given), first
 
 
-def batches_of(model: Ladder, data: Data, reference: str | Path | None) -> Iterator[Tensor]:
-    """What to measure on: batches as they are given, or the clips of a folder.
+def _noise(model: Ladder) -> Tensor:
+    """Something that any model reads: a step of level 0 and one more along every axis."""
+    stride = model.levels[0].stride
+    size = [axis.size or 1 + step for axis, step in zip(model.domain.axes, stride, strict=True)]
+    generator = torch.Generator().manual_seed(0)
+    return 2 * torch.rand(1, model.config.channels, *size, generator=generator) - 1
 
-    Args:
-        data: None is the folder that the run `reference` was trained on.
 
-    Raises:
-        ValueError: the folder is not known or does not suit the model.
-    """
+def _batches(model: Ladder, data: Data, reference: str | Path | None) -> Iterator[Tensor]:
     if data is None:
         data = _trained_on(reference)
     if isinstance(data, str | Path):
@@ -82,8 +75,3 @@ def _trained_on(reference: str | Path | None) -> Path:
                 return Path(root)
             raise ValueError(f"{reference} was trained on {root}, which is not there: {ask}")
     raise ValueError(f"{model} does not say what it was trained on: {ask}")
-
-
-def _moments(values: Tensor) -> Moments:
-    """Per channel of `[B, C, *grid]`."""
-    return Moments.of(values.transpose(0, 1).cpu())
