@@ -243,3 +243,37 @@ def test_the_benchmark_reads_little_more_than_the_levels_it_wants(tmp_path) -> N
         ours = figures[levels].pop("stlatent")
         assert 1 < ours.pop("bytes_over_those_of_the_levels") < 2  # headers weigh, as it is small
         assert all(rate > 0 for rate in [*ours.values(), *figures[levels].values()])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("domain", ["image", "video"])
+def test_a_plain_loader_makes_the_same_batches(
+    domain: str, labelled: bool, workers: int, tmp_path: Path
+) -> None:
+    path = store(tmp_path, domain, "float16", {"x": SIZES[domain], "y": SIZES[domain]})
+    given = {"steps": 2, "past": (2, 2, 2)} if domain == "video" else {}
+    given |= {"labels": {"x": 1, "y": 0}} if labelled else {}
+    for packed in (False, True):
+        data = LatentDataset(path, packed=packed, **given)
+        plain = DataLoader(data, batch_size=2, num_workers=workers)
+        own = DataLoader(data, batch_size=2, collate_fn=collate)
+        for a, b in zip(plain, own, strict=True):
+            assert type(a) is type(b) and [*a.name] == b.name and a.start.tolist() == b.start
+            for field in ("latents", "mask", "past", "past_mask", "label"):
+                x, y = getattr(a, field), getattr(b, field)
+                assert len(x) == len(y) and all(map(torch.equal, x, y))
+            for x, y in zip(data.restore(a.latents, 0), data.restore(b.latents, 0), strict=True):
+                assert torch.equal(x, y)
+    assert bool(len(b.label)) is labelled
+
+
+def test_a_store_goes_by_the_names_of_its_items(videos: Path) -> None:
+    found = LatentStore(videos)
+    assert len(found) == len(found.items) == 5 and list(found) == list(found.items)
+    name = next(iter(found))
+    assert name in found and "none" not in found
+    assert all(map(torch.equal, found[name].levels, found.read(name).levels))
+    for work in (found.read, found.unit, found.__getitem__, lambda n: found.read_level(n, 0)):
+        with pytest.raises(KeyError, match="has no item 'none'; its items are 'a/long', 'a/short'"):
+            work("none")

@@ -119,7 +119,7 @@ def train(options: argparse.Namespace) -> None:
     for batch in bar:
         if step >= options.steps:
             break
-        asked = None if batch.label is None else batch.label.to(accelerator.device)
+        asked = batch.label.to(accelerator.device) if len(batch.label) else None
         with accelerator.autocast():
             loss = loss_of(wrapped, batch.latents.to(accelerator.device), asked, len(classes))
         accelerator.backward(loss)

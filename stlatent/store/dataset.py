@@ -108,7 +108,7 @@ class LatentDataset(Dataset):
         Raises:
             ValueError: it is not inside the item.
         """
-        label = None if self.labels is None else self.labels[self._label_key(name)]
+        label = () if self.labels is None else self.labels[self._label_key(name)]
         steps = self.length(name) if self.steps is None else self.steps
         spans = [(under(start, f), under(start + steps, f)) for f in self._finer]
         past = self.past or [0] * len(self.levels)
@@ -149,7 +149,7 @@ class LatentDataset(Dataset):
         Raises:
             ValueError: some do and some do not.
         """
-        begins = {step == 0 for step in ([start] if isinstance(start, int) else start)}
+        begins = {int(step) == 0 for step in ([start] if isinstance(start, int) else start)}
         if len(begins) > 1:
             raise ValueError(
                 "some of these windows begin at step 0, where the first step covers one frame, and "

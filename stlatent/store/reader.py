@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -65,7 +66,7 @@ class LatentReader:
             tensors = tuple(torch.cat(level, 2) for level in chunks)
         else:
             tensors = tuple(self.read_level(name, k) for k in range(kept))
-        return Latents(tensors, self.items[name].size)
+        return Latents(tensors, self.item(name).size)
 
     def read_std(self, name: str, levels: int | None = None) -> tuple[Tensor, ...]:
         """Standard deviations of the posteriors, shaped as the latents of `read`.
@@ -92,9 +93,9 @@ class LatentReader:
         Raises:
             ValueError: there are no such steps, or the file is missing or broken.
         """
-        unit, causal = self._unit_of[name], self.header.causal
+        item, unit, causal = self.item(name), self.unit(name), self.header.causal
         if causal is not None:
-            steps = self.items[name].grids[level][causal]
+            steps = item.grids[level][causal]
             stop = steps if stop is None else stop
             if not 0 <= start <= stop <= steps:
                 raise ValueError(
@@ -104,7 +105,7 @@ class LatentReader:
         if self.header.coding:
             return self._decoded_level(name, level, start, stop)
         steps = None if causal is None else (start, stop)
-        return self._files.values(self.items[name], unit, level, part, steps)[None]
+        return self._files.values(item, unit, level, part, steps)[None]
 
     def stream(
         self, name: str, levels: int | None = None, steps: int = 2
@@ -117,7 +118,7 @@ class LatentReader:
         kept = range(self.check_levels(levels))
         causal = self.header.causal
         strides = [level.stride[causal] for level in self.header.levels]
-        length = self.items[name].grids[0][causal]
+        length = self.item(name).grids[0][causal]
         chunks = Pieces(self._chunks(name, len(kept)), len(kept)) if self.header.coding else None
         for start in range(0, length, steps):
             ends = (start, min(start + steps, length))
@@ -127,9 +128,17 @@ class LatentReader:
             else:
                 yield [self.read_level(name, k, *span) for k, span in zip(kept, spans, strict=True)]
 
+    def item(self, name: str) -> Item:
+        """What is known of an item; KeyError if there is none of this name."""
+        if name not in self.items:
+            some = ", ".join(f"'{one}'" for one in islice(self.items, 3)) or "none"
+            more = f", ... ({len(self.items)})" if len(self.items) > 3 else ""
+            raise KeyError(f"{self.place.url} has no item '{name}'; its items are {some}{more}")
+        return self.items[name]
+
     def unit(self, name: str) -> int:
-        """The unit in whose files an item lies."""
-        return self._unit_of[name]
+        """The unit in whose files an item lies; KeyError if there is none of this name."""
+        return self._unit_of[self.item(name).name]
 
     def check_levels(self, levels: int | None) -> int:
         """`levels`, or how many there are if None; ValueError if there are not so many."""
@@ -142,7 +151,7 @@ class LatentReader:
 
     def _chunks(self, name: str, levels: int) -> Iterator[list[Tensor]]:
         """Entropy-coded latents of the first levels `[1, C, *axes]`, as they were written."""
-        model, unit, item = self._coder(), self._unit_of[name], self.items[name]
+        item, unit, model = self.item(name), self.unit(name), self._coder()
         files = [
             Window(self.place, level_file(level, unit), self._files.extent(item, unit, level))
             for level in range(levels)
@@ -179,6 +188,11 @@ class LatentReader:
 class LatentStore(LatentReader):
     """A data set of latents, here or behind any URL that `fsspec` opens.
 
+    It goes by the names of its items:
+
+        for name in store:
+            latents = store[name]  # all levels, see `read`
+
     Attributes:
         manifest: the header, how much there is, and the statistics per level.
 
@@ -191,6 +205,18 @@ class LatentStore(LatentReader):
         self.manifest = read_manifest(place)
         records = read_units(place, self.manifest, check_units(place, self.manifest))
         super().__init__(place, self.manifest, enumerate(records), model)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.items)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.items
+
+    def __getitem__(self, name: str) -> Latents:
+        return self.read(name)
 
 
 class Window:

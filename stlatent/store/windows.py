@@ -33,7 +33,7 @@ class LatentWindow(NamedTuple):
         past_mask: per level `[p_l]`: False where the video had not begun.
         start: step of level 0 at which the window begins; a list of them in a batch.
         name: of the item; a list of them in a batch.
-        label: a class or a vector; int64 `[B]` or `[B, D]` in a batch. None if there are none.
+        label: a class or a vector; int64 `[B]` or `[B, D]` in a batch. `()` if there are none.
     """
 
     latents: Tensor | tuple[Tensor, ...]
@@ -42,11 +42,14 @@ class LatentWindow(NamedTuple):
     past_mask: tuple[Tensor, ...]
     start: int | list[int]
     name: str | list[str]
-    label: Label | None
+    label: Label | tuple[()]
 
 
 def collate(windows: Sequence[LatentWindow]) -> LatentWindow:
     """Windows of equal shape as a batch, for `DataLoader(dataset, collate_fn=collate)`.
+
+    The loader's own way does as well, but makes lists of tuples, and tells less of shapes that
+    differ.
 
     Raises:
         ValueError: their shapes differ.
@@ -60,10 +63,8 @@ def collate(windows: Sequence[LatentWindow]) -> LatentWindow:
             f"LatentStream put equal ones together"
         )
     latents, mask, past, past_mask, start, name, labels = zip(*windows)
-    if labels[0] is None:
-        label = None
-    else:
-        label = torch.stack([torch.as_tensor(one) for one in labels])
+    known = not isinstance(labels[0], tuple)
+    label = torch.stack([torch.as_tensor(one) for one in labels]) if known else ()
     return LatentWindow(
         latents=torch.stack(latents) if packed else _stacked(latents),
         mask=_stacked(mask),
