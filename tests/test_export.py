@@ -136,6 +136,28 @@ def test_no_frame_is_lost() -> None:
         vae.decode(posterior.mode(), size=(1, 13, 21))
 
 
+def test_draws_do_not_depend_on_tiles() -> None:
+    """Noise is that of the whole picture: what tiles draw differs no more than their means do."""
+    vae, tiles = tiny(), (64, 64, 32, 32)
+    x = torch.rand(1, 3, 21, 80, 104, generator=torch.manual_seed(0)) * 2 - 1
+
+    def drawn() -> torch.Tensor:
+        return vae.encode(x).latent_dist.sample(torch.Generator().manual_seed(3))
+
+    mean, whole = vae.encode(x).latent_dist.mode(), drawn()
+    vae.enable_tiling(*tiles, tile_sample_min_num_frames=8)
+    assert (drawn() - whole).std() < 0.2 * (whole - mean).std()
+    model = vae.ladder
+    coarse = autoencoder(model, 1, x)
+    z = coarse.encode(x).latent_dist.mode()
+    coarse.enable_prior_sampling(seed=1)
+    whole = coarse.decode(z).sample
+    coarse.enable_tiling(*tiles, tile_sample_min_num_frames=8)
+    tiled = coarse.decode(z).sample
+    coarse.disable_prior_sampling()
+    assert (tiled - whole).std() < 0.2 * (whole - coarse.decode(z).sample).std()
+
+
 def test_switches_change_the_way_and_not_the_result() -> None:
     vae = tiny()
     x = torch.rand(2, 3, 21, 144, 200, generator=torch.manual_seed(0)) * 2 - 1
@@ -157,11 +179,11 @@ def test_switches_change_the_way_and_not_the_result() -> None:
     assert len(pieces) == 4
     vae.disable_slicing()
     pieces.clear()
-    # time is exact, and so are pictures: this network sees less than a quarter of the overlap
+    # time is exact, and pictures are nearly so: this network sees little
     vae.enable_tiling(128, 128, 64, 64, tile_sample_min_num_frames=8)
-    assert close(vae.encode(x).latent_dist.mode(), z, 1e-4)
+    assert close(vae.encode(x).latent_dist.mode(), z, 0.1)  # latents have a deviation of 1
     assert close(vae.decode(z, size=x.shape[2:]).sample, y, 1e-4)
-    assert max(p[0] for p in pieces) == 8 and max(p[1:] for p in pieces) == (128, 128)
+    assert max(p[0] for p in pieces) == 8 and max(p[1:] for p in pieces) == (104, 112)
     vae.disable_tiling()
     pieces.clear()
     assert torch.equal(vae(x).sample, y) and len(pieces) == 2

@@ -26,7 +26,7 @@ from ..triplane.autoencoder import make_ladder
 from .packing import packing_of
 from .posterior import Generators, LadderPosterior, draw, log_vars
 from .spellings import ATTRIBUTES, ratios, spellings
-from .tiling import Tiles, decode_tiles, encode_tiles
+from .tiling import Tiles, parts
 
 LOADER = "autoencoder_ladder"  # the file that `trust_remote_code=True` runs
 LOADER_TEXT = """from stlatent import AutoencoderLadder
@@ -107,7 +107,8 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
     ) -> None:
         """Encode and decode in tiles of so many pixels, and so many frames at a time.
 
-        Time is exact, since the ladder streams; tiles of a picture are not quite, see tiling.py.
+        Time is exact, since the ladder streams; tiles of a picture are not quite, see
+        `media/video/tiles.py`.
         What is not given stays as it is.
 
         Raises:
@@ -230,10 +231,16 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
             return torch.cat([self._moments(one, choose) for one in x.split(1)])
         if not self.use_tiling:
             return self._encode(x, choose)
-        grid = self.ladder.domain.shape(x.shape[2:], self.packing.stride)[-2:]
         space = self.spatial_compression_ratio
-        spans = self.tiles.spans(grid, space)
-        return encode_tiles(lambda tile: self._encode(tile, choose), x, spans, space)
+        tiling = self.tiles.over(x.shape[-2:], space)
+        part = parts(self.ladder, choose, x.shape[2:], len(x))
+        pieces = [
+            self._encode(x[..., slice(*tile.rows), slice(*tile.columns)], part(tile))
+            for tile in tiling.tiles
+        ]
+        codes = any(level.codebook for level in self.ladder.levels[: self.config.levels])
+        join = tiling.pick if codes else tiling.join  # codes have no mean
+        return join(pieces, (space, space))
 
     def _pixels(self, z: Tensor, generator: Generators) -> Tensor:
         if isinstance(generator, Sequence):
@@ -246,9 +253,12 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
             rest = draw(generator, z.device, self.prior_temperature)
         if not self.use_tiling:
             return self._decode(z, rest)
-        space = self.spatial_compression_ratio
-        spans = self.tiles.spans(z.shape[-2:], space)
-        return decode_tiles(lambda tile: self._decode(tile, rest), z, spans, space)
+        space, stride = self.spatial_compression_ratio, self.packing.stride
+        size = self.ladder.domain.samples(z.shape[2:], stride)
+        tiling = self.tiles.over(size[-2:], space)
+        part = parts(self.ladder, rest, size, len(z), self.config.levels)
+        cut = zip(tiling.tiles, tiling.split(z, (space, space)), strict=True)
+        return tiling.join(self._decode(piece, part(tile)) for tile, piece in cut)
 
     def _encode(self, x: Tensor, choose: Choose) -> Tensor:
         if not self._in_chunks:

@@ -1,29 +1,26 @@
-"""Pictures in tiles: latents cut in the middle of the overlaps, pixels blended there.
-
-Every latent comes whole from one tile, and so the levels of a place belong together. Pixels go from
-one tile to the next over the middle half of an overlap. Both equal the untiled result wherever the
-network sees no further than a quarter of the overlap.
-"""
+"""Tiles of pictures as pipelines ask for them, and draws that do not depend on them."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-Span = tuple[int, int]
+from ..media.video.tiles import Tile, Tiling
+from ..model.choose import Choose, Distribution, Draw, Site
+from ..model.gaussian import Gaussian
+from ..model.ladder import Ladder
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """Sizes in pixels and frames.
+    """Sizes in pixels and frames; how tiles are joined is said in `media/video/tiles.py`.
 
     Attributes:
-        size: height and width of a tile.
-        stride: distance of tiles.
+        size: height and width of a tile, at most.
+        stride: distance of tiles of that size; what is left of it is how far they overlap.
         frames: how many go through at a time; time has no overlap, since streaming is exact.
     """
 
@@ -59,71 +56,75 @@ class Tiles:
         if self.frames < 1 or self.frames % time:
             raise ValueError(f"tiles have {self.frames} frames; give a multiple of {time}")
 
-    def spans(self, grid: Sequence[int], space: int) -> tuple[list[Span], list[Span]]:
-        """Rows and columns of tiles over a grid of latents `(height, width)`."""
-        return tuple(
-            _spans(n, size // space, stride // space)
-            for n, size, stride in zip(grid, self.size, self.stride)
-        )
+    def over(self, size: Sequence[int], space: int) -> Tiling:
+        """The tiles of pictures of `size` (height, width)."""
+        overlap = [a - b for a, b in zip(self.size, self.stride)]
+        return Tiling(size, (space, space), self.size, overlap)
 
 
-def encode_tiles(
-    run: Callable[[Tensor], Tensor], x: Tensor, spans: tuple[list[Span], list[Span]], factor: int
-) -> Tensor:
-    """`[..., H, W] -> [..., H / factor, W / factor]`, tile by tile through `run`."""
-    rows, columns = spans
-    bands = []
-    for (top, bottom), row in zip(rows, _shares(rows)):
-        band = x[..., top * factor : bottom * factor, :]
-        parts = [
-            run(band[..., left * factor : right * factor])[..., row, column]
-            for (left, right), column in zip(columns, _shares(columns))
-        ]
-        bands.append(torch.cat(parts, -1))
-    return torch.cat(bands, -2)
+def parts(
+    ladder: Ladder, choose: Choose, size: Sequence[int], batch: int, first: int = 0
+) -> Callable[[Tile], Choose]:
+    """How each tile chooses: as `choose`, but draws take their noise from that of the whole.
+
+    Args:
+        size: of the whole, along the axes of the domain.
+        first: the coarsest level that is drawn.
+    """
+    if not isinstance(choose, Draw):
+        return lambda tile: choose
+    return WholeNoise(ladder, size, batch, range(first, len(ladder.levels)), choose).part
 
 
-def decode_tiles(
-    run: Callable[[Tensor], Tensor], z: Tensor, spans: tuple[list[Span], list[Span]], factor: int
-) -> Tensor:
-    """`[..., h, w] -> [..., h factor, w factor]`, tile by tile through `run`."""
-    rows, columns = spans
-    whole = None
-    for (top, bottom), down in zip(rows, _weights(rows, factor)):
-        for (left, right), across in zip(columns, _weights(columns, factor)):
-            tile = run(z[..., top:bottom, left:right])
-            if whole is None:
-                sides = rows[-1][1] * factor, columns[-1][1] * factor
-                whole = tile.new_zeros(*tile.shape[:-2], *sides)
-            weight = (down[:, None] * across).to(tile)
-            place = whole[..., top * factor : bottom * factor, left * factor : right * factor]
-            place += weight * tile
-    return whole
+class WholeNoise:
+    """Noise of whole pictures, of which every tile takes its part: a draw is the same with tiles
+    and without, and where tiles overlap they agree.
+
+    Args:
+        levels: that are drawn.
+        draw: how; codes are drawn by it tile by tile.
+    """
+
+    def __init__(
+        self, ladder: Ladder, size: Sequence[int], batch: int, levels: range, draw: Draw
+    ) -> None:
+        self.ladder, self.draw = ladder, draw
+        device, self.noise = ladder.top.device, {}
+        shapes = ladder.latent_shape(size)
+        for k in levels:
+            level, (_, *grid) = ladder.levels[k], shapes[k]
+            for group in range(0 if level.codebook else level.groups):
+                shape = (batch, level.latent, *grid)
+                noise = torch.randn(shape, generator=draw.generator, device=device)
+                self.noise[Site(k, group)] = noise
+
+    def part(self, tile: Tile) -> TileNoise:
+        """What a tile draws, from its first step on."""
+        return TileNoise(self, tile)
 
 
-def _spans(n: int, size: int, stride: int) -> list[Span]:
-    starts = [0]
-    while starts[-1] + size < n:
-        starts.append(starts[-1] + stride)
-    return [(start, min(start + size, n)) for start in starts]
+class TileNoise:
+    """Chooses draws with the noise of a tile, which goes through chunk by chunk."""
 
+    def __init__(self, whole: WholeNoise, tile: Tile) -> None:
+        self.whole, self.tile = whole, tile
+        self.steps: dict[Site, int] = {}  # that have been drawn
 
-def _shares(spans: Sequence[Span]) -> list[slice]:
-    """The part of each tile that is its own: up to the middle of the overlaps."""
-    middles = [(end + start) // 2 for (_, end), (start, _) in itertools.pairwise(spans)]
-    bounds = [0, *middles, spans[-1][1]]
-    return [slice(a - start, b - start) for (start, _), a, b in zip(spans, bounds, bounds[1:])]
+    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
+        found = posterior or prior
+        if not isinstance(found, Gaussian):
+            return self.whole.draw(site, posterior, prior)
+        noise = self._noise(site, found.mean)
+        return found.mean + self.whole.draw.temperature * found.std * noise
 
-
-def _weights(spans: Sequence[Span], factor: int) -> list[Tensor]:
-    """Per tile, how much each of its pixels counts; the weights of a pixel add up to 1."""
-    weights = [torch.ones((end - start) * factor) for start, end in spans]
-    for (before, after), ((_, end), (start, _)) in zip(
-        itertools.pairwise(weights), itertools.pairwise(spans)
-    ):
-        overlap = (end - start) * factor
-        if overlap:
-            ramp = ((torch.arange(overlap) + 0.5) * 2 / overlap - 0.5).clamp(0, 1)
-            before[-overlap:] -= ramp
-            after[:overlap] -= 1 - ramp
-    return weights
+    def _noise(self, site: Site, like: Tensor) -> Tensor:
+        domain, noise = self.whole.ladder.domain, self.whole.noise[site]
+        strides = domain.of_space(self.whole.ladder.levels[site.level].stride)
+        starts = (self.tile.rows[0], self.tile.columns[0])
+        for dim, start, stride in zip((-2, -1), starts, strides):
+            noise = noise.narrow(dim, start // stride, like.shape[dim])
+        if domain.causal is None:
+            return noise
+        start = self.steps.get(site, 0)
+        self.steps[site] = stop = start + like.shape[2 + domain.causal]
+        return domain.steps(noise, start, stop)

@@ -12,7 +12,7 @@ does not see what lies beyond it; `tools/benchmarks/measure_seams.py` measures b
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,14 +39,24 @@ class Tiling:
 
     Args:
         unit: coarsest stride (height, width) of the model; tiles begin at multiples of it.
-        side: of a tile in pixels, at most, see `check_side`; None, or a frame that is no larger,
-            is one tile.
+        side: of a tile in pixels, at most, see `check_side`: one for both axes, or (height, width);
+            None, or a frame that is no larger, is one tile.
+        overlap: of neighbouring tiles in pixels, (height, width), multiples of `unit`; by default
+            a quarter of a tile.
     """
 
-    def __init__(self, size: Sequence[int], unit: Sequence[int], side: int | None = None) -> None:
+    def __init__(
+        self,
+        size: Sequence[int],
+        unit: Sequence[int],
+        side: int | Sequence[int] | None = None,
+        overlap: Sequence[int] | None = None,
+    ) -> None:
         self.size, self.unit = tuple(size), tuple(unit)
-        rows, columns = (_spans(n, u, side) for n, u in zip(size, unit, strict=True))
-        self.overlap = tuple(_overlap(side, u) for u in unit)
+        sides = side if isinstance(side, Sequence) else (side, side)
+        self.overlap = tuple(overlap or map(_overlap, sides, unit))
+        axes = zip(size, unit, sides, self.overlap, strict=True)
+        rows, columns = (_spans(*axis) for axis in axes)
         self.tiles = [Tile(y, x) for y in rows for x in columns]
         self._shares: dict[tuple[int, ...], list[Tensor]] = {}
 
@@ -54,13 +64,17 @@ class Tiling:
         """Latents `[..., H, W]` under each tile; one of them covers `stride` pixels."""
         return [_part(whole, self._grid(tile, stride)) for tile in self.tiles]
 
-    def join(self, parts: Sequence[Tensor], stride: Sequence[int] | None = None) -> Tensor:
-        """The latents, or the pixels, of the whole frame `[..., H, W]` from those of its tiles."""
-        if len(parts) == 1:
-            return parts[0]
+    def join(self, parts: Iterable[Tensor], stride: Sequence[int] | None = None) -> Tensor:
+        """The latents, or the pixels, of the whole frame `[..., H, W]` from those of its tiles,
+        of which one after the other is asked for."""
         grids, shape, shares = self._layout(stride)
-        whole = parts[0].new_zeros(*parts[0].shape[:-2], *shape)
+        whole = None
         for part, grid, share in zip(parts, grids, shares, strict=True):
+            if len(self.tiles) == 1:
+                whole = part
+                continue
+            if whole is None:
+                whole = part.new_zeros(*part.shape[:-2], *shape)
             _part(whole, grid).add_(part * share.to(part))
         return whole
 
@@ -132,11 +146,10 @@ def check_side(side: int | None, unit: Sequence[int]) -> int:
     return side
 
 
-def _spans(length: int, unit: int, side: int | None) -> list[tuple[int, int]]:
+def _spans(length: int, unit: int, side: int | None, overlap: int) -> list[tuple[int, int]]:
     """As few tiles as do, of about equal size, `side` at most."""
     if side is None or length <= side:
         return [(0, length)]
-    overlap = _overlap(side, unit)
     count = -(-(length - overlap) // (side - overlap))
     size = -(-(length + (count - 1) * overlap) // (count * unit)) * unit
     starts = range(0, count * (size - overlap), size - overlap)
