@@ -116,6 +116,18 @@ def test_commands_run_on_a_folder_of_meshes(tmp_path, monkeypatch):
     assert {p.name for p in Path("meshes").iterdir()} == {"featuretype.glb", "power_drill.glb"}
 
 
+def test_the_map_of_the_house_is_true():
+    """CONTRIBUTING.md: every folder has its paragraph, and what it names is there."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    folders = {f"stlatent/{f.parent.name}/" for f in (ROOT / "stlatent").glob("*/__init__.py")}
+    assert folders == {name for name in re.findall(r"^\*\*`(stlatent/\w+/)`", text, re.MULTILINE)}
+    for path in re.findall(r"`((?:stlatent|tools|configs)/[\w/.]*)`", text):
+        assert (ROOT / path).exists() or "NAME" in path, path
+    for paragraph in re.findall(r"^\*\*`(stlatent/\w+/)`(.*)$", text, re.MULTILINE):
+        for name in re.findall(r"`(\w+\.(?:py|html))`", paragraph[1]):
+            assert (ROOT / paragraph[0] / name).is_file(), name
+
+
 def test_scripts_exist():
     for script in re.findall(r"(?:bash|python) (tools/[\w/]+\.\w+)", README):
         assert (ROOT / script).is_file(), script
