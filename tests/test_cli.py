@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata as metadata
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from domains import ladder
 from test_codec import pixels, write_video
 
 import stlatent
-from stlatent.cli import main
+from stlatent.cli import main, outcome
 from stlatent.cli.verbs import EXAMPLES, VERBS
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.media.video.readers import VideoReader
@@ -348,3 +349,15 @@ def test_a_process_of_its_own(work):
     run = python("-m", "stlatent", "decode", "latents", "--levels", "9", cwd=work)
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr == "stlatent: error: levels is 9; latents has levels to read from 1 to 3\n"
+
+
+def test_names_do_not_steer_the_terminal(tmp_path, capsys):
+    """A name may hold escapes, and bytes that are no text."""
+    name = "red \x1b[31m" + os.fsdecode(b"caf\xe9")
+    assert main(["inspect", str(tmp_path / name)]) == 2
+    told = capsys.readouterr().err
+    assert "red \\x1b[31mcaf\\udce9" in told and "\x1b" not in told
+    outcome.say(f"one\n{name}")
+    assert capsys.readouterr().out == "one\nred \\x1b[31mcaf\\udce9\n"
+    record = logging.makeLogRecord({"msg": "left out %s", "args": (name,)})
+    assert outcome.LogFormatter().format(record) == "left out red \\x1b[31mcaf\\udce9"

@@ -646,6 +646,12 @@ def test_windows_of_a_long_file(videos, tmp_path):
     assert whole.shape == (1, 40, 48, 64, 3)
 
 
+def test_the_cache_takes_every_name(videos, tmp_path):
+    for name in ("ü" * 120 + ".mp4", os.fsdecode(b"caf\xe9.mp4")):
+        shutil.copy(videos / "h264.mp4", tmp_path / name)
+        assert FrameCache(tmp_path / "cache").open(tmp_path / name).shape[1] == 40
+
+
 def test_pixels_round_trip():
     frames = torch.arange(256, dtype=torch.uint8).repeat(3).reshape(2, 4, 4, 8, 3)
     video = to_float(frames)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .outcome import command
+from .outcome import LogFormatter, command
 
 
 @command("stlatent")
@@ -16,5 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .verbs import parse
 
     options = parse(arguments)
-    logging.basicConfig(format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter())
+    logging.basicConfig(handlers=[handler])
     return options.run(options)

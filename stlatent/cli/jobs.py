@@ -124,7 +124,7 @@ def add_jobs(verb: Verb) -> None:
 def jobs(options: Options) -> int:
     from ..jobs.status import job_status
 
-    print(job_status(options.job))
+    say(job_status(options.job))
     return 0
 
 
@@ -137,7 +137,7 @@ def verify(options: Options) -> int:
 
     files, size, problems = verify_store(options.latents)
     for problem in problems:
-        print(problem)
+        say(problem)
     found = f"{len(problems)} problems" if problems else "all as written"
     print(f"{options.latents}: {files} files, {size:,} bytes: {found}")
     return 1 if problems else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import signal
 import sys
@@ -31,7 +32,8 @@ def command(program: str) -> Callable[[Callable[..., int | None]], Callable[...,
                 _hush()
                 return 0
             except (ValueError, OSError) as error:
-                print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+                held = printable(" ".join(str(error).split()))
+                print(f"{program}: error: {held}", file=sys.stderr)
                 return 2
             except KeyboardInterrupt:
                 print(f"{program}: interrupted", file=sys.stderr)
@@ -42,10 +44,24 @@ def command(program: str) -> Callable[[Callable[..., int | None]], Callable[...,
     return decorate
 
 
+def printable(text: str) -> str:
+    """Lines as a terminal may show them: names of files may hold what steers it, or no text."""
+    from ..media.walk import shown
+
+    return "\n".join(map(shown, text.split("\n")))
+
+
+class LogFormatter(logging.Formatter):
+    """The message alone, printable."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 def say(result: object) -> None:
     """Print what came of a command; that nobody reads on changes nothing about it."""
     try:
-        print(result, flush=True)
+        print(printable(str(result)), flush=True)
     except BrokenPipeError:  # such as `| head -1`
         _hush()
 

@@ -11,6 +11,7 @@ from .read import read_surface
 from .vary import varied
 from .voxelise import field_from_surface
 
+SHOWN = 48  # letters of a mesh's name in that of its field, which has room for 255 bytes
 VERSION = 2  # goes up when the same mesh and settings come to give another field
 NAMED = {  # how files name the files that they need
     ".obj": rb"(?m)^\s*mtllib\s+(.+?)\s*$",
@@ -38,7 +39,7 @@ class FieldCache:
         path = Path(path)
         if not path.is_file():
             return self._made(path, variant)  # says what is wrong
-        file = self.folder / f"{path.stem}-{self._key(path, variant)}.npz"
+        file = self.folder / f"{path.stem[:SHOWN]}-{self._key(path, variant)}.npz"
         if file.exists():
             return Field.load(file)
         field = self._made(path, variant)

@@ -10,6 +10,7 @@ import numpy as np
 from .readers import VideoReader
 from .write import NpyWriter
 
+SHOWN = 48  # letters of a source's name in that of its file, which has room for 255 bytes
 VERSION = 2  # goes up when the same file comes to give other frames
 
 
@@ -45,7 +46,9 @@ class FrameCache:
         parts = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
         stats = [(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
         key = repr((VERSION, str(path.resolve()), stats, self.frames, window))
-        return self.folder / f"{path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npy"
+        return (
+            self.folder / f"{path.stem[:SHOWN]}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npy"
+        )
 
     def _write(self, path: Path, window: int, file: Path) -> None:
         with VideoReader(path) as reader:
