@@ -231,6 +231,17 @@ def test_saved_models_come_back_the_same(variant, tmp_path):
     assert torch.equal(again(batch(variant)).x, model(batch(variant)).x)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_printed_model_says_what_each_layer_is(variant):
+    model = ladder(variant)
+    text = str(model)
+    assert (
+        f"domain={model.domain.name}, channels=3, strides=[{list(model.levels[0].stride)}" in text
+    )
+    assert "Conv()" not in text and "Norm()" not in text
+    assert f"Conv({model.stem.conv.weight.shape[1]} -> 12, kernel=" in text
+
+
 def test_same_seed_same_weights_and_samples():
     models = [ladder("video"), ladder("video")]
     assert stlatent.fingerprint(models[0]) == stlatent.fingerprint(models[1])
@@ -249,7 +260,7 @@ def test_held_levels_are_held():
 
 def test_encoding_runs_nothing_finer_than_the_finest_latent(monkeypatch):
     model = ladder("video")
-    monkeypatch.setattr(model, "paint", None)
+    monkeypatch.setattr(model, "decode_features", None)
     model.head_blocks.forward = model.up[-1].forward = None
     model.encode(batch("video"))
 

@@ -52,11 +52,11 @@ def test_bernoulli_is_a_mass():
 def test_logistic_mixture_sums_to_one_over_its_256_values(channels):
     measure = likelihood("logistic_mixture", channels)
     torch.manual_seed(0)
-    raw = torch.randn(1, measure.raw_channels, 1, 1)
-    raw[:, measure.channels * 10 : 2 * measure.channels * 10] *= 3  # wide and narrow ones
+    parameters = torch.randn(1, measure.parameter_channels, 1, 1)
+    parameters[:, measure.channels * 10 : 2 * measure.channels * 10] *= 3  # wide and narrow ones
     values = torch.arange(256.0) / 127.5 - 1
     x = torch.cartesian_prod(*[values] * channels).view(-1, channels, 1, 1)
-    nats = channels * measure.values(raw.expand(len(x), -1, -1, -1), x)
+    nats = channels * measure.values(parameters.expand(len(x), -1, -1, -1), x)
     assert float(torch.exp(-nats).sum()) == pytest.approx(1, abs=1e-3)
 
 
@@ -66,10 +66,13 @@ def test_gradients_are_finite_at_extremes(kind):
     measure = likelihood(kind, channels)
     for x in (torch.ones(1, channels, 8, 8), -torch.ones(1, channels, 8, 8)):
         for far in (-1e4, -30.0, 0.0, 30.0, 1e4):
-            raw = torch.full((1, measure.raw_channels, 8, 8), far, requires_grad=True)
-            value = measure(raw, x)
+            parameters = torch.full((1, measure.parameter_channels, 8, 8), far, requires_grad=True)
+            value = measure(parameters, x)
             value.sum().backward()
-            assert torch.isfinite(value).all() and torch.isfinite(raw.grad).all(), (far, x[0, 0])
+            assert torch.isfinite(value).all() and torch.isfinite(parameters.grad).all(), (
+                far,
+                x[0, 0],
+            )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -85,10 +88,10 @@ def test_a_ladder_begins_near_its_input_whatever_the_likelihood(kind, domain):
     size = SIZES[domain]
     ramp = torch.linspace(-1, 1, size[-1]).expand(2, 4, *size)
     out = model(ramp)
-    assert out.raw.shape[1] == model.likelihood.raw_channels
+    assert out.parameters.shape[1] == model.likelihood.parameter_channels
     together = torch.stack([out.x.flatten(), ramp.flatten()])
     assert torch.corrcoef(together)[0, 1] > 0.9
-    nats = model.likelihood(out.raw, ramp)
+    nats = model.likelihood(out.parameters, ramp)
     nats.mean().backward()
     assert nats.shape == (2,) and nats.dtype == torch.float32
     assert torch.isfinite(model.head.conv.weight.grad).all()
@@ -111,8 +114,8 @@ def test_occupancy_counts_colours_inside_only():
     measure = likelihood("occupancy", 4, "voxel")
     x = torch.ones(1, 4, 2, 2, 2)
     x[:, 0] = -1
-    raw = torch.full_like(x, -50.0)
-    assert measure(raw, x) < 1e-6
-    x[:, 0, 0], raw[:, 0, 0] = 1, 50
-    assert measure(raw, x) == pytest.approx(51 * 3 * 4 / 32)
-    assert math.isclose(float(measure.mean(raw)[0, 0, 0, 0, 0]), 1)
+    parameters = torch.full_like(x, -50.0)
+    assert measure(parameters, x) < 1e-6
+    x[:, 0, 0], parameters[:, 0, 0] = 1, 50
+    assert measure(parameters, x) == pytest.approx(51 * 3 * 4 / 32)
+    assert math.isclose(float(measure.mean(parameters)[0, 0, 0, 0, 0]), 1)

@@ -80,13 +80,13 @@ def test_prefixes_come_on_top_of_whole_samples():
     result, passed = batch_loss(watched, model, x, loss, Moment(0, 0.0, generator))
     (keep, again), seen = chosen[0], torch.cat([x, x])
     count, levels = len(x), len(model.levels)
-    assert again.all() and torch.equal(passed.entered, seen) and passed.x.shape == seen.shape
+    assert again.all() and torch.equal(passed.inputs, seen) and passed.x.shape == seen.shape
     assert (keep[:count] == levels).all() and (keep[count:] < levels).all()
     with torch.no_grad():
         out = model(seen, Prefix(keep, Draw(generator=torch.Generator().manual_seed(0))))
         once = model(x, Prefix(keep, Draw(generator=torch.Generator().manual_seed(0))), again)
-    assert torch.allclose(once.raw, out.raw, atol=1e-5)
-    whole = model.likelihood(out.raw, seen)[:count].mean()
+    assert torch.allclose(once.parameters, out.parameters, atol=1e-5)
+    whole = model.likelihood(out.parameters, seen)[:count].mean()
     assert float(result.distortion) == pytest.approx(float(whole), rel=0.2)
     assert float(result.total) > float(result.distortion)  # the prefixes are added, not mixed in
 

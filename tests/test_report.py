@@ -102,7 +102,7 @@ def test_prefixes_add_up_numbers_and_bits(model: Ladder, clips: list[torch.Tenso
             assert measured.values == x.numel()
             assert measured.bits == pytest.approx(bits, rel=1e-5)
             assert measured.figures["psnr_db"] == psnr(x, decoded).item()
-    total = sum(x.numel() for x in clips) / sum(model.encode(x).numbers for x in clips)
+    total = sum(x.numel() for x in clips) / sum(model.encode(x).numel for x in clips)
     assert prefixes[-1].values_per_number == pytest.approx(total)
 
 

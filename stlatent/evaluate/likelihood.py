@@ -70,7 +70,7 @@ def _log_weights(model: Ladder, x: Tensor, draws: int, generator: torch.Generato
     """log p(x, z) - log q(z | x) for so many draws of z, `[draws, B]`, in float64."""
     many = x.repeat(draws, *[1] * (x.ndim - 1))
     out = model(many, Draw(generator=generator))
-    log_p = -model.likelihood(out.raw, many).double() * x[0].numel()
+    log_p = -model.likelihood(out.parameters, many).double() * x[0].numel()
     for step in out.latents.steps:
         ratio = step.posterior.log_ratio(step.prior, step.z)
         log_p = log_p + ratio.flatten(1).double().sum(1)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .config import ModelConfig
 from .domain import Domain
 from .kinds import ConvNextCell, NvaeCell, VdvaeCell
-from .layers import AGAIN, Attention, Conv, Norm, Residual, Stack
+from .layers import AGAIN, Attention, Conv, Norm, ResidualBlock, Stack
 from .past import Past
 
 CAUSAL_KERNEL = 3  # the present step and two of the past
@@ -60,7 +60,7 @@ class Neighbours(nn.Module):
         return y
 
 
-class ConvNext(Residual):
+class ConvNext(ResidualBlock):
     """norm ─ depthwise neighbours ─ pointwise C→eC ─ SiLU ─ pointwise eC→C
 
     (Liu et al. 2022, ConvNeXt, with RMS norm.) The last layer starts at zero, and so the block as
@@ -114,7 +114,7 @@ class SqueezeExcite(nn.Module):
         return x * torch.sigmoid(self.excite(y, past))
 
 
-class Nvae(Residual):
+class Nvae(ResidualBlock):
     """The residual cells of NVAE (Vahdat & Kautz 2020, figure 3), added with a tenth of their size.
 
     rising:   2 x (batch norm ─ swish ─ 3-wide convolution) ─ squeeze-excite
@@ -167,7 +167,7 @@ class Bottleneck(nn.Module):
         return x
 
 
-class Vdvae(Residual):
+class Vdvae(ResidualBlock):
     """A bottleneck; its last layer starts at 1 / sqrt(number of blocks), so that the variance of
     the stream does not grow with depth."""
 

@@ -39,8 +39,8 @@ class Cell(nn.Module):
     def prior(self, h: Tensor, past: Past) -> tuple[Distribution, Tensor]:
         """p(z | coarser levels) from the top-down features `[B, width, *grid]`, and the features
         with what the head adds to them."""
-        raw, h = self.head(h, past)
-        return self.posterior.prior(raw), h
+        parameters, h = self.head(h, past)
+        return self.posterior.prior(parameters), h
 
     def merge(self, h: Tensor, z: Tensor, past: Past) -> Tensor:
         """Take the chosen latent into the top-down features."""

@@ -91,6 +91,9 @@ class Codebook(nn.Module):
         super().__init__()
         self.quantiser, self.size = quantiser, size
 
+    def extra_repr(self) -> str:
+        return f"size={self.size}, depth={self.depth}"
+
     def table(self) -> Tensor:
         """The vector of every code `[depth, size, C]`."""
         every = torch.arange(self.size, device=next(self.quantiser.buffers()).device)
@@ -115,6 +118,7 @@ class LearnedCodebook(Codebook):
         self.depth = depth
 
     def table(self) -> Tensor:
+        """See `Codebook.table`."""
         return self.quantiser.codebooks.float()
 
 

@@ -181,6 +181,7 @@ class ModelConfig(Strict):
 
     @property
     def axes(self) -> Domain:
+        """The domain itself: what its axes mean."""
         return DOMAINS[self.domain]
 
     @property

@@ -32,6 +32,7 @@ class Gaussian:
 
     @property
     def std(self) -> Tensor:
+        """Standard deviations `[B, C, *axes]`."""
         return self.log_std.exp()
 
     def sample(self, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:

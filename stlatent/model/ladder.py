@@ -65,9 +65,13 @@ class Ladder(nn.Module):
         self.top = nn.Parameter(torch.zeros(config.levels[0].width))
         self.head_blocks = blocks(config, stem.width, stem.blocks)
         self.likelihood = self._make_likelihood()
-        self.head = Up(axes, stem.width, self.likelihood.raw_channels, stem.stride)
+        self.head = Up(axes, stem.width, self.likelihood.parameter_channels, stem.stride)
         name_layers(self)
         transform.initialise(self, self._expected_channels())
+
+    def extra_repr(self) -> str:
+        strides = ", ".join(str(list(level.stride)) for level in self.levels)
+        return f"domain={self.domain.name}, channels={self.config.channels}, strides=[{strides}]"
 
     def _make_likelihood(self) -> Likelihood:
         return make_likelihood(self.config.likelihood, self.config.channels)
@@ -79,7 +83,7 @@ class Ladder(nn.Module):
 
     # the two passes ---------------------------------------------------------------------------
 
-    def climb(self, x: Tensor, past: Past) -> list[Tensor]:
+    def bottom_up(self, x: Tensor, past: Past) -> list[Tensor]:
         """Bottom-up features per level, coarsest first, from a padded input."""
         h = self.stem_blocks(self.stem(x, past), past)
         features = []
@@ -129,8 +133,9 @@ class Ladder(nn.Module):
             h = self.up[level](h, past)
         return steps, [*merged, self.head_blocks(h, past)]
 
-    def paint(self, h: Tensor, past: Past) -> Tensor:
-        """From the finest top-down features to the likelihood's parameters `[B, raw, *size]`."""
+    def decode_features(self, h: Tensor, past: Past) -> Tensor:
+        """From the finest top-down features to the parameters of the likelihood
+        `[B, parameter_channels, *size]`."""
         return self.head(h, past)
 
     def as_input(self, x: Tensor) -> Tensor:
@@ -147,17 +152,19 @@ class Ladder(nn.Module):
 
         Args:
             again: samples that are decoded once more, after all others; bool `[B]`. They are
-                climbed once, and chosen latents may differ.
+                read bottom-up once, and chosen latents may differ.
         """
         x, past = self.as_input(x), Past()
         size, padded, grid = self._enter(x, past)
-        features = self.climb(padded, past)
+        features = self.bottom_up(padded, past)
         if again is not None:
             x, *features = (_with_again(part, again) for part in (x, *features))
         steps, features = self.descend(choose, grid, past, features)
         previews = tuple(conv(h, past) for conv, h in zip(self.preview, features, strict=False))
-        raw = self.domain.crop(self.paint(features[-1], past), size)
-        return Pass(raw, x, self.likelihood.mean(raw), Encoded.of(steps, size), previews)
+        parameters = self.domain.crop(self.decode_features(features[-1], past), size)
+        return Pass(
+            parameters, x, self.likelihood.mean(parameters), Encoded.of(steps, size), previews
+        )
 
     def encode(
         self, x: Tensor, choose: Choose = choosing.mean, past: Past | None = None
@@ -173,7 +180,7 @@ class Ladder(nn.Module):
         """
         past = past or Past()
         size, x, grid = self._enter(self.as_input(x), past)
-        features = self.climb(x, past)
+        features = self.bottom_up(x, past)
         steps, _ = self.descend(choose, grid, past, features, levels=len(self.levels))
         return Encoded.of(steps, size)
 
@@ -229,16 +236,16 @@ class Ladder(nn.Module):
         self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None
     ) -> Tensor:
         """The top-down pass alone, at `size`: what decoding and sampling have in common."""
-        return self.likelihood.mean(self.raw(choose, size, batch, past))
+        return self.likelihood.mean(self.likelihood_parameters(choose, size, batch, past))
 
-    def raw(
+    def likelihood_parameters(
         self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None
     ) -> Tensor:
-        """The same as the likelihood reads it `[batch, raw_channels, *size]`."""
+        """The same as the likelihood reads it `[batch, parameter_channels, *size]`."""
         past = past or Past()
         grid = self.domain.shape(size, self.levels[0].stride, past.started)
         _, features = self.descend(choose, grid, past, batch=batch)
-        return self.domain.crop(self.paint(features[-1], past), size)
+        return self.domain.crop(self.decode_features(features[-1], past), size)
 
     # shapes -----------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ class Latents:
     size: tuple[int, ...]
 
     @property
-    def numbers(self) -> int:
+    def numel(self) -> int:
         """Latent numbers per sample over all levels."""
         return sum(level[0].numel() for level in self.levels)
 

@@ -49,6 +49,11 @@ class Conv(nn.Module):
         self.weight = nn.Parameter(torch.randn(shape) * std)
         self.bias = nn.Parameter(torch.zeros(outputs))
 
+    def extra_repr(self) -> str:
+        outputs, inputs, *kernel = self.weight.shape
+        depthwise = ", depthwise" if self.groups > 1 else ""
+        return f"{inputs * self.groups} -> {outputs}, kernel={kernel}{depthwise}"
+
     def forward(self, x: Tensor, past: Past) -> Tensor:
         return self.domain.conv(x, self.weight, self.bias, self.groups, past, self.name)
 
@@ -108,12 +113,15 @@ class Norm(nn.Module):
         super().__init__()
         self.gain = nn.Parameter(torch.ones(channels))
 
+    def extra_repr(self) -> str:
+        return f"{len(self.gain)}"
+
     def forward(self, x: Tensor) -> Tensor:
         gain = self.gain.to(x.dtype)
         return F.rms_norm(x.movedim(1, -1), gain.shape, gain, 1e-6).movedim(-1, 1)
 
 
-class Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """`x + scale * branch(x)`; subclasses say what the branch is.
 
     drop: in training, the share of samples for which the branch is left out (Huang et al. 2016,
@@ -127,7 +135,11 @@ class Residual(nn.Module):
         self.drop = drop
 
     def branch(self, x: Tensor, past: Past) -> Tensor:
+        """What is added: `[B, C, *axes] -> [B, C, *axes]`."""
         raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        return f"drop={self.drop:g}" if self.drop else ""
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
         y = self.branch(x, past)
@@ -137,7 +149,7 @@ class Residual(nn.Module):
         return x + (y if self.scale == 1 else self.scale * y)
 
 
-class Attention(Residual):
+class Attention(ResidualBlock):
     """Self-attention over the space axes, one frame or plane at a time."""
 
     def __init__(self, domain: Domain, width: int, drop: float = 0.0) -> None:
@@ -147,6 +159,10 @@ class Attention(Residual):
         self.norm = Norm(width)
         self.qkv = Conv(domain, width, 3 * width)
         self.out = Conv(domain, width, width, gain=0.0)
+
+    def extra_repr(self) -> str:
+        space = ", ".join(self.domain.axes[i].name for i in self.domain.space)
+        return f"over {space or 'single positions'}, heads={self.heads}"
 
     def branch(self, x: Tensor, past: Past) -> Tensor:
         tokens = self.domain.tokens(self.qkv(self.norm(x), past))
@@ -185,6 +201,9 @@ class Down(nn.Module):
         self.factors = tuple(factors)
         self.conv = Conv(domain, inputs * math.prod(factors), outputs)
 
+    def extra_repr(self) -> str:
+        return f"factors={list(self.factors)}"
+
     def forward(self, x: Tensor, past: Past) -> Tensor:
         return self.conv(self.conv.domain.fold(x, self.factors, past), past)
 
@@ -196,6 +215,9 @@ class Up(nn.Module):
         super().__init__()
         self.factors = tuple(factors)
         self.conv = Conv(domain, inputs, outputs * math.prod(factors))
+
+    def extra_repr(self) -> str:
+        return f"factors={list(self.factors)}"
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
         return self.conv.domain.unfold(self.conv(x, past), self.factors, past)

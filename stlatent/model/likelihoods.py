@@ -1,6 +1,6 @@
 """p(x | latents): how far what a decoder gives is from the input.
 
-The decoder's output, `raw`, holds the parameters of a distribution of every input value; the
+The decoder's output holds the `parameters` of a distribution of every input value; the
 decoded sample is its `mean`. Calling a likelihood gives -log p in nats per input value, or a plain
 error where the table says so:
 
@@ -35,11 +35,11 @@ class Likelihood(nn.Module):
     """Base of all kinds.
 
     Attributes:
-        raw_channels: of the decoder's output, for `channels` input channels.
+        parameter_channels: of the decoder's output, for `channels` input channels.
         counts: whether the result is a probability of discrete values: then bits per dimension are
             comparable between models. A density may be negative; an error is no likelihood.
         density: whether it is at least a normalised density.
-        copies: how often the sample itself stands at the beginning of `raw`.
+        copies: how often the sample itself stands at the beginning of `parameters`.
     """
 
     counts = density = False
@@ -47,39 +47,48 @@ class Likelihood(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.raw_channels = channels
+        self.parameter_channels = channels
+
+    def extra_repr(self) -> str:
+        return f"parameter_channels={self.parameter_channels}"
 
     def neutral(self) -> Tensor:
-        """What a new decoder gives besides the sample itself `[raw_channels]`."""
-        return torch.zeros(self.raw_channels)
+        """What a new decoder gives besides the sample itself `[parameter_channels]`."""
+        return torch.zeros(self.parameter_channels)
 
-    def mean(self, raw: Tensor) -> Tensor:
-        """`[B, raw_channels, *axes] -> [B, C, *axes]`, what is shown as the decoded sample."""
-        return raw
+    def mean(self, parameters: Tensor) -> Tensor:
+        """The decoded sample: `[B, parameter_channels, *axes] -> [B, C, *axes]`."""
+        return parameters
 
-    def forward(self, raw: Tensor, x: Tensor) -> Tensor:
-        """`raw`, and the input `[B, C, *axes]` in [-1, 1] -> per sample `[B]`, float32: mean over
-        all input values."""
-        return _mean(self.values(raw.float(), x.float()))
+    def forward(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """From `parameters` `[B, parameter_channels, *axes]` and the input `[B, C, *axes]` in
+        [-1, 1]: per sample `[B]`, float32: mean over all input values."""
+        return _mean(self.values(parameters.float(), x.float()))
 
-    def values(self, raw: Tensor, x: Tensor) -> Tensor:
+    def values(self, parameters: Tensor, x: Tensor) -> Tensor:
         """The same per value, in any shape `[B, ...]`."""
         raise NotImplementedError
 
 
 class Mse(Likelihood):
-    def values(self, raw: Tensor, x: Tensor) -> Tensor:
-        return (raw - x).square()
+    """Squared errors."""
+
+    def values(self, parameters: Tensor, x: Tensor) -> Tensor:
+        return (parameters - x).square()
 
 
 class L1(Likelihood):
-    def values(self, raw: Tensor, x: Tensor) -> Tensor:
-        return (raw - x).abs()
+    """Absolute errors."""
+
+    def values(self, parameters: Tensor, x: Tensor) -> Tensor:
+        return (parameters - x).abs()
 
 
 class Charbonnier(Likelihood):
-    def values(self, raw: Tensor, x: Tensor) -> Tensor:
-        return ((raw - x).square() + CHARBONNIER_EPSILON**2).sqrt() - CHARBONNIER_EPSILON
+    """Absolute errors, rounded off near 0: sqrt(error^2 + epsilon^2) - epsilon."""
+
+    def values(self, parameters: Tensor, x: Tensor) -> Tensor:
+        return ((parameters - x).square() + CHARBONNIER_EPSILON**2).sqrt() - CHARBONNIER_EPSILON
 
 
 class Scaled(Likelihood):
@@ -95,15 +104,19 @@ class Scaled(Likelihood):
             self.register_buffer("log_scale", torch.tensor(math.log(scale)))
 
 
-class Gaussian(Scaled):
-    def values(self, raw: Tensor, x: Tensor) -> Tensor:
-        offset = (raw - x) * torch.exp(-self.log_scale)
+class GaussianLikelihood(Scaled):
+    """A normal density around the decoded sample."""
+
+    def values(self, parameters: Tensor, x: Tensor) -> Tensor:
+        offset = (parameters - x) * torch.exp(-self.log_scale)
         return offset.square() / 2 + self.log_scale + math.log(2 * math.pi) / 2
 
 
-class Laplace(Scaled):
-    def values(self, raw: Tensor, x: Tensor) -> Tensor:
-        return (raw - x).abs() * torch.exp(-self.log_scale) + self.log_scale + math.log(2)
+class LaplaceLikelihood(Scaled):
+    """A Laplace density around the decoded sample."""
+
+    def values(self, parameters: Tensor, x: Tensor) -> Tensor:
+        return (parameters - x).abs() * torch.exp(-self.log_scale) + self.log_scale + math.log(2)
 
 
 class Fitted(Likelihood):
@@ -113,28 +126,28 @@ class Fitted(Likelihood):
 
     density = True
 
-    def values(self, raw: Tensor, x: Tensor) -> Tensor:
-        variance = _mean((raw - x).square()) + LEAST_VARIANCE
+    def values(self, parameters: Tensor, x: Tensor) -> Tensor:
+        variance = _mean((parameters - x).square()) + LEAST_VARIANCE
         return (torch.log(variance[:, None]) + math.log(2 * math.pi * math.e)) / 2
 
 
 class Bernoulli(Likelihood):
-    """Values are -1 or 1, or in between as probabilities of 1; raw are logits."""
+    """Values are -1 or 1, or in between as probabilities of 1; parameters are logits."""
 
     counts = density = True
 
-    def mean(self, raw: Tensor) -> Tensor:
-        return torch.tanh(raw / 2)  # 2 sigmoid(raw) - 1
+    def mean(self, parameters: Tensor) -> Tensor:
+        return torch.tanh(parameters / 2)  # 2 sigmoid(parameters) - 1
 
-    def values(self, raw: Tensor, x: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(raw, (x + 1) / 2, reduction="none")
+    def values(self, parameters: Tensor, x: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(parameters, (x + 1) / 2, reduction="none")
 
 
 class LogisticMixture(Likelihood):
     """8-bit values under a mixture of discretised logistics, whose means depend on the channels
     before (Salimans et al. 2017, PixelCNN++), for any number of channels and axes.
 
-    raw, for each of 10 components: the means of all channels, their log-scales, one coefficient
+    Of each of 10 components there are: the means of all channels, their log-scales, one coefficient
     per pair of channels, one weight; components of one kind stand together.
     """
 
@@ -145,18 +158,18 @@ class LogisticMixture(Likelihood):
         super().__init__(channels)
         self.channels = channels
         self.pairs = [(c, before) for c in range(channels) for before in range(c)]
-        self.raw_channels = MIXTURES * (1 + 2 * channels + len(self.pairs))
+        self.parameter_channels = MIXTURES * (1 + 2 * channels + len(self.pairs))
 
     def neutral(self) -> Tensor:
         """Components differ in scale alone, from two grey values to a quarter of all."""
         scales = torch.linspace(-4.5, -1.5, MIXTURES).repeat_interleave(self.channels)
         means = MIXTURES * self.channels
-        rest = self.raw_channels - 2 * means
+        rest = self.parameter_channels - 2 * means
         return torch.cat([torch.zeros(means), scales, torch.zeros(rest)])
 
-    def mean(self, raw: Tensor) -> Tensor:
+    def mean(self, parameters: Tensor) -> Tensor:
         """Of the likeliest component, each channel given the means of those before."""
-        weights, means, _, pairs = self._parts(raw)
+        weights, means, _, pairs = self._parts(parameters)
         best = weights.argmax(1, keepdim=True)
         means = [m.gather(1, best)[:, 0] for m in means.unbind(1)]
         out: list[Tensor] = []
@@ -168,8 +181,8 @@ class LogisticMixture(Likelihood):
             out.append(value.clamp(-1, 1))
         return torch.stack(out, 1)
 
-    def values(self, raw: Tensor, x: Tensor) -> Tensor:
-        weights, means, log_scales, pairs = self._parts(raw)
+    def values(self, parameters: Tensor, x: Tensor) -> Tensor:
+        weights, means, log_scales, pairs = self._parts(parameters)
         x = x.unsqueeze(2)  # [B, C, 1, *axes], beside [B, C, mixtures, *axes]
         means = list(means.unbind(1))
         for i, (channel, before) in enumerate(self.pairs):
@@ -178,13 +191,13 @@ class LogisticMixture(Likelihood):
         nats = -torch.logsumexp(log_p + F.log_softmax(weights, 1), 1)
         return nats / self.channels
 
-    def _parts(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _parts(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Weights `[B, K, *axes]`, means and log-scales `[B, C, K, *axes]`, coefficients
         `[B, pairs, K, *axes]`."""
         sizes = [MIXTURES * n for n in (self.channels, self.channels, len(self.pairs), 1)]
         kinds = [
             part.unflatten(1, (MIXTURES, -1)).transpose(1, 2) if part.shape[1] else part[:, None]
-            for part in raw.float().split(sizes, 1)
+            for part in parameters.float().split(sizes, 1)
         ]
         means, log_scales, pairs, weights = kinds
         return weights[:, 0], means, log_scales.clamp_min(LEAST_LOG_SCALE), torch.tanh(pairs)
@@ -211,17 +224,17 @@ class Sdf(Likelihood):
     where they are known: an input of exactly 0 in all of them, which no 8-bit colour is, is not.
     """
 
-    def values(self, raw: Tensor, x: Tensor) -> Tensor:
+    def values(self, parameters: Tensor, x: Tensor) -> Tensor:
         distance = x[:, :1]
-        error = (raw[:, :1].clamp(-1, 1) - distance).abs()
+        error = (parameters[:, :1].clamp(-1, 1) - distance).abs()
         # a clamped output has no gradient: pull it back softly
-        error = error + 0.1 * (raw[:, :1].abs() - 1).clamp_min(0)
+        error = error + 0.1 * (parameters[:, :1].abs() - 1).clamp_min(0)
         band = distance.abs() < 1
         near = (error * band).flatten(1).sum(1) / band.flatten(1).sum(1).clamp_min(1)
-        total = near + _mean(error) + _apart(raw[:, :1], distance)
+        total = near + _mean(error) + _apart(parameters[:, :1], distance)
         if x.shape[1] > 1:
             shown = (distance.abs() < COLOUR_BAND) & (x[:, 1:] != 0).any(1, keepdim=True)
-            error = ((raw[:, 1:] - x[:, 1:]).abs() * shown).flatten(1).sum(1)
+            error = ((parameters[:, 1:] - x[:, 1:]).abs() * shown).flatten(1).sum(1)
             total = total + error / (shown.flatten(1).sum(1) * (x.shape[1] - 1)).clamp_min(1)
         return total[:, None]
 
@@ -233,19 +246,19 @@ def _apart(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Occupancy(Bernoulli):
-    """Channel 0 says inside (1) or outside (-1), raw is its logit; any others are colours, which
-    count inside."""
+    """Channel 0 says inside (1) or outside (-1), and its parameter is the logit; any others are
+    colours, which count inside."""
 
     counts = density = False  # of colours there are only errors
 
-    def mean(self, raw: Tensor) -> Tensor:
-        return torch.cat([super().mean(raw[:, :1]), raw[:, 1:]], 1)
+    def mean(self, parameters: Tensor) -> Tensor:
+        return torch.cat([super().mean(parameters[:, :1]), parameters[:, 1:]], 1)
 
-    def values(self, raw: Tensor, x: Tensor) -> Tensor:
-        nats = super().values(raw[:, :1], x[:, :1])
+    def values(self, parameters: Tensor, x: Tensor) -> Tensor:
+        nats = super().values(parameters[:, :1], x[:, :1])
         if x.shape[1] == 1:
             return nats
-        colours = (raw[:, 1:] - x[:, 1:]).abs() * (x[:, :1] > 0)
+        colours = (parameters[:, 1:] - x[:, 1:]).abs() * (x[:, :1] > 0)
         return torch.cat([nats, colours], 1)
 
 
@@ -253,8 +266,8 @@ KINDS = {
     "mse": Mse,
     "l1": L1,
     "charbonnier": Charbonnier,
-    "gaussian": Gaussian,
-    "laplace": Laplace,
+    "gaussian": GaussianLikelihood,
+    "laplace": LaplaceLikelihood,
     "fitted": Fitted,
     "bernoulli": Bernoulli,
     "logistic_mixture": LogisticMixture,

@@ -107,16 +107,16 @@ class Pass:
     """Result of a whole pass over a batch.
 
     Attributes:
-        raw: what the decoder gives to the likelihood `[B, raw_channels, *size]`.
-        entered: the batch that the ladder read `[B, C, *size]`.
+        parameters: what the decoder gives to the likelihood `[B, parameter_channels, *size]`.
+        inputs: the batch that the ladder read `[B, C, *size]`.
         x: the decoded batch `[B, C, *size]`, in [-1, 1] up to over- and undershoot.
         latents: what it was decoded from, with the rates and all else that is known of it.
         previews: per level, the input averaged over space at the level's stride, as predicted
             from this level and the coarser ones `[B, C * frames, *grid]`, see `preview_target`.
     """
 
-    raw: Tensor
-    entered: Tensor
+    parameters: Tensor
+    inputs: Tensor
     x: Tensor
     latents: Encoded
     previews: tuple[Tensor, ...]

@@ -23,6 +23,7 @@ class Planes(Domain):
     square, colours = True, False
 
     def check(self, size: Sequence[int]) -> None:
+        """See `Domain.check`; the planes must be square as well."""
         super().check(size)
         sides = self.of_space(size)
         if len(set(sides)) > 1:

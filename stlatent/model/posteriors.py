@@ -40,8 +40,9 @@ class Evidence(nn.Module):
         return self.out(self.blocks(e, past), past).float()
 
 
-class GaussianPosterior(nn.Module):
-    """What all Gaussian kinds share: a mean and a logarithm of the deviation, from evidence."""
+class GaussianLatent(nn.Module):
+    """What all Gaussian kinds share: a mean and a logarithm of the deviation, of the posterior from
+    evidence and of the prior from its head."""
 
     coupled = True
 
@@ -51,15 +52,18 @@ class GaussianPosterior(nn.Module):
         self.prior_channels = 2 * level.latent
         self.log_std_limit = config.posterior.log_std_limit
 
-    def prior(self, raw: Tensor) -> Gaussian:
+    def extra_repr(self) -> str:
+        return f"latent={self.prior_channels // 2}, log_std_limit={self.log_std_limit}"
+
+    def prior(self, parameters: Tensor) -> Gaussian:
         """The prior from its head's output `[B, prior_channels, *grid]`."""
-        return self._gaussian(raw.float())
+        return self._gaussian(parameters.float())
 
     def forward(self, h: Tensor, e: Tensor, prior: Gaussian, past: Past) -> Gaussian:
         return self.place(self._gaussian(self.evidence(h, e, past)), prior)
 
-    def _gaussian(self, raw: Tensor) -> Gaussian:
-        mean, log_std = raw.chunk(2, 1)
+    def _gaussian(self, parameters: Tensor) -> Gaussian:
+        mean, log_std = parameters.chunk(2, 1)
         return Gaussian(mean, bounded(log_std, self.log_std_limit))
 
     def place(self, evidence: Gaussian, prior: Gaussian) -> Gaussian:
@@ -67,7 +71,7 @@ class GaussianPosterior(nn.Module):
         return evidence
 
 
-class Residual(GaussianPosterior):
+class ResidualPosterior(GaussianLatent):
     """The evidence is an offset in units of the prior's deviation, and a ratio of deviations, so
     that a level that has nothing to add costs no bits."""
 
@@ -75,7 +79,7 @@ class Residual(GaussianPosterior):
         return Gaussian(prior.mean + prior.std * evidence.mean, prior.log_std + evidence.log_std)
 
 
-class Precision(GaussianPosterior):
+class PrecisionPosterior(GaussianLatent):
     """Evidence and prior multiplied: each counts by its precision (equations 17-19)."""
 
     coupled = False
@@ -84,17 +88,17 @@ class Precision(GaussianPosterior):
         return evidence * prior
 
 
-class Joint(GaussianPosterior):
+class JointPosterior(GaussianLatent):
     """Free of the prior, but made from the same features."""
 
 
-class BottomUp(GaussianPosterior):
+class BottomUpPosterior(GaussianLatent):
     """Free of everything that was decided above."""
 
     coupled = False
 
 
-class CodePosterior(nn.Module):
+class CodeLatent(nn.Module):
     """A vector from the evidence, replaced by the nearest ones of a codebook."""
 
     def __init__(self, config: ModelConfig, level: Level) -> None:
@@ -103,18 +107,25 @@ class CodePosterior(nn.Module):
         self.evidence = Evidence(config, level.width, level.latent, coupled=True)
         self.prior_channels = self.codebook.depth * self.codebook.size
 
-    def prior(self, raw: Tensor) -> CodePrior:
+    def prior(self, parameters: Tensor) -> CodePrior:
         """The prior from its head's output `[B, depth * size, *grid]`."""
-        return CodePrior(raw.float().unflatten(1, (self.codebook.depth, -1)), self.codebook.table())
+        return CodePrior(
+            parameters.float().unflatten(1, (self.codebook.depth, -1)), self.codebook.table()
+        )
 
     def forward(self, h: Tensor, e: Tensor, prior: CodePrior, past: Past) -> Codes:
         return self.codebook(self.evidence(h, e, past))
 
 
-KINDS = {"residual": Residual, "precision": Precision, "joint": Joint, "bottom_up": BottomUp}
+KINDS = {
+    "residual": ResidualPosterior,
+    "precision": PrecisionPosterior,
+    "joint": JointPosterior,
+    "bottom_up": BottomUpPosterior,
+}
 
 
-def make_posterior(config: ModelConfig, level: Level) -> GaussianPosterior | CodePosterior:
+def make_posterior(config: ModelConfig, level: Level) -> GaussianLatent | CodeLatent:
     """What a level asks for."""
-    kind = CodePosterior if level.codebook else KINDS[config.posterior.kind]
+    kind = CodeLatent if level.codebook else KINDS[config.posterior.kind]
     return kind(config, level)

@@ -33,6 +33,9 @@ class Spread(nn.Module):
         self.keep = nn.Parameter(torch.ones(width))
         self.conv = Conv(domain, known, width, kernel, gain=0.0)
 
+    def extra_repr(self) -> str:
+        return f"known={self.known}"
+
     def forward(self, h: Tensor, past: Past) -> Tensor:
         kernel = self.conv.weight.shape[2:]
         around = self.domain.surround(h.narrow(1, 0, self.known), kernel)

@@ -59,11 +59,11 @@ def batch_loss(
         if config.equivariance:
             more = more + config.equivariance * scale_error(ladder, rows, out)
     previews = [
-        (preview.float() - ladder.preview_target(out.entered, level)).abs().mean()
+        (preview.float() - ladder.preview_target(out.inputs, level)).abs().mean()
         for level, preview in enumerate(out.previews)
     ]
     result = objective(
-        ladder.likelihood(out.raw, rows),
+        ladder.likelihood(out.parameters, rows),
         out.latents.group_kl,
         previews,
         keep,

@@ -38,5 +38,5 @@ def scale_error(ladder: Ladder, x: Tensor, out: Pass) -> Tensor:
     half = domain.pool(domain.pad(x, coarsest), factors)
     past = Past()
     _, features = ladder.descend(held, domain.shape(half.shape[2:], coarsest), past, batch=len(x))
-    raw = domain.crop(ladder.paint(features[-1], past), half.shape[2:])
-    return ladder.likelihood(raw, half).mean()
+    parameters = domain.crop(ladder.decode_features(features[-1], past), half.shape[2:])
+    return ladder.likelihood(parameters, half).mean()

@@ -50,14 +50,17 @@ class TriplaneAutoencoder(nn.Module):
 
     @property
     def domain(self) -> Domain:
+        """Of the planes."""
         return self.ladder.domain
 
     @property
     def levels(self) -> tuple[Level, ...]:
+        """Of the ladder over planes, coarsest first."""
         return self.ladder.levels
 
     @property
     def cells(self) -> nn.ModuleList:
+        """Of the ladder over planes `[level][group]`."""
         return self.ladder.cells
 
     @property
@@ -107,9 +110,9 @@ class TriplaneAutoencoder(nn.Module):
         """Draw planes `[batch, P, *size]`, see `Ladder.sample`; `size` is that of the planes."""
         return self.ladder.sample(size, batch, held, temperature, generator)
 
-    def raw(self, choose: Choose, size: Sequence[int], batch: int = 1) -> Tensor:
-        """Planes `[batch, P, *size]` as the likelihood reads them, see `Ladder.raw`."""
-        return self.ladder.raw(choose, size, batch)
+    def likelihood_parameters(self, choose: Choose, size: Sequence[int], batch: int = 1) -> Tensor:
+        """Planes `[batch, P, *size]`, see `Ladder.likelihood_parameters`."""
+        return self.ladder.likelihood_parameters(choose, size, batch)
 
     def field(self, planes: Tensor, points: Tensor) -> Tensor:
         """Distance, and colours if the model has any, `[B, n, C]`, at points `[B, n, 3]` in the

@@ -147,7 +147,7 @@ class FieldDecoder(nn.Module):
 class Points(Likelihood):
     """Of planes: the field that they stand for is judged, at points drawn anew every time.
 
-    raw are the planes `[B, P, 3, n, n]`; what they are compared with is a volume.
+    parameters are the planes `[B, P, 3, n, n]`; what they are compared with is a volume.
     """
 
     def __init__(self, planes: int, config: DecoderConfig, judge: Likelihood) -> None:
@@ -155,9 +155,9 @@ class Points(Likelihood):
         self.config, self.judge = config, judge
         self.decoder = FieldDecoder(planes, config)
 
-    def values(self, raw: Tensor, x: Tensor) -> Tensor:
+    def values(self, parameters: Tensor, x: Tensor) -> Tensor:
         points, values = draw_points(x, self.config.near, self.config.uniform)
-        return self.judge.values(self.decoder(raw, points).transpose(1, 2), values)
+        return self.judge.values(self.decoder(parameters, points).transpose(1, 2), values)
 
 
 @torch.no_grad()

@@ -83,7 +83,7 @@ def size(model: ModelConfig, axes: Sequence[int]) -> dict[str, Any]:
     latents = ladder.encode(torch.empty(1, model.channels, *axes, device="meta"))
     encoding = sum(macs)
     ladder.decode(latents)
-    counts = {"parameters": parameters(ladder), "numbers": latents.numbers}
+    counts = {"parameters": parameters(ladder), "numbers": latents.numel}
     counts |= {"encode_macs": encoding, "decode_macs": sum(macs) - encoding}
     return counts | {"config": model.model_dump(mode="json")}
 

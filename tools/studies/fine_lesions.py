@@ -87,7 +87,7 @@ def measured(model: Ladder, retinas: list[Retina], seed: int) -> dict[str, Any]:
     latents = model.encode(x)
     decoded = model.decode(latents)
     figures: dict[str, Any] = {
-        "latents": latents.numbers,
+        "latents": latents.numel,
         "parameters": sum(p.numel() for p in model.parameters()),
         "psnr_db": float(-10 * torch.log10(((decoded - x) / 2).square().mean())),
         "survive": counted(decoded, retinas),

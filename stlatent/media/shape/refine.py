@@ -37,8 +37,8 @@ def refine(model: Model, x: Tensor, latents: Latents, steps: int) -> Latents:
         adam = torch.optim.Adam(levels, lr=STEP)
         for _ in range(steps):
             held = Held({k: z.repeat_interleave(count, 0) for k, z in enumerate(levels)})
-            raw = model.raw(Prefix(keep, held), latents.size, len(target))
-            loss = model.likelihood(raw, target).sum() / count
+            parameters = model.likelihood_parameters(Prefix(keep, held), latents.size, len(target))
+            loss = model.likelihood(parameters, target).sum() / count
             gradients = torch.autograd.grad(loss, levels)
             for z, gradient in zip(levels, gradients, strict=True):
                 z.grad = gradient
