@@ -6,8 +6,12 @@ import ast
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from stlatent.media.source import Kind
+from stlatent.model.domains import DOMAINS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "stlatent"
@@ -123,6 +127,65 @@ def test_files_stay_short() -> None:
     files = [*(ROOT / PACKAGE).rglob("*.py"), *(ROOT / "tools").rglob("*.py")]
     lines = {str(f.relative_to(ROOT)): f.read_text(encoding="utf-8").count("\n") for f in files}
     assert {f: n for f, n in lines.items() if n > MAX_LINES} == {}
+
+
+# What a sample is, only `media` knows, and of domains only `model`. Elsewhere nothing imports one
+# medium, asks which domain, kind or axis it has to do with, or which class a model is of.
+MEDIA = {folder.name for folder in (ROOT / PACKAGE / "media").iterdir() if folder.is_dir()}
+TOLD_APART = {*DOMAINS, *get_args(Kind), "t", "h", "w", "u", "v"}
+MODELS = {"Ladder", "TriplaneAutoencoder"}
+MAY_TELL = {  # and why
+    "stlatent.bits.bitstream": "video",  # its chunks are frames: of sound there is no coder yet
+    "stlatent.diffusion.generate": "shape",  # measures how whole the shapes are that were drawn
+    "stlatent.export.folder": "Ladder",  # what is loaded by name may be no ladder
+    "stlatent.export.tiling": "video",  # pipelines ask for tiles of pictures
+    "stlatent.triplane.autoencoder": "TriplaneAutoencoder",  # where the class is at home
+}
+
+
+def told_apart(module: str, source: str) -> set[str]:
+    """The media, domains, kinds, axes and classes of models that a module tells from others."""
+    found: set[str] = set()
+    if unit(module) in ("media", "model"):
+        return found
+    for name, _ in imports(module, source):
+        parts = name.split(".")
+        if parts[:2] == [PACKAGE, "media"] and len(parts) > 2 and parts[2] in MEDIA:
+            found.add(parts[2])
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare | ast.Match):
+            said = {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
+            found |= said & TOLD_APART
+        called = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance"
+        if called:
+            names = {getattr(part, "id", "") for part in ast.walk(node.args[1])}
+            found |= names & MODELS
+    return found
+
+
+def test_nothing_above_media_asks_what_a_sample_is() -> None:
+    found = {module: told_apart(module, source) for module, source in sources().items()}
+    allowed = {module: {name} for module, name in MAY_TELL.items()}
+    assert {module: names for module, names in found.items() if names} == allowed
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("from ..media.video.clips import ClipDataset", {"video"}),
+        ("def f():\n    from stlatent.media.audio import medium", {"audio"}),
+        ("if model.config.domain == 'voxel':\n    pass", {"voxel"}),
+        ("if item.kind in ('mesh', 'volume'):\n    pass", {"mesh", "volume"}),
+        ("pictures = names[-2:] == ['h', 'w']", {"h", "w"}),
+        ("match domain:\n    case 'video':\n        pass", {"video"}),
+        ("planes = isinstance(model, (Ladder, TriplaneAutoencoder))", MODELS),
+        ("from ..media.base import Medium\nfrom ..media.registry import medium_of", set()),
+        ("'The domain video'\nkinds = {'video': 1}", set()),
+    ],
+)
+def test_the_checker_finds_what_is_told_apart(source: str, names: set[str]) -> None:
+    assert told_apart("stlatent.jobs.job", source) == names
+    assert told_apart("stlatent.media.video.medium", source) == set()
 
 
 PROPER = {

@@ -34,8 +34,8 @@ class Values:
         Raises:
             ValueError: it has another domain or number of channels.
         """
-        shapes = model.domain == "voxel" or model.field is not None
-        if not shapes or model.read_channels not in CHANNELS:
+        volumes = len(model.axes.space) == 3 and model.axes.causal is None
+        if not (volumes or model.field) or model.read_channels not in CHANNELS:
             raise ValueError(
                 f"a model of domain '{model.domain}' with {model.channels} channels reads no "
                 "shapes; give domain voxel and 1 channel (distance) or 4 (distance, r, g, b), "

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from ..media.base import Medium
 from ..media.registry import usual_model as usual_model_for
-from ..media.source import Kind
+from ..media.source import WORK, Kind
 from ..media.walk import files_below
 from ..store.place import Place, download
 from ..store.records import item_name
@@ -19,8 +19,6 @@ from .marks import local_marks, remote_marks
 # A unit ends with the source that reaches one of these.
 UNIT_SECONDS, UNIT_BYTES = 10.0, 64 * 2**20
 UNITS = 1000  # of a job that is too large for units of UNIT_SECONDS
-# seconds per source, bytes per second
-WORK = {"video": (0.1, 1e5), "frames": (0.1, 1e6), "image": (0.02, 1e6), "mesh": (1.0, 1e6)}
 
 
 @dataclass(frozen=True)

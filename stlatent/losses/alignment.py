@@ -34,7 +34,7 @@ class FeatureAlignment(nn.Module):
         self, features: PerceptualLoss, domain: Domain, stride: tuple[int, ...], margin: float
     ) -> None:
         super().__init__()
-        if [axis.name for axis in domain.axes][-2:] != ["h", "w"]:
+        if not domain.pictures:
             raise ValueError(
                 f"alignment compares with features of pictures, and domain '{domain.name}' has none"
             )

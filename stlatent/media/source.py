@@ -12,6 +12,15 @@ from .walk import files_below, name_others, shown
 # Of every medium; data sets of latents say of each item which it was made of.
 Kind = Literal["video", "image", "frames", "mesh", "volume", "planes", "sound"]
 FOLDERS = ("frames",)  # kinds that are a folder each, not a file
+PLACED = ("mesh", "volume")  # kinds whose items say where they lie in space
+# about what encoding takes, by kind: seconds per source, bytes per second
+WORK = {
+    "video": (0.1, 1e5),
+    "frames": (0.1, 1e6),
+    "image": (0.02, 1e6),
+    "mesh": (1.0, 1e6),
+    "sound": (0.1, 1e5),
+}
 
 
 class UnreadableError(ValueError):

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..checkpoint import fingerprint
+from ..media.source import PLACED
 from ..model.config import Positive, Strict
 from ..model.domain import Domain
 from ..model.domains import DOMAINS
@@ -179,7 +180,7 @@ class Header(Strict):
                 )
             if len(item.bits) != count:
                 raise ValueError(f"'{item.name}' has {len(item.bits)} bits, not one per level")
-            if (item.shape is not None) != (item.kind in ("mesh", "volume")):
+            if (item.shape is not None) != (item.kind in PLACED):
                 raise ValueError(f"'{item.name}' is a {item.kind}, but shape is {item.shape}")
         files = {name for *_, name in self.files(unit)} if record.items else set()
         if record.files.keys() != files:

@@ -13,7 +13,6 @@ from .. import checkpoint
 from ..evaluate.latents import ABOUT, measure_latents
 from ..media.training import Batch
 from ..model.config import dump, load
-from ..model.ladder import Ladder
 from .config import RunConfig
 from .data import Figures, TrainingData, open_data, with_data
 from .extras import Extras
@@ -78,7 +77,7 @@ class Autoencoder(LadderTask, RunTask):
         return self.data.measure(model, step)
 
     def keep(self, model: checkpoint.Model, place: str, about: Mapping[str, object]) -> None:
-        if place == "best" and isinstance(model, Ladder):
+        if place == "best" and model.config.field is None:
             figures = measure_latents(model, self.data.held_out.values())
             about = {**about, ABOUT: figures.model_dump()}
         checkpoint.save(model, self.run.out / place / checkpoint.FILE, about)

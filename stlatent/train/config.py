@@ -88,9 +88,8 @@ class RunConfig(Run):
     @model_validator(mode="after")
     def _terms_of_the_model(self) -> RunConfig:
         """Refuse terms of the loss that this model does not have."""
-        pictures = [axis.name for axis in self.model.axes.axes][-2:] == ["h", "w"]
         for term in ("perceptual", "alignment"):
-            if getattr(self, term) and not pictures:
+            if getattr(self, term) and not self.model.axes.pictures:
                 raise ValueError(
                     f"{term} compares features of pictures, and a model of domain "
                     f"'{self.model.domain}' has none; leave it out"
