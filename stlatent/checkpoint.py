@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -18,7 +19,6 @@ from .model.budget import Budget
 from .model.config import (
     DecoderConfig,
     ModelConfig,
-    Positive,
     Strict,
     digested,
     parse,
@@ -64,7 +64,7 @@ class DecoderHeader(Strict):
 
     format: Literal["stlatent.field.1"] = DECODER_FORMAT
     config: str
-    planes: Positive
+    planes: Annotated[int, Field(ge=1, le=4096)]
 
 
 def build(config: ModelConfig) -> Model:
@@ -125,14 +125,14 @@ def load_decoder(path: str | Path) -> FieldDecoder:
     """
     path = Path(path)
     tensors, metadata = read(path)
-    header = _header(DecoderHeader, metadata, path, "decoder of planes")
+    header = header_of(DecoderHeader, metadata, path, "decoder of planes")
     config = parse(DecoderConfig, from_json(header.config, f"config of {path}"), str(path))
     return _filled(lambda: FieldDecoder(header.planes, config), tensors, path)
 
 
 def _read_model(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     tensors, metadata = read(path)
-    header = _header(ModelHeader, metadata, path, "model")
+    header = header_of(ModelHeader, metadata, path, "model")
     return parse(ModelConfig, from_json(header.config, f"config of {path}"), str(path)), tensors
 
 
@@ -152,7 +152,15 @@ def _read_exported(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     return config, {name: tensor for (first, _, name), tensor in inside if first == "ladder"}
 
 
-def _header(schema: type[Header], metadata: Mapping[str, str], path: Path, kind: str) -> Header:
+def header_of(schema: type[Header], metadata: Mapping[str, str], path: Path, kind: str) -> Header:
+    """The metadata of a file as `schema`, which has a field `format`.
+
+    Args:
+        kind: of the file, in words, for the message of an error.
+
+    Raises:
+        ValueError: it is a file of another format, or its metadata are not those of this one.
+    """
     field, found = schema.model_fields["format"], metadata.get("format")
     if found not in get_args(field.annotation):
         raise ValueError(
@@ -172,19 +180,30 @@ def _filled(make: Callable[[], Module], tensors: Mapping[str, Tensor], path: Pat
             module = make()
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    fill(module, {name: _computed(tensor) for name, tensor in tensors.items()}, str(path))
+    return module.float().eval().requires_grad_(False)  # whatever the default type is
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Put stored tensors into `module`.
+
+    Raises:
+        ValueError: the module has not these tensors; names the first that is missing or unfit.
+    """
     wanted = module.state_dict()
     for name in [*wanted, *tensors]:
         if name not in tensors:
-            raise ValueError(f"{path} has no tensor '{name}', which its config asks for")
+            raise ValueError(f"{source} has no tensor '{name}', which its config asks for")
         if name not in wanted:
-            raise ValueError(f"{path} has a tensor '{name:.100}' that its config does not ask for")
+            raise ValueError(
+                f"{source} has a tensor '{name:.100}' that its config does not ask for"
+            )
         if _kind(tensors[name]) != _kind(wanted[name]):
             raise ValueError(
-                f"{path}: tensor '{name}' is {_kind(tensors[name])}; its config asks for "
+                f"{source}: tensor '{name}' is {_kind(tensors[name])}; its config asks for "
                 f"{_kind(wanted[name])}"
             )
-    module.load_state_dict({name: _computed(tensor) for name, tensor in tensors.items()})
-    return module.float().eval().requires_grad_(False)  # whatever the default type is
+    module.load_state_dict(tensors)
 
 
 def _kind(tensor: Tensor) -> str:
@@ -218,7 +237,7 @@ def about(reference: str | Path) -> dict[str, object]:
     path = locate(reference)
     if path.name == EXPORTED:
         return {}
-    header = _header(ModelHeader, read(path, tensors=False)[1], path, "model")
+    header = header_of(ModelHeader, read(path, tensors=False)[1], path, "model")
     return from_json(header.about, f"what {path} says about its model")
 
 

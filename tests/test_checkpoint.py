@@ -21,6 +21,9 @@ from safetensors.torch import load_file, save_file
 import stlatent
 from stlatent import Ladder, checkpoint
 from stlatent.cli import main
+from stlatent.model.config import DecoderConfig
+from stlatent.train import state
+from stlatent.triplane.fields import FieldDecoder
 
 FILE = checkpoint.FILE
 
@@ -163,6 +166,49 @@ def test_a_device_that_keeps_no_values_is_one_line(device, whole, capsys, tmp_pa
     command = ["sample", str(whole), "--size", "16", "--device", device, "--out", str(tmp_path)]
     assert main(command) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_state_of_a_run_is_of_that_run(tmp_path):
+    model, other, file = ladder("image"), ladder("voxel"), tmp_path / "state.safetensors"
+    parts = {"model": model}, {"adam": torch.optim.AdamW(model.parameters())}
+    state.save(file, *parts, {"step": 3})
+    assert state.load(file, *parts) == {"step": 3}
+    about, tensors = metadata_of(file), load_file(file)
+    top, moment = tensors["model/top"], {"adam/0/exp_avg": torch.zeros(7)}
+    for metadata, changed, words in [
+        (about | {"groups": "[" * 100_000}, {}, "not valid JSON"),
+        (about | {"groups": "{}"}, {}, "no settings of the adam"),
+        (about | {"groups": '{"adam": [{"params": [[]]}]}'}, {}, "no settings of the adam"),
+        (about | {"values": "[]"}, {}, "no groups or values"),
+        ({"format": state.FORMAT}, {}, "values: field required"),
+        ({}, {}, "no stlatent state of a run"),
+        (about, {"model/top": top[:-1].clone()}, "tensor 'top' is numbers"),
+        (about, moment, r"tensor '0/exp_avg' \[7\] that is not of this run"),
+        (about, {"adam/x": top.clone()}, "tensor 'x'"),
+        (about, {"adam/999999/step": torch.zeros(())}, "tensor '999999/step'"),
+    ]:
+        save_file(tensors | changed, file, metadata)
+        with pytest.raises(ValueError, match=words) as error:
+            state.load(file, *parts)
+        assert str(error.value).isprintable()
+    state.save(file, *parts, {})
+    with pytest.raises(ValueError, match="has no tensor|tensor '.*' is numbers"):
+        state.load(file, {"model": other}, {})
+
+
+def test_a_decoder_of_planes_is_read_like_a_model(tmp_path):
+    file = tmp_path / "decoder.safetensors"
+    checkpoint.save_decoder(FieldDecoder(8, DecoderConfig(hidden=8)), file)
+    assert checkpoint.load_decoder(file).config.hidden == 8
+    tensors, about = load_file(file), metadata_of(file)
+    for changed, words in [
+        (about | {"planes": "1000000000"}, "planes: .*4096"),
+        (about | {"config": json.dumps({"hidden": 10**6})}, "far more than its tensors hold"),
+        (about | {"config": json.dumps({"hidden": 9})}, "tensor '.*' is numbers"),
+    ]:
+        save_file(tensors, file, changed)
+        with pytest.raises(ValueError, match=words):
+            checkpoint.load_decoder(file)
 
 
 # any part of the metadata, changed ----------------------------------------------------------------
