@@ -87,6 +87,10 @@ class InputRecord(Strict):
     """A line of `inputs.jsonl`: a source as it was when the job began, and the unit it is in.
 
     Attributes:
+        name: its path below the folder that is encoded, with `/`.
+        kind: of the source, see `media.source`.
+        bytes: its size.
+        unit: number of the unit of work that it belongs to.
         ends: see `marks.py`; older jobs have none.
     """
 
