@@ -46,6 +46,7 @@ class SoundData(DataConfig):
             never see their whole past in training, as they will in use.
         batch: stretches per process and step.
         workers: processes that read; 0 reads in the training process itself.
+        validation: sounds that are measured.
     """
 
     root: Path
