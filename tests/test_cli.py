@@ -354,7 +354,7 @@ def test_a_process_of_its_own(work):
 def test_names_do_not_steer_the_terminal(tmp_path, capsys):
     """A name may hold escapes, and bytes that are no text."""
     name = "red \x1b[31m" + os.fsdecode(b"caf\xe9")
-    assert main(["inspect", str(tmp_path / name)]) == 2
+    assert main(["verify", str(tmp_path / name)]) == 2
     told = capsys.readouterr().err
     assert "red \\x1b[31mcaf\\udce9" in told and "\x1b" not in told
     outcome.say(f"one\n{name}")
