@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .files import writing
+from .foundation.autoencoder import FoundationAutoencoder
 from .model.budget import Budget
 from .model.config import (
     DecoderConfig,
@@ -29,7 +30,7 @@ from .shipped import FILE, shipped_models
 from .triplane.autoencoder import TriplaneAutoencoder
 from .triplane.fields import FieldDecoder
 
-Model = Ladder | TriplaneAutoencoder
+Model = Ladder | TriplaneAutoencoder | FoundationAutoencoder
 Module = TypeVar("Module", bound=nn.Module)
 Header = TypeVar("Header", bound=Strict)
 
@@ -69,6 +70,8 @@ class DecoderHeader(Strict):
 
 def build(config: ModelConfig) -> Model:
     """A new model, its weights random or those of a linear code: what `config` describes."""
+    if config.foundation:
+        return FoundationAutoencoder(config)
     return TriplaneAutoencoder(config) if config.field else Ladder(config)
 
 

@@ -21,7 +21,7 @@ MAX_LINES = 330
 LAYERS = [
     {"files"},
     {"model", "shipped"},
-    {"triplane"},
+    {"triplane", "foundation"},
     {"checkpoint", "geometry", "losses"},
     {"media"},
     {"store", "bits"},

@@ -15,6 +15,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
 
 from ..checkpoint import replace_text
+from ..foundation.frozen import register
 from ..model import choose as choosing
 from ..model.choose import Choose, Draw, Held
 from ..model.config import ModelConfig, parse
@@ -35,6 +36,7 @@ __all__ = ["AutoencoderLadder"]
 """
 
 
+@register
 class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
     """The first levels of a ladder as one normalised tensor `[B, C, *grid]`; see ../packing.py.
 

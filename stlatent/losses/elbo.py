@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..model.config import Strict
 from ..model.gaussian import BITS_PER_NAT
+from .pixels import PixelConfig
 from .regularisers import SpectralConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -71,12 +72,14 @@ class LossConfig(Strict):
         equivariance: weight of the distortion at half the size, decoded from latents at half
             theirs, so that diffusion models find them easier; see train/scale.py.
         spectral: penalty on the largest singular values; None is none.
+        pixels: of a ladder on a foundation, distance in pixels; None is none.
     """
 
     rate: RateConfig = RateConfig()
     prefix: PrefixConfig = PrefixConfig()
     equivariance: Weight = 0.0
     spectral: SpectralConfig | None = None
+    pixels: PixelConfig | None = None
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,28 @@ class Cube(Strict):
     margin: Annotated[float, Field(ge=0.01, lt=0.4)] = 0.05
 
 
+class FoundationConfig(Strict):
+    """The frozen autoencoder that a ladder stands on; see `foundation/frozen.py`.
+
+    Attributes:
+        path: a folder that `save_pretrained` of diffusers wrote, or a model of the Hugging Face hub
+            by its name.
+        subfolder: of it that holds the autoencoder, such as `vae` in a whole pipeline.
+        revision: of the model on the hub, so that it stays the same.
+        dtype: in which it computes.
+        stride: pixels per latent of it along each axis; found when it is opened, as are
+        mean, unit: of its latents per channel; the ladder reads (latent - mean) / unit.
+    """
+
+    path: str
+    subfolder: str | None = None
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    stride: Stride | None = None
+    mean: tuple[float, ...] | None = None
+    unit: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+
+
 class ModelConfig(Strict):
     """A ladder: what it reads, its levels from coarse to fine, and how its output is judged.
 
@@ -160,6 +182,8 @@ class ModelConfig(Strict):
         scaling: of data that have no range of their own, such as planes; as measured in training.
         cube: of the shapes it was trained on.
         sample_rate: of the sound it was trained on, in samples per second.
+        foundation: the frozen autoencoder whose latents the ladder reads in place of pixels;
+            strides stay those in pixels, each a multiple of the foundation's.
     """
 
     domain: Literal["image", "video", "audio", "voxel", "volumes", "triplane"]
@@ -178,6 +202,7 @@ class ModelConfig(Strict):
     cube: Cube | None = None
     sample_rate: Positive | None = None
     _ignored: Ignored = PrivateAttr(default_factory=dict)  # in a file of a former version
+    foundation: FoundationConfig | None = None
 
     @property
     def axes(self) -> Domain:

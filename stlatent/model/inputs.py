@@ -6,7 +6,7 @@ what is read and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -92,6 +92,22 @@ def check_levels(levels: int, given: int, existing: int) -> None:
         )
     if levels > given:
         raise ValueError(f"{levels} levels are to be decoded, but only {given} are given")
+
+
+def check_held(
+    held: Mapping[int, Tensor], shapes: Sequence[Sequence[int]], batch: int, like: Tensor
+) -> dict[int, Tensor]:
+    """Held levels as a decoder reads them, where each level has its shape `(C_l, *grid_l)`.
+
+    Raises:
+        ValueError: a level does not exist, is not finite or has another shape.
+    """
+    for level in held:
+        if level not in range(len(shapes)):
+            raise ValueError(
+                f"level {level} does not exist; this model has levels 0 to {len(shapes) - 1}"
+            )
+    return {k: as_level(z, f"level {k}", (batch, *shapes[k]), like) for k, z in held.items()}
 
 
 def check_batch(batch: int) -> None:

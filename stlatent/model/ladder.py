@@ -27,7 +27,7 @@ from .blocks import blocks
 from .cells import Cell
 from .choose import Choose, Draw, Held, Site
 from .config import ModelConfig
-from .inputs import as_input, as_level, check_batch, check_latents, check_levels
+from .inputs import as_input, as_level, check_batch, check_held, check_latents, check_levels
 from .latents import Latents
 from .layers import Conv, Down, Up, name_layers
 from .likelihoods import Likelihood, make_likelihood
@@ -222,14 +222,7 @@ class Ladder(nn.Module):
                 shape that this size asks for.
         """
         check_batch(batch)
-        shapes, held = self.latent_shape(size), dict(held or {})
-        for level, z in held.items():
-            if level not in range(len(self.levels)):
-                raise ValueError(
-                    f"level {level} does not exist; "
-                    f"this model has levels 0 to {len(self.levels) - 1}"
-                )
-            held[level] = as_level(z, f"level {level}", (batch, *shapes[level]), self.top)
+        held = check_held(held or {}, self.latent_shape(size), batch, self.top)
         return self.generate(Held(held, Draw(temperature, generator)), size, batch)
 
     def generate(
@@ -262,6 +255,10 @@ class Ladder(nn.Module):
             (level.latent * level.groups, *self.domain.shape(padded, level.stride))
             for level in self.levels
         ]
+
+    def target(self, out: Pass, x: Tensor) -> Tensor:
+        """What a pass over `x` is compared with by the likelihood: `x` itself."""
+        return x
 
     def preview_target(self, x: Tensor, level: int) -> Tensor:
         """What `Pass.previews[level]` predicts: `x` averaged over space, frames as channels."""

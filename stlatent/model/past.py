@@ -50,3 +50,12 @@ class Past:
         last = x.detach().narrow(dim, x.shape[dim] - steps, steps)
         self._after[layer] = last.clone()  # a view would keep all of x alive
         return x
+
+    def window(self, layer: str, x: Tensor, dim: int, steps: int) -> Tensor:
+        """Put what came before `x`, at most `steps` steps of it and at the start none, in front of
+        it along `dim`: for layers that make a start of their own."""
+        if self.started:
+            x = torch.cat([self._before[layer], x], dim)
+        kept = min(steps, x.shape[dim])
+        self._after[layer] = x.detach().narrow(dim, x.shape[dim] - kept, kept).clone()
+        return x

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import Model
 from ..losses.elbo import LossConfig, Objective, draw_prefixes, objective
+from ..losses.pixels import pixel_error
 from ..model.choose import Prefix
 from ..model.passes import Pass
 from .extras import Extras
@@ -62,12 +63,17 @@ def batch_loss(
         (preview.float() - ladder.preview_target(out.inputs, level)).abs().mean()
         for level, preview in enumerate(out.previews)
     ]
+    if config.pixels and at.step % config.pixels.every == 0:
+        decode, window = ladder.through_decoder, config.pixels.window
+        error = pixel_error(decode, out.x, out.inputs, window, at.noise).mean()
+        more = more + config.pixels.weight * config.pixels.every * error
+    target = ladder.target(out, rows)
     result = objective(
-        ladder.likelihood(out.parameters, rows),
+        ladder.likelihood(out.parameters, target),
         out.latents.group_kl,
         previews,
         keep,
-        x[0].numel(),
+        target[0].numel(),
         [math.prod(shape[1:]) for shape in ladder.latent_shape(x.shape[2:])],
         config,
         at.step,

@@ -129,6 +129,10 @@ class TriplaneAutoencoder(nn.Module):
         n = size[0] // self.config.field.lift.stride[1]
         return self.ladder.latent_shape((3, n, n))
 
+    def target(self, out: Pass, volume: Tensor) -> Tensor:
+        """What a pass over `volume` is compared with by the likelihood: `volume` itself."""
+        return volume
+
     def preview_target(self, planes: Tensor, level: int) -> Tensor:
         """See `Ladder.preview_target`; a target does not follow who aims at it."""
         return self.ladder.preview_target(planes.detach(), level)

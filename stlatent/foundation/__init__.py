@@ -1,0 +1,1 @@
+"""Ladders that stand on a frozen autoencoder of `diffusers`."""

@@ -1,0 +1,265 @@
+"""A ladder on a frozen autoencoder: pixels in, levels of latents of its latents, pixels out.
+
+    pixels ── foundation ──► latents ── ladder ──► latents ── foundation ──► pixels
+              (frozen)       [B, C, *grid]         any prefix  (frozen)
+
+Sizes and strides are those of pixels for whoever uses it, and those of the foundation's latents in
+the ladder. The foundation's weights are in no checkpoint: a model knows where they are to be had,
+and what it was trained on is checked when they are opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..model import choose as choosing
+from ..model import transform
+from ..model.choose import Choose, Draw, Held
+from ..model.config import Level, ModelConfig, Scaling
+from ..model.domain import Domain
+from ..model.inputs import as_input, as_level, check_batch, check_held, check_latents, check_levels
+from ..model.ladder import Ladder
+from ..model.latents import Latents
+from ..model.passes import Encoded, Pass
+from ..model.past import Past
+from .frozen import FrozenAutoencoder, open_foundation
+
+# Latents in time that a chunk of a stream sees of those before it; odd, see `pace`. What a class
+# looks at beyond them is lost: of small ones with random weights, latents differ by 0.7 % of their
+# deviation from those of one piece (Wan), and pixels of a chunk that is decoded by 18 %.
+CONTEXT = 9
+
+
+class LatentLadder(Ladder):
+    """A ladder over latents, whose channels have nothing to do with each other."""
+
+    def _expected_channels(self) -> transform.Channels:
+        return transform.apart(self.config.channels)
+
+
+class FoundationAutoencoder(nn.Module):
+    """`config` is that of a ladder, with `foundation` and strides in pixels.
+
+    Args:
+        frozen: the foundation, if it is open already.
+
+    Raises:
+        ValueError: the foundation cannot be opened, does not suit the config, or is another one
+            than the model was trained on.
+    """
+
+    def __init__(self, config: ModelConfig, frozen: FrozenAutoencoder | None = None) -> None:
+        super().__init__()
+        self.frozen = frozen or open_foundation(config.foundation)
+        self.config = _resolved(config, self.frozen)
+        self.ladder = LatentLadder(_inner(self.config))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FoundationAutoencoder:
+        self.frozen.module._apply(fn)
+        return super()._apply(fn, recurse)
+
+    @property
+    def foundation(self) -> nn.Module:
+        """The module of `diffusers`."""
+        return self.frozen.module
+
+    @property
+    def domain(self) -> Domain:
+        return self.config.axes
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Their strides are in pixels."""
+        return self.config.levels
+
+    @property
+    def cells(self) -> nn.ModuleList:
+        return self.ladder.cells
+
+    @property
+    def top(self) -> nn.Parameter:
+        """See `Ladder`; its type and device are those of the ladder."""
+        return self.ladder.top
+
+    @property
+    def likelihood(self) -> nn.Module:
+        """Of the foundation's latents."""
+        return self.ladder.likelihood
+
+    def as_input(self, x: Tensor | np.ndarray) -> Tensor:
+        """Pixels as this model reads them, see `inputs.as_input`."""
+        return as_input(x, self.config, self.ladder.top, bounded=True)
+
+    def forward(
+        self,
+        x: Tensor | np.ndarray,
+        choose: Choose = choosing.mean,
+        again: Tensor | None = None,
+    ) -> Pass:
+        """A pass of the ladder over the foundation's latents of pixels `x` `[B, 3, *size]` in
+        [-1, 1]: what it reads and what it decodes are latents. See `Ladder.forward`."""
+        return self.ladder(self._latents(self.as_input(x), Past()), choose, again)
+
+    def encode(
+        self, x: Tensor | np.ndarray, choose: Choose = choosing.mean, past: Past | None = None
+    ) -> Encoded:
+        """Latents on all levels of pixels `x` `[B, 3, *size]` in [-1, 1], of any size.
+
+        Args:
+            past: of a stream, see `model/stream.py`; None for a whole input. Then each chunk is
+                encoded with some frames of the chunk before in front of it.
+
+        Raises:
+            ValueError: `x` is no pixels, or not of this model's domain.
+        """
+        x, past = self.as_input(x), past or Past()
+        found = self.ladder.encode(self._latents(x, past), choose, past)
+        return replace(found, size=tuple(x.shape[2:]))
+
+    def decode(
+        self, latents: Latents, levels: int | None = None, draw: Choose = choosing.mean
+    ) -> Tensor:
+        """Pixels `[B, 3, *size]` from the first `levels` levels, see `Ladder.decode`."""
+        check_latents(latents)
+        kept = len(latents.levels) if levels is None else levels
+        check_levels(kept, len(latents.levels), len(self.levels))
+        batch, shapes = len(latents.levels[0]), self.latent_shape(latents.size)
+        held = {
+            k: as_level(z, f"level {k}", (batch, *shapes[k]), self.ladder.top)
+            for k, z in enumerate(latents.levels[:kept])
+        }
+        return self.generate(Held(held, draw), latents.size, batch)
+
+    def sample(
+        self,
+        size: Sequence[int],
+        batch: int = 1,
+        held: Mapping[int, Tensor] | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw pixels `[batch, 3, *size]`, see `Ladder.sample`."""
+        check_batch(batch)
+        held = check_held(held or {}, self.latent_shape(size), batch, self.ladder.top)
+        return self.generate(Held(held, Draw(temperature, generator)), size, batch)
+
+    def generate(
+        self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None
+    ) -> Tensor:
+        """The top-down pass alone, at `size` pixels, and the foundation's decoder."""
+        past = past or Past()
+        grid = self._grid(size, past.started)
+        z = self.ladder.generate(choose, grid, batch, past)
+        return self.domain.crop(self._pixels(z, past), size)
+
+    def latent_shape(self, size: Sequence[int]) -> list[tuple[int, ...]]:
+        """Per level, the shape `(channels, *grid)` of the latents of one sample of `size` pixels.
+
+        Raises:
+            ValueError: `size` is none of this domain.
+        """
+        self.domain.check(size)
+        return self.ladder.latent_shape(self._grid(size))
+
+    def target(self, out: Pass, x: Tensor) -> Tensor:
+        """What a pass over pixels `x` is compared with: the foundation's latents."""
+        return out.inputs
+
+    def through_decoder(self, z: Tensor) -> Tensor:
+        """Pixels of latents of the foundation, with gradients; see `losses/pixels.py`."""
+        return self.frozen.decode(z)
+
+    def preview_target(self, z: Tensor, level: int) -> Tensor:
+        """See `Ladder.preview_target`; of the foundation's latents."""
+        return self.ladder.preview_target(z, level)
+
+    # the foundation, on whole units -----------------------------------------------------------
+
+    @property
+    def _filled(self) -> tuple[int, ...]:
+        """Strides to whose multiples pixels are filled up before they are encoded."""
+        return _paced(self.frozen)
+
+    def _grid(self, size: Sequence[int], started: bool = False) -> tuple[int, ...]:
+        """The foundation's latents for `size` pixels."""
+        axes, filled = self.domain, self._filled
+        full = axes.samples(axes.shape(size, filled, started), filled, started)
+        return axes.shape(full, self.frozen.stride, started)
+
+    def _latents(self, x: Tensor, past: Past) -> Tensor:
+        """The foundation's latents of pixels; of a stream, those of the frames that are new."""
+        self.domain.check(x.shape[2:])
+        x = self.domain.pad(x, self._filled, past.started)
+        if (time := self.domain.causal) is None:
+            return self.frozen.encode(x)
+        frames = 1 + (CONTEXT - 1) * self.frozen.stride[time]
+        seen = past.window("foundation", x, 2 + time, frames)
+        z, new = self.frozen.encode(seen), x.shape[2 + time] // self.frozen.stride[time]
+        return z.narrow(2 + time, z.shape[2 + time] - new, new) if past.started else z
+
+    def _pixels(self, z: Tensor, past: Past) -> Tensor:
+        """Pixels of the foundation's latents; of a stream, those of the latents that are new."""
+        if (time := self.domain.causal) is None:
+            return self.frozen.decode(z)
+        seen = past.window("foundation", z, 2 + time, CONTEXT)
+        x, new = self.frozen.decode(seen), z.shape[2 + time] * self.frozen.stride[time]
+        return x.narrow(2 + time, x.shape[2 + time] - new, new) if past.started else x
+
+
+def _paced(frozen: FrozenAutoencoder) -> tuple[int, ...]:
+    time = frozen.domain.causal
+    return tuple(f * (frozen.pace if i == time else 1) for i, f in enumerate(frozen.stride))
+
+
+def _inner(config: ModelConfig) -> ModelConfig:
+    """That of the ladder: strides in the foundation's latents."""
+    found = config.foundation
+
+    def inside(stage: Any) -> Any:
+        stride = tuple(n // f for n, f in zip(stage.stride, found.stride, strict=True))
+        return stage.model_copy(update={"stride": stride})
+
+    return config.model_copy(
+        update={
+            "channels": len(found.mean),
+            "levels": tuple(inside(level) for level in config.levels),
+            "stem": inside(config.stem),
+            "scaling": Scaling(offset=found.mean, scale=found.unit),
+            "foundation": None,
+        }
+    )
+
+
+def _resolved(config: ModelConfig, frozen: FrozenAutoencoder) -> ModelConfig:
+    """`config` with what is known of the foundation, which must be what it was before."""
+    given, name = config.foundation, f"the foundation '{config.foundation.path}'"
+    if frozen.domain.name != config.domain:
+        raise ValueError(
+            f"{name} encodes {frozen.domain.name}; the model is of domain '{config.domain}': "
+            f"give `domain: {frozen.domain.name}`, or another foundation"
+        )
+    found = {"stride": frozen.stride, "mean": frozen.mean, "unit": frozen.unit}
+    known = {key: value for key in found if (value := getattr(given, key)) is not None}
+    for key, value in known.items():
+        if not _alike(found[key], value):
+            raise ValueError(
+                f"{name} is not the one that this model was trained on: its {key} is "
+                f"{list(found[key])[:4]}…, and was {list(value)[:4]}…"
+            )
+    for stage, unit in ((config.stem, frozen.stride), (config.levels[0], _paced(frozen))):
+        if any(n % f for n, f in zip(stage.stride, unit, strict=True)):
+            raise ValueError(
+                f"stride {list(stage.stride)} is not a multiple of {list(unit)}, that of {name}; "
+                "strides are counted in pixels"
+            )
+    return config.model_copy(update={"foundation": given.model_copy(update=found)})
+
+
+def _alike(a: Sequence[float], b: Sequence[float]) -> bool:
+    return len(a) == len(b) and all(abs(x - y) <= 1e-4 * (1 + abs(x)) for x, y in zip(a, b))

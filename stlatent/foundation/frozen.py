@@ -1,0 +1,234 @@
+"""A frozen autoencoder of `diffusers` as two functions: pixels to latents, latents to pixels.
+
+    pixels [B, 3, *size] in [-1, 1] ── encode ──► latents [B, C, *grid], in about [-1, 1]
+                                    ◄── decode ──
+
+Whatever the class calls its statistics (`latents_mean` and `latents_std`, `scaling_factor` and
+`shift_factor`, a batch norm), latents come out normalised by them. How pixels and latents lie on
+each other is measured on a few small inputs and not looked up, so that classes that are not known
+here work too. Of time there is one rule, 1 + f k frames for 1 + k latents, as in Wan, LTX,
+HunyuanVideo, CogVideoX, Cosmos and Mochi.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..model.config import FoundationConfig
+from ..model.domain import Domain
+from ..model.domains import IMAGE, VIDEO
+
+CLASSES: dict[str, type] = {}  # that `register` has added to those of diffusers
+PROBE = 64  # pixels along each side of what is encoded to measure strides; most need 32 at least
+PROBE_FRAMES = 65  # five latents and more
+
+
+def register(cls: type) -> type:
+    """Let foundations be of a class that `diffusers` does not have; usable as a decorator.
+
+    It is built and saved as theirs are (`from_pretrained`, `config.json` with its name in
+    `_class_name`), and has `encode` and `decode`.
+    """
+    CLASSES[cls.__name__] = cls
+    return cls
+
+
+class FrozenAutoencoder:
+    """One autoencoder, its weights as they are.
+
+    It is no module of its own, so that weights that are never trained are in no checkpoint,
+    optimiser or average of whoever stands on it; copies share it.
+
+    Attributes:
+        module: that of `diffusers`.
+        domain: image or video, as the module reads `[B, C, H, W]` or `[B, C, T, H, W]`.
+        channels: of its latents.
+        stride: pixels per latent along each axis of the domain.
+        pace: latents in time come by so many after the first one: CogVideoX decodes them two by
+            two, and an even number to other frames than it was encoded from.
+        mean, unit: latents are given as (z - mean) / unit, so that they lie in about [-1, 1], two
+            deviations to each side; one per channel.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module.eval().requires_grad_(False)
+        self.domain = self._probe_domain()
+        self.channels, self.stride, self.pace = self._probe()
+        mean, std = _statistics(module, self.channels)
+        self.mean, self.unit = tuple(mean.tolist()), tuple((2 * std).tolist())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenAutoencoder:
+        return self
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.module.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    # both ways --------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Latents `[B, C, *grid]`, float32, of pixels `[B, 3, *size]` in [-1, 1], where `size` is
+        one of whole strides: the mean where the class has a posterior."""
+        z = self._encode(x.to(self.device, self.dtype)).float()
+        return (z - self._wide(self.mean, z)) / self._wide(self.unit, z)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Pixels `[B, 3, *size]`, float32, of latents `[B, C, *grid]`. Gradients reach `z`."""
+        z = z.float() * self._wide(self.unit, z) + self._wide(self.mean, z)
+        return self._decode(z.to(self.device, self.dtype)).float()
+
+    def _wide(self, values: Sequence[float], like: Tensor) -> Tensor:
+        return torch.tensor(values, device=like.device).view(-1, *[1] * len(self.domain.axes))
+
+    def _encode(self, x: Tensor) -> Tensor:
+        out = self.module.encode(x)
+        if (posterior := getattr(out, "latent_dist", None)) is not None:
+            return posterior.mode()
+        for name in ("latents", "latent"):
+            if isinstance(found := getattr(out, name, None), Tensor):
+                return found
+        raise ValueError(
+            f"{type(self.module).__name__}.encode gives {type(out).__name__}, which has no "
+            "latent_dist, latents or latent; a foundation needs continuous latents"
+        )
+
+    def _decode(self, z: Tensor) -> Tensor:
+        out = self.module.decode(z)
+        return out if isinstance(out, Tensor) else out.sample
+
+    # what it is -------------------------------------------------------------------------------
+
+    def _probe_domain(self) -> Domain:
+        """Video, if its first convolution has a kernel over time."""
+        kernels = [p.ndim - 2 for p in self.module.parameters() if p.ndim >= 4]
+        return VIDEO if 3 in kernels else IMAGE
+
+    def _probe(self) -> tuple[int, tuple[int, ...], int]:
+        """Channels of the latents, stride along each axis, and pace, from how many frames few
+        latents decode to."""
+        frames = () if self.domain is IMAGE else (PROBE_FRAMES,)
+        z = self._zeros((*frames, PROBE, PROBE))
+        if self.domain is IMAGE:
+            return z.shape[1], _ratios(self._size(z), z.shape[2:]), 1
+        two, three, five = (self._size(z[:, :, :n]) for n in (2, 3, 5))
+        time = (five[0] - three[0]) // 2
+        if three[0] != 1 + 2 * time:
+            raise ValueError(
+                f"{type(self.module).__name__} decodes 3 and 5 latents to {three[0]} and {five[0]} "
+                "frames; a foundation makes 1 + k latents of 1 + f k frames"
+            )
+        pace = 1 if three[0] - two[0] == time else 2
+        return z.shape[1], (time, *_ratios(three[1:], z.shape[3:])), pace
+
+    @torch.no_grad()
+    def _size(self, z: Tensor) -> tuple[int, ...]:
+        return tuple(self._decode(z).shape[2:])
+
+    @torch.no_grad()
+    def _zeros(self, size: Sequence[int]) -> Tensor:
+        x = torch.zeros(1, 3, *size, device=self.device, dtype=self.dtype)
+        try:
+            return self._encode(x)
+        except (RuntimeError, TypeError, IndexError) as error:
+            raise ValueError(
+                f"{type(self.module).__name__} does not encode pixels of {list(x.shape)}: {error}"
+            ) from None
+
+
+def open_foundation(config: FoundationConfig) -> FrozenAutoencoder:
+    """The autoencoder that `config` names: a local folder, or one of the Hugging Face hub.
+
+    Raises:
+        ValueError: it is not there or out of reach, or is no autoencoder of a known class.
+    """
+    named = f"'{config.path}'" + (f" (subfolder {config.subfolder})" if config.subfolder else "")
+    try:
+        return FrozenAutoencoder(_opened(config, named))
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"the foundation {named} cannot be opened: {reason}; give a folder that "
+            "save_pretrained wrote, or the name of a model on the hub while it is in reach"
+        ) from None
+
+
+def _opened(config: FoundationConfig, named: str) -> nn.Module:
+    from diffusers import ModelMixin
+    from diffusers.utils import logging
+
+    place, options = config.path, {"subfolder": config.subfolder, "revision": config.revision}
+    if Path(config.path).is_dir():
+        place, options = str(Path(config.path, config.subfolder or "")), {}
+        about = _read_config(Path(place, "config.json"))
+    else:
+        about = ModelMixin.load_config(place, **options)
+    if (cls := _class(name := str(about.get("_class_name")))) is None:
+        raise ValueError(f"{named} is of class {name}, which is no autoencoder of diffusers")
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        dtype = getattr(torch, config.dtype)
+        return cls.from_pretrained(place, use_safetensors=True, torch_dtype=dtype, **options)
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _class(name: str) -> type | None:
+    """An autoencoder's class by the name in its config; a ladder that was exported is one too."""
+    import diffusers
+
+    if name == "AutoencoderLadder":
+        import_module(f"{__package__.partition('.')[0]}.export.autoencoder")  # which registers it
+    cls = CLASSES.get(name) or getattr(diffusers, name, None)
+    return cls if isinstance(cls, type) and hasattr(cls, "encode") else None
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path.parent} holds no autoencoder of diffusers: {error}") from None
+    if not isinstance(about, dict):
+        raise ValueError(f"{path} is no config of diffusers: it holds a {type(about).__name__}")
+    return about
+
+
+def _config(module: nn.Module, *names: str) -> Any:
+    """The first of the values that the module's config has."""
+    config = getattr(module, "config", {})
+    return next((v for name in names if (v := config.get(name)) is not None), None)
+
+
+def _statistics(module: nn.Module, channels: int) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each channel `[C]`, float32, under the names that classes have."""
+    mean, std = _config(module, "latents_mean"), _config(module, "latents_std")
+    if "latents_mean" in (buffers := dict(module.named_buffers(recurse=False))):
+        mean, std = buffers["latents_mean"], buffers["latents_std"]
+    if mean is None and (norm := getattr(module, "bn", None)) is not None:  # FLUX.2, of patches
+        mean = norm.running_mean.view(channels, -1).mean(1)
+        std = (norm.running_var + norm.eps).sqrt().view(channels, -1).mean(1)
+    if mean is not None:
+        mean = torch.as_tensor(mean, dtype=torch.float32).flatten()
+        std = torch.as_tensor(std, dtype=torch.float32).flatten()
+        if len(mean) >= channels:  # some keep as many as their class has at most
+            return mean[:channels].cpu(), std[:channels].cpu()
+    scale, shift = _config(module, "scaling_factor") or 1.0, _config(module, "shift_factor") or 0.0
+    return torch.full((channels,), float(shift)), torch.full((channels,), 1 / float(scale))
+
+
+def _ratios(size: Sequence[int], grid: Sequence[int]) -> tuple[int, ...]:
+    if any(n % g for n, g in zip(size, grid, strict=True)):
+        raise ValueError(f"pixels of {list(size)} become latents of {list(grid)}: no whole stride")
+    return tuple(n // g for n, g in zip(size, grid, strict=True))

@@ -1,0 +1,269 @@
+"""Ladders on frozen autoencoders: of every class that people bring, with small random weights."""
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from test_codec import write_video
+
+from stlatent import ModelConfig, checkpoint
+from stlatent.cli import main
+from stlatent.foundation.autoencoder import FoundationAutoencoder
+from stlatent.foundation.frozen import FrozenAutoencoder, open_foundation
+from stlatent.losses.pixels import pixel_error
+from stlatent.model.config import FoundationConfig
+from stlatent.model.stream import decode_chunk, encode_chunk, encode_end
+
+BLOCKS = 4 * (8,)
+CLASSES = {
+    "AutoencoderKL": {
+        "block_out_channels": BLOCKS,
+        "down_block_types": 4 * ("DownEncoderBlock2D",),
+        "up_block_types": 4 * ("UpDecoderBlock2D",),
+        "norm_num_groups": 4,
+        "scaling_factor": 0.3611,
+        "shift_factor": 0.1159,
+    },
+    "AutoencoderTiny": {
+        "encoder_block_out_channels": BLOCKS,
+        "decoder_block_out_channels": BLOCKS,
+        "num_encoder_blocks": (1, 1, 1, 1),
+        "num_decoder_blocks": (1, 1, 1, 1),
+    },
+    "AutoencoderDC": {
+        "attention_head_dim": 2,
+        "encoder_block_types": ("ResBlock", "EfficientViTBlock"),
+        "decoder_block_types": ("ResBlock", "EfficientViTBlock"),
+        "encoder_block_out_channels": (8, 8),
+        "decoder_block_out_channels": (8, 8),
+        "encoder_layers_per_block": (1, 1),
+        "decoder_layers_per_block": (1, 1),
+        "encoder_qkv_multiscales": ((), (5,)),
+        "decoder_qkv_multiscales": ((), (5,)),
+        "latent_channels": 4,
+    },
+    "AutoencoderKLFlux2": {
+        "block_out_channels": BLOCKS,
+        "down_block_types": 4 * ("DownEncoderBlock2D",),
+        "up_block_types": 4 * ("UpDecoderBlock2D",),
+        "norm_num_groups": 4,
+        "latent_channels": 4,
+    },
+    "AutoencoderKLWan": {
+        "base_dim": 3,
+        "z_dim": 16,
+        "dim_mult": [1, 1, 1, 1],
+        "num_res_blocks": 1,
+        "temperal_downsample": [False, True, True],
+    },
+    "AutoencoderKLCogVideoX": {
+        "block_out_channels": BLOCKS,
+        "latent_channels": 4,
+        "layers_per_block": 1,
+        "norm_num_groups": 2,
+    },
+    "AutoencoderKLHunyuanVideo": {
+        "latent_channels": 4,
+        "down_block_types": 4 * ("HunyuanVideoDownBlock3D",),
+        "up_block_types": 4 * ("HunyuanVideoUpBlock3D",),
+        "block_out_channels": BLOCKS,
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+    },
+    "AutoencoderKLLTXVideo": {
+        "latent_channels": 8,
+        "block_out_channels": BLOCKS,
+        "decoder_block_out_channels": BLOCKS,
+        "layers_per_block": (1, 1, 1, 1, 1),
+        "decoder_layers_per_block": (1, 1, 1, 1, 1),
+        "down_block_types": 4 * ("LTXVideoDownBlock3D",),
+    },
+    "AutoencoderKLCosmos": {
+        "latent_channels": 4,
+        "encoder_block_out_channels": BLOCKS,
+        "decode_block_out_channels": BLOCKS,
+        "attention_resolutions": (8,),
+        "resolution": 64,
+    },
+    "AutoencoderKLMochi": {
+        "latent_channels": 4,
+        "encoder_block_out_channels": 4 * (32,),
+        "decoder_block_out_channels": 4 * (32,),
+        "layers_per_block": (1, 1, 1, 1, 1),
+    },
+}
+STRIDES = {  # pixels per latent along time and one side
+    "AutoencoderKL": (8,),
+    "AutoencoderTiny": (8,),
+    "AutoencoderDC": (2,),
+    "AutoencoderKLFlux2": (8,),
+    "AutoencoderKLWan": (4, 8),
+    "AutoencoderKLCogVideoX": (4, 8),
+    "AutoencoderKLHunyuanVideo": (4, 8),
+    "AutoencoderKLLTXVideo": (8, 32),
+    "AutoencoderKLCosmos": (8, 8),
+    "AutoencoderKLMochi": (6, 8),
+}
+
+
+@pytest.fixture(scope="module")
+def frozen() -> dict[str, FrozenAutoencoder]:
+    diffusers.utils.logging.set_verbosity_error()
+    made = {}
+    for name, values in CLASSES.items():
+        torch.manual_seed(0)
+        made[name] = FrozenAutoencoder(getattr(diffusers, name)(**values))
+    return made
+
+
+def config(frozen: FrozenAutoencoder, **changes) -> ModelConfig:
+    """Two levels; the coarser one of twice the stride of the finer one, which is a latent's."""
+    fine, pace = frozen.stride, frozen.pace
+    coarse = [n * 2 for n in fine]
+    finest = [n * (pace if len(fine) == 3 and axis == 0 else 1) for axis, n in enumerate(fine)]
+    values = {
+        "domain": frozen.domain.name,
+        "foundation": {"path": "somewhere"},
+        "stem": {"stride": fine, "width": 16},
+        "levels": [
+            {"stride": coarse, "width": 16, "latent": 4},
+            {"stride": finest, "width": 16, "latent": 4},
+        ],
+    }
+    return ModelConfig.model_validate(values | changes)
+
+
+def autoencoder(frozen: FrozenAutoencoder) -> FoundationAutoencoder:
+    torch.manual_seed(0)
+    model = FoundationAutoencoder(config(frozen), frozen).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        parameter += 0.05 * torch.randn_like(parameter)
+    return model
+
+
+def pixels(*size: int, batch: int = 1) -> torch.Tensor:
+    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_geometry_is_measured(frozen, name):
+    one = frozen[name]
+    assert one.stride == (*STRIDES[name][:-1], STRIDES[name][-1], STRIDES[name][-1])
+    assert one.pace == (2 if name == "AutoencoderKLCogVideoX" else 1)
+    assert len(one.mean) == len(one.unit) == one.channels
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", CLASSES)
+def test_no_frame_and_no_pixel_is_lost(frozen, name):
+    """Any size goes in, and exactly that size comes out, of every prefix."""
+    model = autoencoder(frozen[name])
+    video = model.domain.causal is not None
+    times = (1, 2, 5, 6, 9, 17) if name == "AutoencoderKLLTXVideo" else (*range(1, 11), 17, 24, 40)
+    for size in [(t, 33, 40) for t in times] if video else [(33, 40), (64, 64), (7, 100)]:
+        latents = model.encode(pixels(*size))
+        assert [tuple(z.shape[1:]) for z in latents.levels] == model.latent_shape(size)
+        for levels in (1, 2):
+            assert model.decode(latents, levels).shape == (1, 3, *size)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["AutoencoderKL", "AutoencoderKLWan", "AutoencoderKLCogVideoX"])
+def test_latents_are_those_of_the_class(frozen, name):
+    """Undone, the normalisation gives what the class itself encodes, and decodes to the same."""
+    one = frozen[name]
+    size = (9, 32, 32) if len(one.stride) == 3 else (32, 32)
+    x, wide = pixels(*size), (1, -1, *[1] * len(size))
+    z = one.encode(x)
+    own = one.module.encode(x).latent_dist.mode()
+    mean, unit = (torch.tensor(values).view(wide) for values in (one.mean, one.unit))
+    assert torch.allclose(z * unit + mean, own, atol=1e-5)
+    assert torch.allclose(one.decode(z), one.module.decode(own).sample, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_stream_comes_close_to_one_piece(frozen, monkeypatch):
+    """The closer, the more of the past a chunk sees; its memory does not grow with the length."""
+    model, size, errors = autoencoder(frozen["AutoencoderKLWan"]), (57, 32, 32), []
+    x = pixels(*size)
+    whole = model.encode(x)
+    decoded = model.decode(whole, 1)
+    for context in (5, 17):
+        monkeypatch.setattr("stlatent.foundation.autoencoder.CONTEXT", context)
+        state, pieces, frames = None, [], []
+        for chunk in x.split([1, 8, 20, 28], 2):
+            levels, state = encode_chunk(model, chunk, state)
+            pieces.append(levels)
+        kept = state.past["foundation"].shape[2]
+        assert kept == min(1 + (context - 1) * model.frozen.stride[0], 57)
+        levels, state = encode_end(model, state)
+        streamed = torch.cat([level[0] for level in (*pieces, levels)], 2)
+        state = None
+        for part in whole.levels[0].split([1, 3, whole.levels[0].shape[2] - 4], 2):
+            out, state = decode_chunk(model, [part], size[1:], state)
+            frames.append(out)
+        error = torch.cat(frames, 2)[:, :, :57] - decoded
+        errors.append((spread(streamed - whole.levels[0], whole.levels[0]), spread(error, decoded)))
+    near, far = errors
+    assert far[0] < 1e-3 < near[0] < 0.1 and far[1] < 0.05 < near[1]
+
+
+def spread(error: torch.Tensor, of: torch.Tensor) -> float:
+    """Mean error, in deviations."""
+    return float(error.abs().mean() / of.std())
+
+
+def test_pixels_pull_through_the_frozen_decoder(frozen):
+    one = frozen["AutoencoderKLWan"]
+    true = one.encode(pixels(9, 64, 64))
+    z = (true + 0.3 * torch.randn_like(true)).requires_grad_()
+    error = pixel_error(one.decode, z, true, 4, torch.Generator().manual_seed(0))
+    error.sum().backward()
+    assert error.shape == (1,) and 0 < (z.grad != 0).float().mean() < 1  # a window, not all of it
+    assert all(p.grad is None for p in one.module.parameters())
+    same = pixel_error(one.decode, true, true, 4, torch.Generator().manual_seed(0))
+    assert same < error.detach()
+
+
+def test_what_does_not_suit_is_named(frozen, tmp_path):
+    wan = frozen["AutoencoderKLWan"]
+    with pytest.raises(ValueError, match="encodes video; the model is of domain 'image'"):
+        FoundationAutoencoder(config(frozen["AutoencoderKL"]), wan)
+    levels = [{"stride": [4, 12, 12], "width": 16, "latent": 4}]
+    with pytest.raises(ValueError, match=r"\[4, 12, 12\] is not a multiple of \[4, 8, 8\]"):
+        stem = {"stride": [4, 12, 12], "width": 16}
+        FoundationAutoencoder(config(wan, levels=levels, stem=stem), wan)
+    other = config(wan, foundation={"path": "x", "mean": [0.0] * 16, "unit": [1.0] * 16})
+    with pytest.raises(ValueError, match="not the one that this model was trained on: its mean"):
+        FoundationAutoencoder(other, wan)
+    with pytest.raises(ValueError, match="cannot be opened|holds no autoencoder"):
+        open_foundation(FoundationConfig(path=str(tmp_path)))
+    (tmp_path / "config.json").write_text('{"_class_name": "UNet2DModel"}')
+    with pytest.raises(ValueError, match="class UNet2DModel, which is no autoencoder"):
+        open_foundation(FoundationConfig(path=str(tmp_path)))
+
+
+def test_from_training_to_videos(frozen, tmp_path, capsys):
+    """The commands of the documentation; no weight of the foundation is in the model's file."""
+    frozen["AutoencoderKLWan"].module.save_pretrained(tmp_path / "wan" / "vae")
+    for name, size in {"a.mp4": (19, 48, 64), "b.mp4": (10, 48, 64)}.items():
+        write_video(tmp_path / "in" / name, size)
+    small = [f"model.levels.{k}.width=32" for k in range(3)] + ["model.stem.width=32"]
+    data = ["data.crop=32", "data.frames=9", "data.validation.crop=32", "data.validation.frames=9"]
+    run = ["steps=2", "data.validation.every=2", "tracker=null", "loss.pixels.every=1", *small]
+    foundation = f"model.foundation.path={tmp_path / 'wan'}"
+    out = tmp_path / "run"
+    root = f"data.root={tmp_path / 'in'}"
+    assert main(["train", "video/on_foundation", foundation, root, f"out={out}", *run, *data]) == 0
+    model = checkpoint.load(out)
+    assert model.foundation.config.z_dim == 16
+    stored = checkpoint.read(checkpoint.locate(out))[0]
+    assert {name.split(".")[0] for name in stored} == {"ladder"}
+    latents = tmp_path / "latents"
+    assert main(["encode", str(tmp_path / "in"), "--model", str(out), "--out", str(latents)]) == 0
+    assert main(["verify", str(latents)]) == 0
+    decoded = tmp_path / "decoded"
+    words = ["decode", str(latents), "--levels", "1", "--out", str(decoded), "--format", "npy"]
+    assert main(words) == 0
+    frames = np.load(next(decoded.rglob("a*.npy")))
+    assert frames.shape == (19, 48, 64, 3)
