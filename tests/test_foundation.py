@@ -11,7 +11,7 @@ from stlatent.cli import main
 from stlatent.foundation.autoencoder import FoundationAutoencoder
 from stlatent.foundation.frozen import FrozenAutoencoder, open_foundation
 from stlatent.losses.pixels import pixel_error
-from stlatent.model.config import FoundationConfig
+from stlatent.model.config import FoundationConfig, digested
 from stlatent.model.stream import decode_chunk, encode_chunk, encode_end
 
 BLOCKS = 4 * (8,)
@@ -257,6 +257,10 @@ def test_from_training_to_videos(frozen, tmp_path, capsys):
     assert main(["train", "video/on_foundation", foundation, root, f"out={out}", *run, *data]) == 0
     model = checkpoint.load(out)
     assert model.foundation.config.z_dim == 16
+    moved = model.config.model_copy(
+        update={"foundation": model.config.foundation.model_copy(update={"path": "elsewhere"})}
+    )
+    assert digested(moved) == digested(model.config)
     stored = checkpoint.read(checkpoint.locate(out))[0]
     assert {name.split(".")[0] for name in stored} == {"ladder"}
     latents = tmp_path / "latents"

@@ -317,5 +317,9 @@ class ModelConfig(Strict):
 
 def digested(config: ModelConfig) -> bytes:
     """What fingerprints are made of: JSON without defaults, so that a new option does not change
-    the models that do without it."""
-    return to_json(former(config, config._ignored))
+    the models that do without it. Where a foundation lies makes no difference, what it is does."""
+    values = former(config, config._ignored)
+    if config.foundation:
+        what = config.foundation.model_dump(mode="json", include={"stride", "mean", "unit"})
+        values = {**values, "foundation": what}
+    return to_json(values)
