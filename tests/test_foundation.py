@@ -197,7 +197,7 @@ def test_a_stream_comes_close_to_one_piece(frozen, monkeypatch):
         kept = state.past["foundation"].shape[2]
         assert kept == min(1 + (context - 1) * model.frozen.stride[0], 57)
         levels, state = encode_end(model, state)
-        streamed = torch.cat([level[0] for level in (*pieces, levels)], 2)
+        streamed = torch.cat([part.levels[0] for part in (*pieces, levels)], 2)
         state = None
         for part in whole.levels[0].split([1, 3, whole.levels[0].shape[2] - 4], 2):
             out, state = decode_chunk(model, [part], size[1:], state)
