@@ -84,33 +84,54 @@ class StreamEncoder(ClipEncoder):
         self._frames = chunk_frames(model, coding, size)
         self._choose = Writing(coding.step)
         self._steps_checked = coding.steps_checked
+        self._pasts: list[dict[str, Tensor] | None] = [None] * len(self.tiling.tiles)
+        self._waiting: Tensor | None = None  # uint8, until it fills a chunk
+        self._begun = False
 
-    def _ready(self, waiting: int) -> int:
-        count = waiting - (not self._started)
-        return waiting - count % self._frames if count >= self._frames else 0
-
-    def _encode(self, x: Tensor) -> list[Code]:
-        chunks, begun = [], self._started
-        while x.shape[1]:
-            count = self._frames + (not begun)
-            chunks.append(self._chunk(x[:, :count], begun))
-            x, begun = x[:, count:], True
+    def push(self, frames: np.ndarray) -> list[Code]:
+        """As `ClipEncoder.push`, but whole chunks at a time."""
+        x = self._resized(torch.from_numpy(frames).to(self.device))
+        if self.model.domain.causal is None:
+            return self._chunk(x)
+        if self._waiting is not None:
+            x = torch.cat([self._waiting, x], 1)
+        chunks = []
+        while x.shape[1] >= (count := self._frames + (not self._begun)):
+            chunks.append(self._chunk(x[:, :count]))
+            x = x[:, count:]
+        self._waiting = x.clone() if x.shape[1] else None
         return [_together(parts) for parts in zip(*chunks, strict=True)]
 
-    def _chunk(self, x: Tensor, begun: bool) -> list[Code]:
-        tiles, streams = [], []
+    def end(self) -> list[Code]:
+        """The frames that wait to fill a chunk, per level."""
+        x, self._waiting = self._waiting, None
+        return [] if x is None else self._chunk(x)
+
+    def _chunk(self, x: Tensor) -> list[Code]:
+        """uint8 `[B, t, H, W, 3]`, which goes through together; the last one need not be whole."""
+        tiles, streams, begun = [], [], self._begun
         with exact(self.device):
             for i, cut in enumerate(self._cut(x)):
-                tiles.append(self._pass(i, cut, self._choose))
+                tiles.append(self._chosen(i, cut))
                 first = self._steps_checked and not begun and i == 0
                 steps = [self._steps(k) for k in range(len(self.model.levels))] if first else None
                 streams.append(self._choose.end_chunk(steps))
+        self._begun = True
         return [
             self._code(k, latents, parts, begun)
             for k, (latents, parts) in enumerate(
                 zip(zip(*tiles, strict=True), zip(*streams, strict=True), strict=True)
             )
         ]
+
+    def _chosen(self, tile: int, x: Tensor) -> tuple[Tensor, ...]:
+        """Latents of the next frames of a tile."""
+        if self.model.domain.causal is None:
+            return self.model.encode(x[:, :, 0], self._choose).levels
+        past = Past(self._pasts[tile])
+        levels = self.model.encode(x, self._choose, past).levels
+        self._pasts[tile] = past.state
+        return levels
 
     def _code(
         self, level: int, latents: Sequence[Tensor], streams: Sequence[Stream], begun: bool
