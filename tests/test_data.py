@@ -178,6 +178,24 @@ def test_both_decoders_turn_and_mirror(videos, tmp_path, turn):
         np.testing.assert_array_equal(other.read([5])[0], want)
 
 
+@pytest.mark.parametrize("hidden", [5, 12, 14])
+def test_frames_that_an_edit_list_hides_are_not_there(videos, tmp_path, hidden):
+    """As phones trim videos: only the edit list changes (ISO 14496-12, 8.6.6)."""
+    data = bytearray((videos / "h264.mp4").read_bytes())
+    start = data.index(b"elst") + 16  # behind version, count and duration
+    moved = int.from_bytes(data[start : start + 4], "big") + hidden * 512
+    data[start : start + 4] = moved.to_bytes(4, "big")
+    (tmp_path / "trimmed.mp4").write_bytes(data)
+    times = read_timeline(tmp_path / "trimmed.mp4")
+    for reader in (
+        VideoReader(tmp_path / "trimmed.mp4"),
+        AvDecoder(tmp_path / "trimmed.mp4", times, 1),
+    ):
+        assert reader.frames == 40 - hidden
+        for i in (20, 3, 0, reader.frames - 1):
+            assert indices_of(reader.read([i])) == [i + hidden]
+
+
 def turn_track(given: Path, path: Path, turn: tuple[int, int, int, int]) -> None:
     """Copies an mp4 with another matrix in its track header (ISO 14496-12)."""
     data = bytearray(given.read_bytes())

@@ -30,6 +30,23 @@ def _ebml_element(head: bytes, at: int) -> tuple[int | None, int]:
     return (None if length == (1 << 7 * width) - 1 else length), at + width
 
 
+def check_boxes(path: Path, size: int) -> None:
+    """mp4 and mov are a row of boxes, each of which says how long it is (ISO 14496-12, 4.2)."""
+    at = 0
+    with open(path, "rb") as file:
+        while at + 8 <= size:
+            file.seek(at)
+            head = file.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            if length < 8:  # 0: to the end of the file; others make no sense
+                return
+            at += length
+    if at > size:
+        raise UnreadableError(path, f"it is cut off: {size} of {at} bytes are there")
+
+
 def check_gif(path: Path, size: int) -> None:
     """A gif is a row of blocks, each of which says how long it is (GIF89a); the last one, which
     says that it is the last, is often forgotten."""
