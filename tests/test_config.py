@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from domains import config
+from domains import config, ladder
 
 import stlatent
 from stlatent import ModelConfig, checkpoint
 from stlatent.cli import main
+from stlatent.diffusion import feed
+from stlatent.diffusion.config import DiffusionRun
+from stlatent.export import statistics
 from stlatent.model.blocks import BLOCKS
 from stlatent.model.config import digested, dump, load, parse, read
 from stlatent.model.documents import from_json, from_yaml
@@ -290,3 +293,26 @@ def test_the_reference_says_what_may_be_given():
     undescribed = type("Undescribed", (ModelConfig,), {"__annotations__": {"new": int}, "new": 1})
     with pytest.raises(ValueError, match="Undescribed.new is not among the Attributes"):
         reference(undescribed)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [("[" * 100_000, "not valid JSON"), ("[]", "no classes"), ('{"a": "b"}', "no classes")],
+    ids=["deep", "list", "text"],
+)
+def test_a_file_of_classes_is_one_line(text, words, tmp_path):
+    (tmp_path / "labels.json").write_text(text)
+    stages = {"stages": [{"levels": 1}], "condition": {"classes": 3}}
+    data = {"root": "x", "labels": str(tmp_path / "labels.json")}
+    run = parse(DiffusionRun, {"out": "y", "diffusion": stages, "data": data}, "test")
+    with pytest.raises(ValueError, match=words) as error:
+        feed._labels(run, ["a"])
+    assert str(error.value).isprintable()
+
+
+def test_what_a_model_was_trained_on_is_read_like_any_config(tmp_path):
+    stlatent.save(ladder("image"), tmp_path / checkpoint.FILE)
+    for text, words in [("a: [" + "[" * 9999, "64 groups"), ("data: 3", "trained on None")]:
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(ValueError, match=words):
+            statistics._trained_on(tmp_path)

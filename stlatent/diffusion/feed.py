@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..checkpoint import load
+from ..model.documents import from_json
 from ..model.ladder import Ladder
 from ..store.dataset import LatentDataset
 from ..store.labels import VectorFile, folder_classes
@@ -133,10 +133,10 @@ def _labels(config: DiffusionRun, names: Sequence[str]) -> Mapping[str, int | Te
         raise ValueError(f"data.labels is {file}, which is not there")
     if condition.embedding:
         return VectorFile(file)
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"data.labels={file} is no JSON file of classes: {error}") from None
+    classes = from_json(file.read_bytes(), f"data.labels={file}, a file of classes,")
+    if not isinstance(classes, dict) or not all(type(k) is int for k in classes.values()):
+        raise ValueError(f'data.labels={file} holds no classes, such as {{"a.mp4": 0}}')
+    return classes
 
 
 class _Nothing(Dataset):

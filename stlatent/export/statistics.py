@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor
 
 from ..checkpoint import about, locate
@@ -15,6 +14,7 @@ from ..evaluate.latents import LatentFigures, known_figures, measure_latents
 from ..media.options import Extent
 from ..media.registry import medium_of
 from ..model.ladder import Ladder
+from ..model.strict import read
 
 SAMPLES, EXTENT = 64, Extent(17, (256, 256))  # of a folder: at most so many, at most this large
 
@@ -69,9 +69,9 @@ def _trained_on(reference: str | Path | None) -> Path:
     model = locate(reference)
     for folder in (model.parent, model.parent.parent):
         if (folder / "config.yaml").is_file():
-            config = yaml.safe_load((folder / "config.yaml").read_text())
-            root = config["data"].get("root")
-            if root and Path(root).is_dir():
+            data = read(folder / "config.yaml").get("data")
+            root = data.get("root") if isinstance(data, dict) else None
+            if isinstance(root, str) and Path(root).is_dir():
                 return Path(root)
             raise ValueError(f"{reference} was trained on {root}, which is not there: {ask}")
     raise ValueError(f"{model} does not say what it was trained on: {ask}")
