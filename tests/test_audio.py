@@ -183,6 +183,14 @@ def test_from_files_to_files_through_every_verb(sounds, tmp_path, monkeypatch):
     assert main([*sample, "--from", str(sounds / "flac/1.flac")]) == 0
     assert read_samples(tmp_path / "drawn/0001.wav", RATE, 1, 10**6).shape == (1, RATE // 2)
 
+    diffusion = ["train", "diffusion/tiny", "data.root=z", "out=d", "steps=2", "tracker=null"]
+    assert main([*diffusion, "data.workers=0"]) == 0
+    assert main(["generate", "d/pipeline", "--seconds", "0.5", "-n1", "--out", "made"]) == 0
+    assert read_samples(tmp_path / "made/0000.wav", RATE, 1, 10**6).shape == (1, RATE // 2)
+    pair = [str(sounds / "wav/0.wav"), str(sounds / "flac/1.flac")]
+    mix = ["mix", *pair, "--model", "run", "--seconds", "0.5", "--steps", "2", "--out", "mixed"]
+    assert main(mix) == 0 and (tmp_path / "mixed/coarse_1_of_a.wav").exists()
+
     assert main(["export", "run", "--out", "vae", "--data", str(sounds)]) == 0
     vae = AutoModel.from_pretrained(str(tmp_path / "vae"), trust_remote_code=True)
     x = torch.from_numpy(read_samples(sounds / "wav/0.wav", RATE, 1, 4097))[None]

@@ -17,6 +17,7 @@ def add_generate(verb: Verb) -> None:
     shared.count(verb, 8)
     add("--frames", type=shared.positive, metavar="T", help="of a video (as in training)")
     add("--size", type=shared.size, metavar="HxW", help="of frames (as in training)")
+    add("--seconds", type=shared.rate, metavar="S", help="of sound (as in training)")
     add("--temperature", type=float, metavar="T", help="of what a ladder's own prior makes "
         "(0, its mean, below diffused levels; 1 where it makes all)")  # fmt: skip
     add("--classes", type=int, nargs="+", default=[], metavar="C", help="to ask for, in turn")
@@ -25,7 +26,7 @@ def add_generate(verb: Verb) -> None:
         "diffusion: one number, or one per stage (25)")  # fmt: skip
     add("--windows", type=shared.positive, default=1, metavar="N", help="of the length in "
         "training, one after the other (1)")  # fmt: skip
-    add("--fps", type=shared.rate, default=24.0, metavar="F", help="of mp4 files (24)")
+    add("--fps", type=shared.rate, metavar="F", help="of mp4 files (24)")
     add("--seed", type=int, default=0, metavar="S", help="of the first; the next ones count on (0)")
     add("--beside-data", metavar="RUN", help="of shapes: measure as many that RUN, a run folder, "
         "was trained on beside them")  # fmt: skip
@@ -44,7 +45,7 @@ def generate(options: Options) -> int:
     names = ("count", "seed", "temperature", "classes", "steps", "guidance", "windows")
     wish = Wish(
         **{name: getattr(options, name) for name in names},
-        extent=Extent(options.frames, options.size),
+        extent=Extent(options.frames, options.size, options.seconds),
     )
     drawn, out = Drawn(options.model, wish, shared.device_of(options)), Path(options.out)
     how = Output(options.format, options.resolution)
@@ -64,6 +65,7 @@ def add_mix(verb: Verb) -> None:
         "both included (5)")  # fmt: skip
     add("--frames", type=shared.positive, metavar="T", help="of clips: first ones (17)")
     add("--size", type=shared.size, metavar="HxW", help="of clips: central crop (128x128)")
+    add("--seconds", type=shared.rate, metavar="S", help="of sounds: first ones (2)")
     shared.format(verb)
     shared.resolution(verb, "the model's own")
     shared.machine(verb)
@@ -76,7 +78,7 @@ def mix(options: Options) -> int:
     from ..media.output import Output
 
     model = shared.load_model(options.model, options)
-    extent = Extent(options.frames, options.size)
+    extent = Extent(options.frames, options.size, options.seconds)
     how = Output(options.format, options.resolution)
     made = mix_samples(
         model, options.pair, options.out, options.steps, extent, how, options.replace

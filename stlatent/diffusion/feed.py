@@ -54,8 +54,8 @@ class LatentTensors(Dataset):
         return len(self.levels[0])
 
     def __getitem__(self, index: int) -> LatentWindow:
-        label = None if self.labels is None else self.labels[index]
-        if label is not None and not label.ndim:
+        label = () if self.labels is None else self.labels[index]
+        if isinstance(label, Tensor) and not label.ndim:
             label = int(label)
         latents = tuple(level[index] for level in self.levels)
         return LatentWindow(latents, (), (), (), 0, str(index), label)

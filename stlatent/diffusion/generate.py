@@ -7,9 +7,10 @@ DIR/figures.json     of shapes: what is measured of them, see `evaluate/assets.p
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,8 @@ class Drawn:
 
     def _size(self, usual: Sequence[int]) -> tuple[int, ...]:
         """As in training, but for what is wished for."""
+        if self.wish.extent.seconds:
+            return self.blank.size
         frames, size = self.wish.extent.frames, self.wish.extent.size
         time, space = tuple(usual[:-2]), tuple(usual[-2:])
         return ((frames,) if frames else time) + (size or space)
@@ -126,15 +129,15 @@ def generate(
     drawn: Drawn,
     out: Path,
     how: Output,
-    fps: float = 24.0,
+    fps: float | None = None,
     beside: str | Path | None = None,
-    overwrite: bool = False,
+    replace: bool = False,
 ) -> dict[str, object]:
     """Write samples and a sheet of them; what is measured, which is nothing but of shapes.
 
     Args:
+        fps: of videos; None is the medium's choice.
         beside: a run folder; as many shapes that it was trained on are measured, too.
-        overwrite: files that are there.
 
     Raises:
         ValueError: a file exists, or samples cannot be written like this.
@@ -145,9 +148,10 @@ def generate(
     ending = medium.ending(drawn.blank.kind, how)
     paths = [out / f"{k:04d}{ending}" for k in range(drawn.wish.count)]
     sheet, pictures, fields = out / "sheet.png", [], []
-    check_outputs([sheet, *paths], overwrite)
+    check_outputs([sheet, *paths], replace)
     for path, x in zip(paths, drawn, strict=True):
-        sample = replace(drawn.blank, size=tuple(x.shape[2:]), fps=fps)
+        rate = fps or drawn.blank.fps
+        sample = dataclasses.replace(drawn.blank, size=tuple(x.shape[2:]), fps=rate)
         part = medium.take(drawn.model, x, sample)
         medium.write(path, [part], sample, how)
         pictures.append(medium.part_picture([part], sample))

@@ -191,7 +191,7 @@ def redraw(
     `[k]` is one level, `range(k)` the coarsest ones, `range(k, n)` the finest ones."""
     held = {k: z for k, z in enumerate(latents.levels) if k not in levels}
     batch = len(latents.levels[0])
-    drawn = model.sample(latents.size, batch=batch, held=held, generator=generator)
+    drawn = model.sample(latents.size, batch_size=batch, held=held, generator=generator)
     return as_volume(model, drawn)
 
 

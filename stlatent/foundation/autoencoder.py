@@ -139,15 +139,15 @@ class FoundationAutoencoder(nn.Module):
     def sample(
         self,
         size: Sequence[int],
-        batch: int = 1,
+        batch_size: int = 1,
         held: Mapping[int, Tensor] | None = None,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw pixels `[batch, 3, *size]`, see `Ladder.sample`."""
-        check_batch(batch)
-        held = check_held(held or {}, self.latent_shape(size), batch, self.ladder.top)
-        return self.generate(Held(held, Draw(temperature, generator)), size, batch)
+        """Draw pixels `[batch_size, 3, *size]`, see `Ladder.sample`."""
+        check_batch(batch_size)
+        held = check_held(held or {}, self.latent_shape(size), batch_size, self.ladder.top)
+        return self.generate(Held(held, Draw(temperature, generator)), size, batch_size)
 
     def generate(
         self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None

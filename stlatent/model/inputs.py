@@ -110,10 +110,10 @@ def check_held(
     return {k: as_level(z, f"level {k}", (batch, *shapes[k]), like) for k, z in held.items()}
 
 
-def check_batch(batch: int) -> None:
+def check_batch(batch_size: int) -> None:
     """Raise ValueError unless so many samples can be made."""
-    if not isinstance(batch, int) or batch < 1:
-        raise ValueError(f"batch is {batch!r}; give the number of samples to make, at least 1")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size!r}; give the number of samples, at least 1")
 
 
 def check_latents(latents: Latents) -> None:

@@ -209,21 +209,21 @@ class Ladder(nn.Module):
     def sample(
         self,
         size: Sequence[int],
-        batch: int = 1,
+        batch_size: int = 1,
         held: Mapping[int, Tensor] | None = None,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw from the model `[batch, C, *size]`, with any subset of levels `held` as given.
+        """Draw from the model `[batch_size, C, *size]`, with any subset of levels `held` as given.
 
         Raises:
             ValueError: `size` is none of this domain, there is no sample to make, the temperature
                 is negative or NaN, or a held level does not exist, is not finite or has not the
                 shape that this size asks for.
         """
-        check_batch(batch)
-        held = check_held(held or {}, self.latent_shape(size), batch, self.top)
-        return self.generate(Held(held, Draw(temperature, generator)), size, batch)
+        check_batch(batch_size)
+        held = check_held(held or {}, self.latent_shape(size), batch_size, self.top)
+        return self.generate(Held(held, Draw(temperature, generator)), size, batch_size)
 
     def generate(
         self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None

@@ -102,13 +102,13 @@ class TriplaneAutoencoder(nn.Module):
     def sample(
         self,
         size: Sequence[int],
-        batch: int = 1,
+        batch_size: int = 1,
         held: Mapping[int, Tensor] | None = None,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Draw planes `[batch, P, *size]`, see `Ladder.sample`; `size` is that of the planes."""
-        return self.ladder.sample(size, batch, held, temperature, generator)
+        """Draw planes `[batch_size, P, *size]`, see `Ladder.sample`; `size` is of planes."""
+        return self.ladder.sample(size, batch_size, held, temperature, generator)
 
     def likelihood_parameters(self, choose: Choose, size: Sequence[int], batch: int = 1) -> Tensor:
         """Planes `[batch, P, *size]`, see `Ladder.likelihood_parameters`."""
