@@ -17,8 +17,9 @@ def media() -> tuple[type[Medium], ...]:
     from .planes.medium import Planes
     from .shape.medium import Shapes
     from .video.medium import Clips
+    from .volumes.medium import MovingVolumes
 
-    return Clips, Shapes, Sounds, Planes
+    return Clips, Shapes, Sounds, MovingVolumes, Planes
 
 
 def medium_for(domain: str, field: bool) -> type[Medium]:

@@ -10,7 +10,7 @@ from typing import Literal
 from .walk import files_below, name_others, shown
 
 # Of every medium; data sets of latents say of each item which it was made of.
-Kind = Literal["video", "image", "frames", "mesh", "volume", "planes", "sound"]
+Kind = Literal["video", "image", "frames", "mesh", "volume", "planes", "sound", "volumes"]
 FOLDERS = ("frames",)  # kinds that are a folder each, not a file
 PLACED = ("mesh", "volume")  # kinds whose items say where they lie in space
 # about what encoding takes, by kind: seconds per source, bytes per second

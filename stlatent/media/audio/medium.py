@@ -18,6 +18,7 @@ from ...model.device import chunk_pixels
 from ...model.ladder import Ladder
 from ...model.stream import decode_chunk
 from ..base import Medium, Sample, Stored
+from ..chunks import ChunkEncoder
 from ..encoder import Sink
 from ..figures import Bands, Figure
 from ..options import Extent, SourceOptions
@@ -25,7 +26,6 @@ from ..output import Output
 from ..source import Kind, Source, UnreadableError
 from ..training import TrainingSet
 from .child import SoundPlan
-from .encode import SoundEncoder
 from .measures import DEFINITIONS, FIGURES, snr_db, spectral_distance_db, spectrogram
 from .reader import LAYOUTS, read_samples
 from .training import KINDS, SoundData, find_sounds, training_set
@@ -84,8 +84,8 @@ class Sounds(Medium[np.ndarray]):
         sink: Sink,
         std: bool,
         coder: Callable[..., Any] | None,
-    ) -> SoundEncoder:
-        return SoundEncoder(model, sink, std, self.rate)
+    ) -> ChunkEncoder:
+        return ChunkEncoder(model, sink, std, "sound", _entered, self.rate)
 
     @property
     def _unit(self) -> int:
@@ -212,3 +212,8 @@ class Sounds(Medium[np.ndarray]):
     def objects(self, model: Ladder, x: Tensor) -> np.ndarray:
         """Waveforms `[B, C, t]`, as the pipelines of `diffusers` for sound give them."""
         return x.detach().float().clamp(-1, 1).cpu().numpy()
+
+
+def _entered(values: np.ndarray) -> Tensor:
+    """`[C, n]` as a model reads it."""
+    return torch.from_numpy(values)[None]

@@ -1,0 +1,1 @@
+"""Volumes over time: scans and simulations that move."""

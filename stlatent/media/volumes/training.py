@@ -1,0 +1,167 @@
+"""Training on volumes over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ...model.config import ModelConfig, Positive, Scaling
+from ...model.domain import Domain
+from ..source import Source, UnreadableError, named_files
+from ..training import Count, DataConfig, HeldOut, TrainingSet
+from .files import SUFFIXES, centre, numbers, open_volumes, value_range
+
+KINDS = dict.fromkeys(SUFFIXES, "volumes")
+WHAT = f"sequences of volumes ({' '.join(SUFFIXES)})"
+
+
+class VolumesHeldOut(HeldOut):
+    """The same for volumes over time: centre crop, first volumes.
+
+    Attributes:
+        frames: of each file.
+        crop: edge of the cube, in voxels.
+    """
+
+    frames: Positive = 17
+    crop: Positive = 64
+
+
+class VolumesData(DataConfig):
+    """Where volumes over time come from and how they are cut.
+
+    Attributes:
+        root: folder of `.npy` files `[T, X, Y, Z]` or `[T, X, Y, Z, C]`, searched recursively.
+        frames: volumes per sample; files that are shorter have their last one repeated.
+        crop: edge of the cube, in voxels, at most that of the smallest volume.
+        batch: samples per process and step.
+        workers: processes that read; 0 reads in the training process itself.
+    """
+
+    root: Path
+    frames: Positive = 9
+    crop: Positive = 32
+    batch: Positive = 2
+    workers: Count = 2
+    validation: VolumesHeldOut = VolumesHeldOut()
+
+    def size(self, domain: Domain) -> tuple[int, ...]:
+        """Axes of one sample."""
+        return (self.frames, self.crop, self.crop, self.crop)
+
+
+class VolumesBatch(NamedTuple):
+    """values: `[B, C, T, X, Y, Z]` as the model reads them. failed: always empty, since all files
+    are looked through before the first step."""
+
+    values: Tensor
+    failed: dict[str, str]
+
+
+def find_volumes(root: str | Path) -> list[Source]:
+    """All files below `root`, or `root` itself; ValueError where there are none."""
+    return named_files(root, KINDS, WHAT)
+
+
+def normalised(volumes: np.ndarray, scaling: Scaling | None) -> Tensor:
+    """`[t, X, Y, Z, C]` in their own range -> `[C, t, X, Y, Z]` as a model reads them."""
+    x = torch.from_numpy(np.ascontiguousarray(volumes)).movedim(-1, 0)
+    if scaling is None:
+        return x
+    offset, scale = (torch.tensor(v).view(-1, 1, 1, 1, 1) for v in (scaling.offset, scaling.scale))
+    return ((x - offset) / scale).clamp(-1, 1)
+
+
+class VolumesDataset(Dataset):
+    """`dataset[i]` is the i-th sample `[C, T, X, Y, Z]`, a function of (seed, i) and the files
+    alone; every pass goes over all files once, in a new order."""
+
+    def __init__(
+        self, sources: Sequence[Source], data: VolumesData, scaling: Scaling | None, seed: int
+    ) -> None:
+        self.sources, self.data, self.scaling, self.seed = list(sources), data, scaling, seed
+
+    def __getitem__(self, i: int) -> Tensor:
+        number, place = divmod(i, len(self.sources))
+        order = np.random.default_rng((self.seed, 0, number)).permutation(len(self.sources))
+        path, rng = self.sources[order[place]].path, np.random.default_rng((self.seed, 1, i))
+        volumes, crop = open_volumes(path), self.data.crop
+        first = rng.integers(max(1, len(volumes) - self.data.frames + 1))
+        corner = [rng.integers(n - crop + 1) for n in volumes.shape[1:4]]
+        cube = [slice(c, c + crop) for c in corner]
+        cut = volumes[(slice(first, first + self.data.frames), *cube)]
+        x = normalised(numbers(cut, path), self.scaling)
+        missing = self.data.frames - x.shape[1]
+        return torch.cat([x, *[x[:, -1:]] * missing], 1)
+
+
+def training_set(model: ModelConfig, data: VolumesData, seed: int) -> TrainingSet:
+    """Random stretches and cubes of the files in a folder; of held-out ones the centre.
+
+    Raises:
+        ValueError: a folder is missing or holds nothing readable, or a held-out name is unknown.
+    """
+    good, bad = readable(model, data)
+    if unknown := [name for name in data.validation.names if name not in good]:
+        why = bad.get(unknown[0], f"which is not in {data.root}")
+        raise ValueError(f"data.validation.names lists '{unknown[0]}', {why}")
+    names = data.validation.chosen(good)
+    size = (data.validation.frames, *[data.validation.crop] * 3)
+    held = {n: numbers(centre(open_volumes(good[n].path), size), good[n].path) for n in names}
+    left = [source for name, source in good.items() if name not in names]
+    if not left:
+        raise ValueError(f"nothing is left to train on in {data.root}: all of it is held out")
+    return TrainingSet(
+        kinds={"volumes": VolumesDataset(left, data, model.scaling, seed)},
+        reads={"volumes": data.batch},
+        share=0.0,
+        collate=_collate,
+        enter=lambda batch, device: batch.values.to(device),
+        held_out={name: normalised(x, model.scaling)[None] for name, x in held.items()},
+        bad=bad,
+    )
+
+
+def _collate(samples: Sequence[Tensor]) -> VolumesBatch:
+    return VolumesBatch(torch.stack(list(samples)), {})
+
+
+def readable(model: ModelConfig, data: VolumesData) -> tuple[dict[str, Source], dict[str, str]]:
+    """Files that a model can be trained on by name, and why others cannot be.
+
+    Raises:
+        ValueError: there are none of the first.
+    """
+    good, bad = {}, {}
+    for source in find_volumes(data.root):
+        try:
+            *_, x, y, z, channels = open_volumes(source.path).shape
+        except UnreadableError as error:
+            bad[source.name] = error.reason
+            continue
+        if channels != model.channels:
+            bad[source.name] = f"has {channels} channels; the model has {model.channels}"
+        elif min(x, y, z) < data.crop:
+            bad[source.name] = f"has volumes of {x}x{y}x{z}; data.crop is {data.crop}"
+        else:
+            good[source.name] = source
+    if not good:
+        some = "".join(f"; {name} {why}" for name, why in [*bad.items()][:1])
+        raise ValueError(f"no volumes to train on in {data.root}{some}")
+    return good, bad
+
+
+def measured_scaling(model: ModelConfig, data: VolumesData) -> Scaling:
+    """What brings the values of all files that can be trained on to [-1, 1]."""
+    good, _ = readable(model, data)
+    low, high = value_range(source.path for source in good.values())
+    half = (high.astype(float) - low) / 2
+    half[half == 0] = 1.0
+    middle = (high.astype(float) + low) / 2
+    return Scaling(offset=tuple(middle.tolist()), scale=tuple(half.tolist()))
