@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -191,6 +193,23 @@ def test_a_decoder_that_cannot_start_is_no_fault_of_the_files(model, videos, tmp
     monkeypatch.setattr(reader, "START", "import no_such_module")
     with pytest.raises(RuntimeError, match="no_such_module"):
         encode_folder(model, videos, tmp_path / "out", "tiny")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no limit elsewhere")
+def test_a_reading_process_cannot_take_all_memory():
+    greedy = """
+import resource
+from stlatent.jobs.child import bound_memory
+bound_memory()
+limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+small = bytearray(2**20)
+try:
+    bytearray(limit)
+except MemoryError:
+    print("refused")
+"""
+    ran = subprocess.run([sys.executable, "-c", greedy], capture_output=True, text=True)
+    assert ran.stdout == "refused\n"
 
 
 NARROW = """

@@ -351,6 +351,18 @@ def test_files_that_are_no_planes_say_so(array, words, tmp_path):
         read_planes(tmp_path / "a.npy")
 
 
+def test_planes_that_unpack_to_too_much(tmp_path, monkeypatch):
+    planes = np.zeros((3, 4, 64, 64), np.float32)
+    np.savez_compressed(tmp_path / "a.npz", planes)
+    assert read_planes(tmp_path / "a.npz").shape == (4, 3, 64, 64)
+    monkeypatch.setattr("stlatent.media.planes.data.MAX_BYTES", planes.nbytes - 1)
+    with pytest.raises(UnreadableError, match="unpacks to 196,608 bytes"):
+        read_planes(tmp_path / "a.npz")
+    np.savez(tmp_path / "empty.npz")
+    with pytest.raises(UnreadableError, match="no array"):
+        read_planes(tmp_path / "empty.npz")
+
+
 def test_planes_go_through_the_jobs(tmp_path, capsys):
     """The same layout and range come back; what does not fit is named."""
     (tmp_path / "in" / "sub").mkdir(parents=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,20 +135,25 @@ class TooLargeError(ValueError):
 def _check_claims(path: Path, max_voxels: int) -> None:
     """By the headers of the arrays in an `.npz`, before anything is unpacked."""
     total, limit = 0, 32 * max_voxels
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            with archive.open(member) as file:
-                version = np.lib.format.read_magic(file)
-                read = np.lib.format.read_array_header_1_0
-                read = read if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(file)
-                _check_voxels(shape, max_voxels)
-                total += math.prod(shape) * dtype.itemsize
+    for shape, dtype in array_headers(path):
+        _check_voxels(shape, max_voxels)
+        total += math.prod(shape) * dtype.itemsize
     if total > limit:
         raise TooLargeError(
             f"unpacks to {total:,} bytes; at most {limit:,} are taken: save it as .npy, or raise "
             "max_voxels"
         )
+
+
+def array_headers(path: Path) -> Iterator[tuple[tuple[int, ...], np.dtype]]:
+    """Shape and dtype of each array in an `.npz`, of which nothing else is unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                first = np.lib.format.read_magic(file) == (1, 0)
+                read = "read_array_header_1_0" if first else "read_array_header_2_0"
+                shape, _, dtype = getattr(np.lib.format, read)(file)
+                yield shape, dtype
 
 
 def _check_voxels(shape: tuple[int, ...], max_voxels: int) -> None:

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
+LEAST_BYTES = 4 * 2**30  # that a decoder may ask for: with many threads it takes some for each
 SLOTS = 3  # chunks in shared memory: one that the network is busy with, and two ahead
 
 # From a request to the chunks of a source, the largest first: what there is to say about each, and
@@ -101,7 +102,7 @@ def bound_memory() -> None:
         return
     import resource
 
-    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    half = max(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2, LEAST_BYTES)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     if soft == resource.RLIM_INFINITY or soft > half:
         resource.setrlimit(resource.RLIMIT_AS, (half, hard))

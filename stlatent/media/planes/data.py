@@ -7,6 +7,7 @@ data = offset + scale * x; the `Scaling` is measured once and stays in the model
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +19,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ...files import writing
+from ...geometry.volumes import array_headers
 from ...model.config import Scaling
 from ..source import UnreadableError, named_files
 
 PLANE_SUFFIXES = (".npy", ".npz")
 KINDS = dict.fromkeys(PLANE_SUFFIXES, "planes")
 WHAT = f"planes ({' '.join(PLANE_SUFFIXES)})"
+MAX_BYTES = 2**31  # of an .npz, unpacked
 DEVIATIONS = 2.0  # so many standard deviations become 1
 
 
@@ -44,11 +47,17 @@ def read_planes(path: str | Path) -> Tensor:
     """
     path = Path(path)
     try:
+        if path.suffix.lower() == ".npz":
+            _check_claims(path)
         with open(path, "rb") as file:
             loaded = np.load(file, allow_pickle=False)
             arrays = [loaded] if isinstance(loaded, np.ndarray) else [*dict(loaded).values()]
+    except UnreadableError:
+        raise
     except (ValueError, EOFError, OSError, BadZipFile, zlib.error):  # numpy would speak of pickles
         raise UnreadableError(path, "is damaged, or holds something other than arrays") from None
+    if not arrays:
+        raise UnreadableError(path, "holds no array")
     array = arrays[0]
     if len(arrays) != 1 or array.dtype.kind != "f" or array.ndim != 4 or array.shape[0] != 3:
         held = ", ".join(f"{a.dtype} {list(a.shape)}" for a in arrays)
@@ -58,6 +67,13 @@ def read_planes(path: str | Path) -> Tensor:
     if not np.isfinite(array).all():
         raise UnreadableError(path, "holds values that are not finite")
     return torch.from_numpy(array.astype(np.float32)).transpose(0, 1)
+
+
+def _check_claims(path: Path) -> None:
+    """A file of a few bytes may unpack to more than there is memory."""
+    total = sum(math.prod(shape) * dtype.itemsize for shape, dtype in array_headers(path))
+    if total > MAX_BYTES:
+        raise UnreadableError(path, f"unpacks to {total:,} bytes; save it as .npy")
 
 
 def write_planes(path: str | Path, planes: Tensor) -> None:
