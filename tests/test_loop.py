@@ -129,6 +129,21 @@ def test_a_full_disk_is_one_line(videos, tmp_path):  # noqa: F811
     assert not list((tmp_path / "run").rglob("*.tmp"))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_reading_process_says_is_one_line(tmp_path, capsys, workers):
+    for name in ("a.off", "b.off"):
+        (tmp_path / name).write_text("no mesh")
+    more = [f"data.root={tmp_path}", f"out={tmp_path / 'run'}", f"data.workers={workers}"]
+    more += ["data.batch=1", f"data.cache={tmp_path / 'cache'}", "tracker=null"]
+    recipe = TINY.parents[1] / "shape" / "voxel.yaml"
+    small = "model.levels=[{stride: [32, 32, 32], width: 8, latent: 4, blocks: 1}]"
+    assert main(["train", str(recipe), small, *more]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("stlatent: error: none of 2 shapes can be read; the last, b.off") or (
+        error.startswith("stlatent: error: none of 2 shapes can be read; the last, a.off")
+    )
+
+
 def test_no_bar_where_no_terminal_shows_it(videos, tmp_path, capsys):  # noqa: F811
     run(TINY, options(videos, tmp_path / "run", steps=3))
     told = capsys.readouterr()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from .folder import STATE
 from .interrupts import Interrupts
 from .log import Log
 from .optimiser import StepGuard, batch_noise, seeded
+from .order import plainly
 from .steps import Steps, Taken
 from .task import Moment, RunTask
 
@@ -82,7 +83,7 @@ class Loop:
             log.say(task.notices)
             log.skip_files(task.unreadable)
             self._agree(interrupts)
-            batches = iter(self._batches())
+            batches = plainly(self._batches())
             while self.progress < 1 and not self.stopped:
                 parts = [next(batches) for _ in range(self.accumulate)]
                 taken = self.step(parts)
@@ -111,7 +112,7 @@ class Loop:
         self.counters.step += 1
         return taken
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterable[Batch]:
         """From where the run stands."""
         accelerator = self.accelerator
         return self.task.batches(self.done, accelerator.process_index, accelerator.num_processes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,3 +70,19 @@ def loader(
         prefetch_factor=4 if workers else None,
         worker_init_fn=left_to_the_trainer,
     )
+
+
+def plainly(batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches; what a process that reads has raised is raised as it was there, without the
+    traceback that torch puts into its words. These processes end with it, however it ends."""
+    iterator = iter(batches)
+    try:
+        yield from iterator
+    except (ValueError, OSError) as error:
+        text = str(error)
+        if "Original Traceback" not in text:
+            raise
+        raise ValueError(text.splitlines()[-1].partition(": ")[2]) from error
+    finally:
+        # left to torch, this waits for the last traceback, and for good at the program's end
+        getattr(iterator, "_shutdown_workers", lambda: None)()
