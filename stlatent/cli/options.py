@@ -32,7 +32,7 @@ def precision(verb: Verb) -> None:
 def format(verb: Verb) -> None:
     help = (
         "mp4 (H.264), png (a folder of pictures) or npy (uint8 [T, H, W, 3]) (mp4); of shapes glb, "
-        "obj or ply (glb)"
+        "obj or ply (glb); of sound wav or flac (wav); of planes and volumes over time npy"
     )
     verb.add_argument("--format", metavar="F", help=help)
 
