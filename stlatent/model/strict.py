@@ -149,7 +149,8 @@ def read(path: str | Path) -> dict[str, Any]:
 
 def dump(config: BaseModel) -> str:
     """The YAML text of a config, as `load` reads it."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    values = config.model_dump(mode="json")
+    return yaml.safe_dump(values, sort_keys=False, default_flow_style=None)
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -42,6 +42,7 @@ class VolumesData(DataConfig):
         crop: edge of the cube, in voxels, at most that of the smallest volume.
         batch: samples per process and step.
         workers: processes that read; 0 reads in the training process itself.
+        validation: sequences that are measured.
     """
 
     root: Path
