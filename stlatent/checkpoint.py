@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .files import writing
 from .foundation.autoencoder import FoundationAutoencoder
+from .foundation.frozen import FrozenAutoencoder, open_foundation
 from .model.budget import Budget
 from .model.config import (
     DecoderConfig,
@@ -68,10 +69,14 @@ class DecoderHeader(Strict):
     planes: Annotated[int, Field(ge=1, le=4096)]
 
 
-def build(config: ModelConfig) -> Model:
-    """A new model, its weights random or those of a linear code: what `config` describes."""
+def build(config: ModelConfig, frozen: FrozenAutoencoder | None = None) -> Model:
+    """A new model, its weights random or those of a linear code: what `config` describes.
+
+    Args:
+        frozen: its foundation, where it is open already.
+    """
     if config.foundation:
-        return FoundationAutoencoder(config)
+        return FoundationAutoencoder(config, frozen)
     return TriplaneAutoencoder(config) if config.field else Ladder(config)
 
 
@@ -107,7 +112,9 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Model:
     check_device(device)
     path = locate(reference)
     config, tensors = (_read_exported if path.name == EXPORTED else _read_model)(path)
-    return _filled(lambda: build(config), tensors, path).to(device)
+    # a foundation's weights lie in files of their own, whatever this one holds
+    frozen = open_foundation(config.foundation) if config.foundation else None
+    return _filled(lambda: build(config, frozen), tensors, path).to(device)
 
 
 def save_decoder(decoder: FieldDecoder, path: str | Path) -> None:

@@ -271,3 +271,17 @@ def test_from_training_to_videos(frozen, tmp_path, capsys):
     assert main(words) == 0
     frames = np.load(next(decoded.rglob("a*.npy")))
     assert frames.shape == (19, 48, 64, 3)
+
+
+def test_a_model_loads_however_large_its_foundation_is(tmp_path):
+    """What a file may ask for follows from its own tensors; a foundation's are in another."""
+    diffusers.AutoencoderTiny().save_pretrained(tmp_path / "foundation")
+    frozen = FrozenAutoencoder(diffusers.AutoencoderTiny.from_pretrained(tmp_path / "foundation"))
+    place = {"path": str(tmp_path / "foundation")}
+    model = FoundationAutoencoder(config(frozen, foundation=place), frozen).eval()
+    assert sum(p.numel() for p in frozen.module.parameters()) > 2**21
+    checkpoint.save(model, tmp_path / "model.safetensors")
+    loaded, x = checkpoint.load(tmp_path / "model.safetensors"), pixels(32, 32)
+    with torch.no_grad():
+        for found, expected in zip(loaded.encode(x).levels, model.encode(x).levels, strict=True):
+            assert torch.equal(found, expected)
