@@ -100,6 +100,8 @@ def test_parts_of_sizes(name):
     kinds = {axis.kind: n for axis, n in zip(domain.axes, size, strict=True)}
     assert domain.of_time(size) == kinds.get("causal", 1)
     assert set(domain.of_space(size)) | set(kinds.values()) == set(size)
+    fixed = [axis.size or n for axis, n in zip(domain.axes, size, strict=True)]
+    assert domain.size(domain.of_time(size), domain.of_space(size)) == tuple(fixed)
     assert domain.with_time(size, 99) == tuple(99 if n == kinds.get("causal") else n for n in size)
 
 

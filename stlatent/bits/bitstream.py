@@ -175,7 +175,8 @@ def read_clip(
             f"differs"
         )
     levels = model.levels[: len(files)]
-    tiling = Tiling(size[-2:], model.levels[0].stride[-2:], tile)
+    domain, stride = model.domain, model.levels[0].stride
+    tiling = Tiling(domain.of_space(size), domain.of_space(stride), tile)
     heads = [file.read(_steps_bytes(level)) for level, file in zip(levels, files, strict=True)]
     choose = Reading(_steps_of(levels, heads), [level.groups - 1 for level in levels])
     before = heads if coding.steps_checked else [b""] * len(files)
@@ -226,8 +227,8 @@ def _chunks(model: Ladder, coding: Coding, size: Sequence[int]) -> Iterator[tupl
     if model.domain.causal is None:
         yield ()
         return
-    count = chunk_frames(model, coding, size[-2:])
-    left, full = size[0], count + 1
+    count = chunk_frames(model, coding, model.domain.of_space(size))
+    left, full = model.domain.of_time(size), count + 1
     while left > 0:
         yield (min(left, full),)
         left, full = left - full, count
@@ -236,7 +237,7 @@ def _chunks(model: Ladder, coding: Coding, size: Sequence[int]) -> Iterator[tupl
 def chunk_frames(model: Ladder, coding: Coding, size: Sequence[int]) -> int:
     """Frames per chunk of `size` (height, width), a multiple of the coarsest stride in time; the
     first chunk has one more."""
-    unit = 1 if model.domain.causal is None else model.levels[0].stride[0]
+    unit = model.domain.of_time(model.levels[0].stride)
     return unit * max(1, coding.chunk_pixels // (math.prod(size) * unit))
 
 

@@ -87,6 +87,13 @@ class Domain:
         """Of one value per axis, that of the causal axis; 1 where there is none."""
         return 1 if self.causal is None else values[self.causal]
 
+    def size(self, steps: int, space: Sequence[int]) -> tuple[int, ...]:
+        """Of a sample of so many steps in time, where there is any, and of size `space`."""
+        sides = iter(space)
+        return tuple(
+            steps if axis.kind == "causal" else axis.size or next(sides) for axis in self.axes
+        )
+
     def with_time(self, values: Sequence[int], steps: int) -> tuple[int, ...]:
         """One value per axis, that of the causal axis replaced by `steps`."""
         return tuple(steps if i == self.causal else n for i, n in enumerate(values))

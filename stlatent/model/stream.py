@@ -87,7 +87,7 @@ def decode_chunk(
 
     Args:
         levels: `[B, C_l, t_l, H_l, W_l]` per level; any t_l, levels need not end together.
-        size: height and width to come out.
+        size: of the space axes to come out, such as height and width.
         draw: how the finer levels are chosen.
 
     Returns:
@@ -111,7 +111,8 @@ def decode_chunk(
     per_unit = [unit // level.stride[axis - 2] for level in model.levels[: len(levels)]]
     units = min((z.shape[axis] - first) // n for z, n in zip(levels, per_unit, strict=True))
     if units + first <= 0:
-        frames = levels[0].new_zeros(len(levels[0]), model.config.channels, 0, *size)
+        shape = model.domain.size(0, size)
+        frames = levels[0].new_zeros(len(levels[0]), model.config.channels, *shape)
         return frames, State(tuple(levels), past)
     ready = [first + units * n for n in per_unit]
     memory = Past(past)
@@ -119,7 +120,7 @@ def decode_chunk(
         {i: z.narrow(axis, 0, n) for i, (z, n) in enumerate(zip(levels, ready, strict=True))}, draw
     )
     time = first + units * unit
-    frames = model.generate(held, (time, *size), len(levels[0]), memory)
+    frames = model.generate(held, model.domain.size(time, size), len(levels[0]), memory)
     waiting = tuple(
         z.narrow(axis, n, z.shape[axis] - n).clone() for z, n in zip(levels, ready, strict=True)
     )
@@ -131,7 +132,7 @@ def _checked(
 ) -> list[Tensor]:
     """Latents of the first levels as they are decoded; any number of steps along `axis`."""
     check_levels(len(levels), len(levels), len(model.levels))
-    shapes = model.latent_shape((1, *size))
+    shapes = model.latent_shape(model.domain.size(1, size))
     batch = len(levels[0])
     return [
         as_level(z, f"level {k}", (batch, *_with(shape, axis - 1, None)), model.top)

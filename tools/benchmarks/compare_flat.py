@@ -190,7 +190,7 @@ def picture(points: Points) -> bytes:
 def compare(config: RunConfig, rates: Sequence[float], out: Path, plan: bool = False) -> None:
     """Train and measure both models at every rate weight; write what comes out to `out`."""
     asked = config.data.validation
-    axes = (asked.frames, asked.crop, asked.crop)[config.model.axes.causal is None :]
+    axes = config.model.axes.size(asked.frames, (asked.crop, asked.crop))
     models = {"flat": flat_model(config.model, axes), "ladder": config.model}
     sizes = {name: size(model, axes) for name, model in models.items()}
     print(size_table(sizes, axes), flush=True)

@@ -29,7 +29,8 @@ from stlatent.model.device import autocast
 def measure(model: stlatent.Ladder, x: np.ndarray, tile: int) -> dict[str, object]:
     """Figures for frames `x` uint8 `[T, H, W, 3]`."""
     size = x.shape[1:3]
-    tiling = ClipEncoder(model, size, tile=check_side(tile, model.levels[0].stride[-2:])).tiling
+    unit = model.domain.of_space(model.levels[0].stride)
+    tiling = ClipEncoder(model, size, tile=check_side(tile, unit)).tiling
     if len(tiling.tiles) == 1:
         raise ValueError(
             f"frames of {size[0]}x{size[1]} are one tile of {tile}; give a smaller one"

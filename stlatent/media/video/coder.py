@@ -35,7 +35,7 @@ class ClipEncoder:
     ) -> None:
         self.model, self.size, self.std = model, tuple(size), std
         self.device = next(model.parameters()).device
-        self.tiling = Tiling(size, model.levels[0].stride[-2:], tile)
+        self.tiling = Tiling(size, model.domain.of_space(model.levels[0].stride), tile)
         self._states: list[State | None] = [None] * len(self.tiling.tiles)
 
     def push(self, frames: np.ndarray) -> list[Code]:
@@ -112,12 +112,12 @@ class ClipDecoder:
     ) -> None:
         self.model, self.size, self.draw = model, tuple(size), draw
         self.device = next(model.parameters()).device
-        self.tiling = Tiling(size, model.levels[0].stride[-2:], tile)
+        self.tiling = Tiling(size, model.domain.of_space(model.levels[0].stride), tile)
         self._states: list[State | None] = [None] * len(self.tiling.tiles)
 
     def push(self, levels: Sequence[Tensor]) -> np.ndarray:
         """Frames uint8 `[t, H, W, 3]` from latents `[1, C, t, H, W]` of the first levels."""
-        strides = [level.stride[-2:] for level in self.model.levels]
+        strides = [self.model.domain.of_space(level.stride) for level in self.model.levels]
         cut = [
             self.tiling.split(z.to(self.device), stride)
             for z, stride in zip(levels, strides, strict=False)

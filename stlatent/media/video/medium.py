@@ -172,7 +172,7 @@ class Clips(Medium[np.ndarray]):
         self._side(how.tile)
 
     def _side(self, tile: int | None) -> int:
-        return check_side(tile, self.config.levels[0].stride[-2:])
+        return check_side(tile, self.config.axes.of_space(self.config.levels[0].stride))
 
     # pictures -----------------------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ class ClipData(DataConfig):
 
     def size(self, domain: Domain) -> tuple[int, ...]:
         """Axes of one sample."""
-        return (self.frames, self.crop, self.crop)[domain.causal is None :]
+        return domain.size(self.frames, (self.crop, self.crop))
 
     @model_validator(mode="after")
     def _whole_reads(self) -> ClipData:
@@ -139,7 +139,7 @@ def _dataset(data: ClipData, sources: list[Source], frames: int, seed: int) -> C
 
 def _latents(model: ModelConfig, data: ClipData, frames: int) -> int:
     """Positions of the finest level in a clip."""
-    size = (frames, data.crop, data.crop)[model.axes.causal is None :]
+    size = model.axes.size(frames, (data.crop, data.crop))
     coarsest, finest = model.levels[0].stride, model.levels[-1].stride
     padded = model.axes.samples(model.axes.shape(size, coarsest), coarsest)
     return math.prod(model.axes.shape(padded, finest))
