@@ -21,7 +21,9 @@ from test_jobs import content, killed
 
 import stlatent
 from stlatent import Ladder, Level
-from stlatent.bits.bitstream import StreamEncoder, chunk_frames, make_coding, read_clip
+from stlatent.bits.bitstream import chunk_frames, make_coding, read_clip
+from stlatent.bits.coding import Coding
+from stlatent.bits.encoder import StreamEncoder
 from stlatent.bits.entropy import MismatchError, StreamReader, StreamWriter
 from stlatent.bits.quantise import STEP, Reading, Writing, bin_mass
 from stlatent.jobs.decode import decode_store
@@ -35,7 +37,6 @@ from stlatent.media.video.write import Mp4Writer
 from stlatent.model.kinds import EmaCodebook, FsqCodebook
 from stlatent.model.past import Past
 from stlatent.store.reader import LatentStore
-from stlatent.store.stored import Coding
 
 pytest.importorskip("constriction")
 CLIPS = Path(__file__).parents[1] / "assets" / "clips"

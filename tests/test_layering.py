@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -24,7 +27,8 @@ LAYERS = [
     {"triplane", "foundation"},
     {"checkpoint", "geometry", "losses"},
     {"media"},
-    {"store", "bits"},
+    {"bits"},
+    {"store"},
     {"jobs", "train", "evaluate"},
     {"diffusion", "export"},
     {"cli", "__main__", ""},  # "" is the package's own face, stlatent/__init__.py
@@ -136,6 +140,7 @@ TOLD_APART = {*DOMAINS, *get_args(Kind), "t", "h", "w", "u", "v"}
 MODELS = {"Ladder", "TriplaneAutoencoder"}
 MAY_TELL = {  # and why
     "stlatent.bits.bitstream": "video",  # its chunks are frames: of sound there is no coder yet
+    "stlatent.bits.encoder": "video",  # its chunks are frames: of sound there is no coder yet
     "stlatent.diffusion.generate": "shape",  # measures how whole the shapes are that were drawn
     "stlatent.export.folder": "Ladder",  # what is loaded by name may be no ladder
     "stlatent.export.tiling": "video",  # pipelines ask for tiles of pictures
@@ -227,3 +232,22 @@ def test_the_checker_accepts_what_is_proper() -> None:
 )
 def test_the_checker_finds(module: str, source: str, complaint: str) -> None:
     assert complaint in "\n".join(violations({**PROPER, module: source}))
+
+
+def test_who_only_reads_latents_imports_no_network() -> None:
+    """Nor jobs, nor anything that encodes; that comes with latents that only their model reads."""
+    code = "import sys, stlatent.store.dataset, stlatent.store.shuffle, stlatent.store.reader\n"
+    code += "print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules = {*done.stdout.split()}
+    assert "stlatent.store.reader" in modules
+    network = {"model.ladder", "triplane.autoencoder", "checkpoint", "bits.encoder"}
+    network |= {"bits.bitstream", "media.video.coder", "jobs", "train"}
+    assert not modules & {f"stlatent.{name}" for name in network}
+    assert not modules & {"av", "PIL", "trimesh", "diffusers", "accelerate", "scipy"}

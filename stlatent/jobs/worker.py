@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ..bits.bitstream import StreamEncoder
+from ..bits.encoder import StreamEncoder
 from ..checkpoint import Model
 from ..media.base import Medium
 from ..media.encoder import SourceEncoder

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..model.codebook import vectors
-from ..model.ladder import Ladder
 from .place import Place
 from .tensors import Entry, file_blocks, from_bytes, read_extents
+
+if TYPE_CHECKING:
+    from ..model.ladder import Ladder
 
 KEY = "codebook"  # of the one tensor of the file
 

@@ -7,22 +7,24 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ..checkpoint import fingerprint
+from ..bits.coding import Coding
 from ..media.source import PLACED
 from ..model.config import Positive, Strict
 from ..model.domain import Domain
 from ..model.domains import DOMAINS
-from ..model.ladder import Ladder
 from .codebooks import codebook_tables
 from .parse import SAID, parse_json, parse_record
 from .place import Place
 from .records import Count, Item, Statistics, UnitRecord
-from .stored import Coding, Dtype, StoredLevel
+from .stored import Dtype, StoredLevel
+
+if TYPE_CHECKING:
+    from ..model.ladder import Ladder
 
 MANIFEST, FAILED, UNITS = "manifest.json", "failed.jsonl", "units"
 FORMAT = "stlatent-latents"
@@ -111,6 +113,8 @@ class Header(Strict):
         Raises:
             ValueError: there are more or fewer, or deviations are asked for of codes or bits.
         """
+        from ..checkpoint import fingerprint  # whoever only reads does without the network
+
         count = len(model.levels)
         if len(dtypes) not in (1, count):
             raise ValueError(

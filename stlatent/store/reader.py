@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..bits.bitstream import read_clip
-from ..checkpoint import fingerprint, load
-from ..model.ladder import Ladder
 from ..model.latents import Latents
 from .manifest import Header, Part, check_units, level_file, read_manifest, read_units
 from .place import Place
 from .records import Item, UnitRecord
 from .tensor_files import TensorFiles
 from .tensors import Extent
+
+if TYPE_CHECKING:
+    from ..model.ladder import Ladder
 
 AHEAD_BYTES = 2**18  # of a stream, read at a time
 
@@ -151,6 +152,8 @@ class LatentReader:
 
     def _chunks(self, name: str, levels: int) -> Iterator[list[Tensor]]:
         """Entropy-coded latents of the first levels `[1, C, *axes]`, as they were written."""
+        from ..bits.bitstream import read_clip  # brings the network, which most do without
+
         item, unit, model = self.item(name), self.unit(name), self._coder()
         files = [
             Window(self.place, level_file(level, unit), self._files.extent(item, unit, level))
@@ -175,6 +178,8 @@ class LatentReader:
         return torch.cat(kept, 2 + causal)
 
     def _coder(self) -> Ladder:
+        from ..checkpoint import load
+
         if self.model is None:
             try:
                 model = load(self.header.model)
@@ -258,6 +263,8 @@ class Pieces:
 
 def check_model(model: Ladder, header: Header, place: Place) -> None:
     """ValueError unless the latents were made by this very model."""
+    from ..checkpoint import fingerprint
+
     if fingerprint(model) == header.fingerprint:
         levels = [(level.stride, level.latent * level.groups) for level in model.levels]
         said = [(level.stride, level.channels) for level in header.levels]

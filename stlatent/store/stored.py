@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from ..model.config import Positive, Strict
-from ..model.ladder import Ladder
 from .codebooks import codebook_size, codebook_tables, index_dtype
 from .records import FileRecord
+
+if TYPE_CHECKING:
+    from ..model.ladder import Ladder
 
 Dtype = Literal["float16", "bfloat16", "float32", "int8", "uint8", "uint16", "int32", "bits"]
 
@@ -76,20 +78,3 @@ class StoredLevel(Strict):
             codes = StoredCodes(groups=groups, depth=depth, size=size, file=file)
         channels = level.latent * level.groups
         return StoredLevel(stride=level.stride, channels=channels, dtype=dtype, codes=codes)
-
-
-class Coding(Strict):
-    """What the probabilities of entropy-coded latents depend on beside the model.
-
-    Attributes:
-        step: per level, how wide a step of rounding is, in deviations of the posterior.
-        chunk_pixels: of all frames of a chunk, about: those that go through the network together.
-        numerics: of the entropy coder, 8 hex digits, see `entropy.numerics`.
-        steps_checked: whether the check of the first stream covers the steps before it, as it has
-            not always done.
-    """
-
-    step: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
-    chunk_pixels: Annotated[int, Field(ge=1, le=2**26)]
-    numerics: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
-    steps_checked: bool = False

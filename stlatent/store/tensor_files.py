@@ -6,6 +6,7 @@ import math
 
 from torch import Tensor
 
+from ..bits.entropy import BLOCK
 from .codebooks import latents_of, read_codebook
 from .manifest import Header, Part, in_memory, level_file, scale_key
 from .place import Place
@@ -13,7 +14,6 @@ from .records import Item
 from .tensors import Extent, from_bytes, read_extents
 
 HEADERS = 4096  # of files, kept in memory
-SYMBOLS_PER_BYTE = 2048  # of entropy-coded latents, at most: so many share a byte of origin
 
 
 class TensorFiles:
@@ -38,7 +38,8 @@ class TensorFiles:
         found, shape = self._entry(file, item.name, level), self.header.tensor_shape(item, level)
         if dtype == "bits":
             fits = found.dtype == "uint8" and len(found.shape) == 1
-            fits = fits and math.prod(shape) <= SYMBOLS_PER_BYTE * found.bytes
+            # so many symbols at most: each has a block, and each block a byte of origin
+            fits = fits and math.prod(shape) <= BLOCK * found.bytes
         else:
             fits = (found.dtype, found.shape) == (dtype, shape)
         if not fits:

@@ -29,7 +29,8 @@ from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 
 import stlatent
-from stlatent.bits.bitstream import StreamEncoder, make_coding, read_clip
+from stlatent.bits.bitstream import make_coding, read_clip
+from stlatent.bits.encoder import StreamEncoder
 from stlatent.bits.quantise import STEP
 from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
