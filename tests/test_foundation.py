@@ -13,6 +13,7 @@ from stlatent.foundation.frozen import FrozenAutoencoder, open_foundation
 from stlatent.losses.pixels import pixel_error
 from stlatent.model.config import FoundationConfig, digested
 from stlatent.model.stream import decode_chunk, encode_chunk, encode_end
+from stlatent.store import LatentStore
 
 BLOCKS = 4 * (8,)
 CLASSES = {
@@ -271,6 +272,15 @@ def test_from_training_to_videos(frozen, tmp_path, capsys):
     assert main(words) == 0
     frames = np.load(next(decoded.rglob("a*.npy")))
     assert frames.shape == (19, 48, 64, 3)
+    bits = tmp_path / "bits"
+    coded = ["encode", str(tmp_path / "in"), "--model", str(out), "--out", str(bits)]
+    assert main([*coded, "--entropy-code"]) == 0
+    with_model = LatentStore(bits, model=model)
+    for name, item in with_model.items.items():
+        kept, read = LatentStore(latents).read(name).levels, with_model.read(name).levels
+        assert [z.shape for z in read] == [z.shape for z in kept], item
+    assert main(["export", str(out), "--out", str(tmp_path / "vae")]) == 2
+    assert "one on a foundation is used by stlatent only" in capsys.readouterr().err
 
 
 def test_a_model_loads_however_large_its_foundation_is(tmp_path):

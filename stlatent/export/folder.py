@@ -58,8 +58,8 @@ def export(
     ladder = load(model) if reference is not None else model
     if not isinstance(ladder, Ladder):
         raise ValueError(
-            "of an autoencoder of volumes, the ladder over planes can be exported: give "
-            "`model.ladder`, and as data batches of `model.lift(volume)`"
+            "a ladder alone can be exported: of an autoencoder of volumes, give `model.ladder` and "
+            "as data batches of `model.lift(volume)`; one on a foundation is used by stlatent only"
         )
     levels = _levels(ladder, levels, layout)
     figures, x = figures_of(ladder, data, reference)

@@ -26,7 +26,7 @@ from ..model.domain import Domain
 from ..model.inputs import as_input, as_level, check_batch, check_held, check_latents, check_levels
 from ..model.ladder import Ladder
 from ..model.latents import Latents
-from ..model.passes import Encoded, Pass
+from ..model.passes import Encoded, Pass, Step
 from ..model.past import Past
 from .frozen import FrozenAutoencoder, open_foundation
 
@@ -157,6 +157,19 @@ class FoundationAutoencoder(nn.Module):
         grid = self._grid(size, past.started)
         z = self.ladder.generate(choose, grid, batch, past)
         return self.domain.crop(self._pixels(z, past), size)
+
+    def descend(
+        self,
+        choose: Choose,
+        grid: Sequence[int],
+        past: Past,
+        features: Sequence[Tensor] | None = None,
+        batch: int = 1,
+        levels: int | None = None,
+    ) -> tuple[list[Step], list[Tensor]]:
+        """The ladder's top-down pass, see `Ladder.descend`; `grid` is that of the coarsest level,
+        which is the same in pixels and in the foundation's latents."""
+        return self.ladder.descend(choose, grid, past, features, batch, levels)
 
     def latent_shape(self, size: Sequence[int]) -> list[tuple[int, ...]]:
         """Per level, the shape `(channels, *grid)` of the latents of one sample of `size` pixels.
