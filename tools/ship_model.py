@@ -17,6 +17,7 @@ import stlatent
 from stlatent import checkpoint
 from stlatent.cli.outcome import command
 from stlatent.evaluate.diagnostics import decode_prefixes, gather, sample_quality
+from stlatent.evaluate.latents import ABOUT, measure_latents
 from stlatent.media.registry import medium_of
 from stlatent.media.shape.refine import refine
 from stlatent.model.config import dump, load
@@ -39,11 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     config = load(RunConfig, options.run / "config.yaml")
     out = MODELS / options.name
-    about = checkpoint.about(options.run)
-    stlatent.save(stlatent.load(options.run), out / checkpoint.FILE, about, half=True)
-    (out / "config.yaml").write_text(dump(anywhere(config, options.name)))
     data = config.data.model_copy(update={"root": options.data})
     samples = open_data(config.model_copy(update={"data": data})).held_out
+    model, about = stlatent.load(options.run), checkpoint.about(options.run)
+    if isinstance(model, stlatent.Ladder) and ABOUT not in about:
+        about[ABOUT] = measure_latents(model, samples.values()).model_dump()
+    stlatent.save(model, out / checkpoint.FILE, about, half=True)
+    (out / "config.yaml").write_text(dump(anywhere(config, options.name)))
     shipped, main = stlatent.load(out), medium_of(config.model).figures[0].key
     figures = measure(shipped, samples) | {"steps": about.get("step")}
     with autocast(torch.device("cpu"), "bf16"):
