@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import av
 import numpy as np
 
+from ...files import put, remove, temporary
 from .reader import LAYOUTS
 
 CODECS = {"wav": "pcm_s16le", "flac": "flac"}
@@ -19,7 +19,7 @@ def write_sound(path: Path, parts: Iterable[np.ndarray], rate: int, format: str)
     """Write float `[C, n]` in [-1, 1], part by part, to a file that is complete or not there; how
     many samples there were."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = temporary(path)
     count, stream = 0, None
     try:
         with av.open(str(partial), "w", format=format) as container:
@@ -35,9 +35,9 @@ def write_sound(path: Path, parts: Iterable[np.ndarray], rate: int, format: str)
             if stream is not None:
                 container.mux(stream.encode())
         if count:
-            os.replace(partial, path)
+            put(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        remove(partial)
     return count
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ...files import put, remove, temporary
 from ..source import UnreadableError
 
 SUFFIXES = (".npy",)
@@ -64,20 +64,21 @@ def write_volumes(path: Path, parts: Iterable[np.ndarray], size: Sequence[int]) 
     """Write parts `[t, X, Y, Z, C]` of a sequence of `size` as float32, through a memory map, to a
     file that is complete or not there; how many volumes there were."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial, array, count = path.with_name(f".{path.name}.{os.getpid()}.partial"), None, 0
+    partial, count = temporary(path), 0
     try:
-        for part in parts:
-            part = part[..., 0] if part.shape[-1] == 1 else part
-            if array is None:
-                shape = (*size, *part.shape[4:])
-                array = np.lib.format.open_memmap(partial, "w+", np.float32, shape)
-            array[count : count + len(part)] = part
-            count += len(part)
-        if array is not None:
-            array.flush()
-            os.replace(partial, path)
+        with open(partial, "wb") as file:  # no memory map: a full disk would end the process
+            for part in parts:
+                part = part[..., 0] if part.shape[-1] == 1 else part
+                if not count:
+                    shape = (*size, *part.shape[4:])
+                    about = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(file, about)
+                file.write(np.ascontiguousarray(part, "<f4").data)
+                count += len(part)
+        if count:
+            put(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        remove(partial)
     return count
 
 
