@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..evaluate.diagnostics import NO_CLIPS, LevelStatistics
-from ..evaluate.spectrum import BandShares, BandTally, spatial_energy, temporal_energy
+from ..evaluate.spectrum import BandShares, shares, spatial_energy, temporal_energy
+from ..media.base import Medium
 from ..model.gaussian import BITS_PER_NAT
 from .noise import NoiseLevels
 
@@ -132,13 +133,12 @@ class DiffusionTally:
         """Raises ValueError if there were no batches."""
         if not self.clips:
             raise ValueError(NO_CLIPS)
-        bands = BandTally()
-        bands.spatial, bands.temporal = self.sums["spatial"], self.sums.get("temporal")
+        named = {"spatial": Medium.space_bands, "temporal": Medium.time_bands}
         return DiffusionReport(
             levels=tuple(self._level(level) for level in range(len(self.noise))),
             reconstruction_bits_per_value=self.nats * BITS_PER_NAT / self.values,
             grey_values=grey_values,
-            bands=bands.result(),
+            bands={k: shares(v, self.sums[k]) for k, v in named.items() if k in self.sums},
         )
 
     def _level(self, level: int) -> StepStatistics:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..media.base import Medium
+from ..media.figures import Bands
 from ..media.registry import medium_of
 from ..model.ladder import Ladder
 from .diagnostics import NO_CLIPS, redraw
@@ -76,12 +77,12 @@ class BandTally:
         if not self.energy:
             raise ValueError(NO_CLIPS)
         bands = {"spatial": self.medium.space_bands, "temporal": self.medium.time_bands}
-        return {
-            name: BandShares(
-                bands[name].unit, _names(bands[name].edges), tuple(map(tuple, energy.tolist()))
-            )
-            for name, energy in self.energy.items()
-        }
+        return {name: shares(bands[name], energy) for name, energy in self.energy.items()}
+
+
+def shares(bands: Bands, energy: Tensor) -> BandShares:
+    """`[levels, bands]` as the energy of named bands."""
+    return BandShares(bands.unit, _names(bands.edges), tuple(map(tuple, energy.tolist())))
 
 
 @torch.no_grad()
