@@ -304,8 +304,10 @@ except BaseException:
     pass
 """
 INTERRUPTED = """
-import sys
+import signal, sys
 from stlatent.cli.outcome import command
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in background
 
 @command("stlatent")
 def main():
