@@ -23,7 +23,7 @@ from ..model import transform
 from ..model.choose import Choose, Draw, Held
 from ..model.config import Level, ModelConfig, Scaling
 from ..model.domain import Domain
-from ..model.inputs import as_input, as_level, check_batch, check_held, check_latents, check_levels
+from ..model.inputs import as_input, check_batch, check_held, check_prefix
 from ..model.ladder import Ladder
 from ..model.latents import Latents
 from ..model.passes import Encoded, Pass, Step
@@ -126,15 +126,8 @@ class FoundationAutoencoder(nn.Module):
         self, latents: Latents, levels: int | None = None, draw: Choose = choosing.mean
     ) -> Tensor:
         """Pixels `[B, 3, *size]` from the first `levels` levels, see `Ladder.decode`."""
-        check_latents(latents)
-        kept = len(latents.levels) if levels is None else levels
-        check_levels(kept, len(latents.levels), len(self.levels))
-        batch, shapes = len(latents.levels[0]), self.latent_shape(latents.size)
-        held = {
-            k: as_level(z, f"level {k}", (batch, *shapes[k]), self.ladder.top)
-            for k, z in enumerate(latents.levels[:kept])
-        }
-        return self.generate(Held(held, draw), latents.size, batch)
+        held = check_prefix(latents, levels, self.latent_shape, self.top)
+        return self.generate(Held(held, draw), latents.size, len(latents.levels[0]))
 
     def sample(
         self,

@@ -6,7 +6,7 @@ what is read and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -116,13 +116,31 @@ def check_batch(batch_size: int) -> None:
         raise ValueError(f"batch_size is {batch_size!r}; give the number of samples, at least 1")
 
 
-def check_latents(latents: Latents) -> None:
-    """Raise ValueError unless these are Latents, which know the size to come out."""
+def check_prefix(
+    latents: Latents,
+    levels: int | None,
+    latent_shape: Callable[[Sequence[int]], Sequence[Sequence[int]]],
+    like: Tensor,
+) -> dict[int, Tensor]:
+    """The first `levels` levels of `latents`, by default all that are given, as a decoder reads
+    them: level -> `[B, C_l, *grid_l]`.
+
+    Args:
+        latent_shape: of the model, see `Ladder.latent_shape`.
+
+    Raises:
+        ValueError: these are no Latents, so many levels are not given or do not exist, or one is
+            not finite or not of the shape that their size asks for.
+    """
     if not isinstance(latents, Latents):
         raise ValueError(
             f"decode was given a {type(latents).__name__}; it takes Latents(levels, size), which "
             f"encode returns"
         )
+    shapes, given = latent_shape(latents.size), latents.levels
+    kept = len(given) if levels is None else levels
+    check_levels(kept, len(given), len(shapes))
+    return check_held(dict(enumerate(given[:kept])), shapes, len(given[0]), like)
 
 
 def _as_tensor(values: Tensor | np.ndarray, name: str, like: Tensor) -> Tensor:

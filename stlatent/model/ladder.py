@@ -27,7 +27,7 @@ from .blocks import blocks
 from .cells import Cell
 from .choose import Choose, Draw, Held, Site
 from .config import ModelConfig
-from .inputs import as_input, as_level, check_batch, check_held, check_latents, check_levels
+from .inputs import as_input, check_batch, check_held, check_prefix
 from .latents import Latents
 from .layers import Conv, Down, Up, name_layers
 from .likelihoods import Likelihood, make_likelihood
@@ -196,15 +196,8 @@ class Ladder(nn.Module):
             ValueError: fewer levels were given than asked for, or more asked for than there are;
                 or latents are not of the shapes that their size asks for, or not finite.
         """
-        check_latents(latents)
-        kept = len(latents.levels) if levels is None else levels
-        check_levels(kept, len(latents.levels), len(self.levels))
-        batch, shapes = len(latents.levels[0]), self.latent_shape(latents.size)
-        held = {
-            k: as_level(z, f"level {k}", (batch, *shapes[k]), self.top)
-            for k, z in enumerate(latents.levels[:kept])
-        }
-        return self.generate(Held(held, draw), latents.size, batch)
+        held = check_prefix(latents, levels, self.latent_shape, self.top)
+        return self.generate(Held(held, draw), latents.size, len(latents.levels[0]))
 
     def sample(
         self,
