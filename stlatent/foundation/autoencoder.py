@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from ..model import choose as choosing
 from ..model import transform
+from ..model.around import AroundLadder
 from ..model.choose import Choose, Draw, Held
-from ..model.config import Level, ModelConfig, Scaling
-from ..model.domain import Domain
-from ..model.inputs import as_input, check_batch, check_held, check_prefix
+from ..model.config import ModelConfig, Scaling
+from ..model.inputs import check_batch, check_held, check_prefix
 from ..model.ladder import Ladder
 from ..model.latents import Latents
 from ..model.passes import Encoded, Pass, Step
@@ -43,7 +43,7 @@ class LatentLadder(Ladder):
         return transform.apart(self.config.channels)
 
 
-class FoundationAutoencoder(nn.Module):
+class FoundationAutoencoder(AroundLadder):
     """`config` is that of a ladder, with `foundation` and strides in pixels.
 
     Args:
@@ -68,33 +68,6 @@ class FoundationAutoencoder(nn.Module):
     def foundation(self) -> nn.Module:
         """The module of `diffusers`."""
         return self.frozen.module
-
-    @property
-    def domain(self) -> Domain:
-        return self.config.axes
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """Their strides are in pixels."""
-        return self.config.levels
-
-    @property
-    def cells(self) -> nn.ModuleList:
-        return self.ladder.cells
-
-    @property
-    def top(self) -> nn.Parameter:
-        """See `Ladder`; its type and device are those of the ladder."""
-        return self.ladder.top
-
-    @property
-    def likelihood(self) -> nn.Module:
-        """Of the foundation's latents."""
-        return self.ladder.likelihood
-
-    def as_input(self, x: Tensor | np.ndarray) -> Tensor:
-        """Pixels as this model reads them, see `inputs.as_input`."""
-        return as_input(x, self.config, self.ladder.top, bounded=True)
 
     def forward(
         self,
@@ -180,10 +153,6 @@ class FoundationAutoencoder(nn.Module):
     def through_decoder(self, z: Tensor) -> Tensor:
         """Pixels of latents of the foundation, with gradients; see `losses/pixels.py`."""
         return self.frozen.decode(z)
-
-    def preview_target(self, z: Tensor, level: int) -> Tensor:
-        """See `Ladder.preview_target`; of the foundation's latents."""
-        return self.ladder.preview_target(z, level)
 
     # the foundation, on whole units -----------------------------------------------------------
 

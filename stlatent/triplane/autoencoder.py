@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..model import choose as choosing
+from ..model.around import AroundLadder
 from ..model.choose import Choose
-from ..model.config import Level, ModelConfig
-from ..model.domain import Domain
-from ..model.inputs import as_input
+from ..model.config import ModelConfig
 from ..model.ladder import Ladder
 from ..model.latents import Latents
 from ..model.likelihoods import make_likelihood
@@ -39,7 +38,7 @@ class FieldLadder(Ladder):
         return expected_channels(self.config)
 
 
-class TriplaneAutoencoder(nn.Module):
+class TriplaneAutoencoder(AroundLadder):
     """`config` is that of a ladder over planes, with `field`."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -49,34 +48,10 @@ class TriplaneAutoencoder(nn.Module):
         self.ladder = FieldLadder(config)
 
     @property
-    def domain(self) -> Domain:
-        """Of the planes."""
-        return self.ladder.domain
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """Of the ladder over planes, coarsest first."""
-        return self.ladder.levels
-
-    @property
-    def cells(self) -> nn.ModuleList:
-        """Of the ladder over planes `[level][group]`."""
-        return self.ladder.cells
-
-    @property
     def size(self) -> tuple[int, int, int]:
         """Of the planes `(3, n, n)`."""
         n = self.config.field.resolution // self.config.field.lift.stride[1]
         return 3, n, n
-
-    @property
-    def likelihood(self) -> nn.Module:
-        """Of a volume, given planes: see `fields.Points`."""
-        return self.ladder.likelihood
-
-    def as_input(self, volume: Tensor) -> Tensor:
-        """`volume` as this model reads it, see `inputs.as_input`."""
-        return as_input(volume, self.config, self.ladder.top, bounded=True)
 
     def forward(
         self, volume: Tensor, choose: Choose = choosing.mean, again: Tensor | None = None
@@ -132,10 +107,6 @@ class TriplaneAutoencoder(nn.Module):
     def target(self, out: Pass, volume: Tensor) -> Tensor:
         """What a pass over `volume` is compared with by the likelihood: `volume` itself."""
         return volume
-
-    def preview_target(self, planes: Tensor, level: int) -> Tensor:
-        """See `Ladder.preview_target`; a target does not follow who aims at it."""
-        return self.ladder.preview_target(planes.detach(), level)
 
 
 def as_volume(model: Ladder | TriplaneAutoencoder, decoded: Tensor) -> Tensor:
