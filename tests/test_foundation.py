@@ -1,5 +1,7 @@
 """Ladders on frozen autoencoders: of every class that people bring, with small random weights."""
 
+import copy
+
 import diffusers
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from stlatent import ModelConfig, checkpoint
 from stlatent.cli import main
 from stlatent.foundation.autoencoder import FoundationAutoencoder
 from stlatent.foundation.frozen import FrozenAutoencoder, open_foundation
+from stlatent.foundation.seams import seams
 from stlatent.losses.pixels import pixel_error
 from stlatent.model.config import FoundationConfig, digested
+from stlatent.model.past import Past
 from stlatent.model.stream import decode_chunk, encode_chunk, encode_end
 from stlatent.store import LatentStore
 
@@ -57,6 +61,30 @@ CLASSES = {
         "num_res_blocks": 1,
         "temperal_downsample": [False, True, True],
     },
+    "Wan 2.2": {
+        "class": "AutoencoderKLWan",
+        "base_dim": 4,
+        "z_dim": 8,
+        "dim_mult": [1, 1, 1, 1],
+        "num_res_blocks": 1,
+        "temperal_downsample": [False, True, True],
+        "is_residual": True,
+        "in_channels": 12,
+        "out_channels": 12,
+        "patch_size": 2,
+        "scale_factor_spatial": 16,
+        "latents_mean": 8 * [0.1],
+        "latents_std": 8 * [2.0],
+    },
+    "AutoencoderKLQwenImage": {
+        "base_dim": 8,
+        "z_dim": 4,
+        "dim_mult": [1, 1, 1, 1],
+        "num_res_blocks": 1,
+        "temperal_downsample": [False, True, True],
+        "latents_mean": 4 * [0.0],
+        "latents_std": 4 * [1.0],
+    },
     "AutoencoderKLCogVideoX": {
         "block_out_channels": BLOCKS,
         "latent_channels": 4,
@@ -99,6 +127,8 @@ STRIDES = {  # pixels per latent along time and one side
     "AutoencoderDC": (2,),
     "AutoencoderKLFlux2": (8,),
     "AutoencoderKLWan": (4, 8),
+    "Wan 2.2": (4, 16),
+    "AutoencoderKLQwenImage": (4, 8),
     "AutoencoderKLCogVideoX": (4, 8),
     "AutoencoderKLHunyuanVideo": (4, 8),
     "AutoencoderKLLTXVideo": (8, 32),
@@ -113,7 +143,9 @@ def frozen() -> dict[str, FrozenAutoencoder]:
     made = {}
     for name, values in CLASSES.items():
         torch.manual_seed(0)
-        made[name] = FrozenAutoencoder(getattr(diffusers, name)(**values))
+        values = {**values}
+        cls = getattr(diffusers, values.pop("class", name))
+        made[name] = FrozenAutoencoder(cls(**values))
     return made
 
 
@@ -182,31 +214,85 @@ def test_latents_are_those_of_the_class(frozen, name):
     assert torch.allclose(one.decode(z), one.module.decode(own).sample, atol=1e-5)
 
 
+def in_chunks(model: FoundationAutoencoder, x: torch.Tensor, cuts: list[int]) -> torch.Tensor:
+    """The coarsest latents of a video that comes in chunks, whose state never grows."""
+    state, pieces, sizes = None, [], []
+    for chunk in x.split(cuts, 2):
+        encoded, state = encode_chunk(model, chunk, state)
+        pieces.append(encoded.levels[0])
+        sizes.append(sum(tensor.numel() for tensor in (state.past or {}).values()))
+    assert sizes[-1] == sizes[-2]
+    encoded, state = encode_end(model, state)
+    return torch.cat([*pieces, encoded.levels[0]], 2)
+
+
+def out_of_chunks(model: FoundationAutoencoder, z: torch.Tensor, first: int) -> torch.Tensor:
+    """Frames of the coarsest latents `z`, that come one by one but for the first ones."""
+    state, frames = None, []
+    for part in z.split([first, *[1] * (z.shape[2] - first)], 2):
+        out, state = decode_chunk(model, [part], (32, 32), state)
+        frames.append(out)
+    return torch.cat(frames, 2)
+
+
 @torch.inference_mode()
-def test_a_stream_comes_close_to_one_piece(frozen, monkeypatch):
-    """The closer, the more of the past a chunk sees; its memory does not grow with the length."""
-    model, size, errors = autoencoder(frozen["AutoencoderKLWan"]), (57, 32, 32), []
-    x = pixels(*size)
-    whole = model.encode(x)
-    decoded = model.decode(whole, 1)
-    for context in (5, 17):
-        monkeypatch.setattr("stlatent.foundation.autoencoder.CONTEXT", context)
-        state, pieces, frames = None, [], []
-        for chunk in x.split([1, 8, 20, 28], 2):
-            levels, state = encode_chunk(model, chunk, state)
-            pieces.append(levels)
-        kept = state.past["foundation"].shape[2]
-        assert kept == min(1 + (context - 1) * model.frozen.stride[0], 57)
-        levels, state = encode_end(model, state)
-        streamed = torch.cat([part.levels[0] for part in (*pieces, levels)], 2)
-        state = None
-        for part in whole.levels[0].split([1, 3, whole.levels[0].shape[2] - 4], 2):
-            out, state = decode_chunk(model, [part], size[1:], state)
-            frames.append(out)
-        error = torch.cat(frames, 2)[:, :, :57] - decoded
-        errors.append((spread(streamed - whole.levels[0], whole.levels[0]), spread(error, decoded)))
+@pytest.mark.parametrize("name", ["AutoencoderKLWan", "AutoencoderKLQwenImage", "Wan 2.2"])
+def test_what_a_class_remembers_is_carried_along(frozen, name):
+    """A stream is one piece, wherever it is cut, and two of them may be interleaved."""
+    model = autoencoder(frozen[name])
+    x = pixels(57, 32, 32)
+    whole = model.encode(x).levels[0]
+    assert frozen[name].stream.exact
+    assert torch.allclose(in_chunks(model, x, [1, 8, 20, 28]), whole, atol=1e-5)
+    assert torch.allclose(in_chunks(model, x, [30, 3, 16, 8]), whole, atol=1e-5)
+    decoded = model.decode(model.encode(x), 1)
+    for first in (1, 2):
+        assert torch.allclose(out_of_chunks(model, whole, first)[:, :, :57], decoded, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_norms_over_a_step_go_by_the_steps_of_the_class(frozen):
+    """CogVideoX: equal to one piece, but for a frame that comes alone, which is a picture then."""
+    model = autoencoder(frozen["AutoencoderKLCogVideoX"])
+    x = pixels(49, 32, 32)
+    whole, decoded = model.encode(x).levels[0], model.decode(model.encode(x), 1)
+    assert torch.allclose(in_chunks(model, x, [17, 8, 16, 8]), whole, atol=1e-5)
+    alone = in_chunks(model, x, [1, 8, 20, 20])
+    assert torch.allclose(alone[:, :, 1:], whole[:, :, 1:], atol=0.1)
+    assert torch.allclose(alone[:, :, :1], model.encode(x[:, :, :1]).levels[0], atol=1e-5)
+    assert torch.allclose(out_of_chunks(model, whole, 2)[:, :, :49], decoded, atol=1e-5)
+    later = out_of_chunks(model, whole, 1)[:, :, 1:49]
+    assert torch.allclose(later, decoded[:, :, 1:], atol=1e-5)
+
+
+@torch.inference_mode()
+def test_windows_come_close_to_one_piece(frozen, monkeypatch):
+    """Classes without a cache: the closer, the more of the past a chunk sees."""
+    x, errors = pixels(97, 32, 32), []
+    for context in (3, 9):
+        monkeypatch.setattr("stlatent.foundation.streams.CONTEXT", context)
+        errors.append(seams(frozen["AutoencoderKLCosmos"], x))
     near, far = errors
-    assert far[0] < 1e-3 < near[0] < 0.1 and far[1] < 0.05 < near[1]
+    assert 0 < far.latents < near.latents < 0.2 and far.pixels < near.pixels < 0.5
+    assert "windows that see 9 latents of the past; off one piece" in str(far)
+    exact = seams(frozen["AutoencoderKLWan"], x)
+    assert exact.latents < 1e-6 and exact.pixels < 1e-6
+    ahead = seams(frozen["AutoencoderKLLTXVideo"], x)  # its decoder sees frames to come
+    assert ahead.latents < 0.02 and ahead.pixels > 0.1
+    assert ahead.ahead and not (exact.ahead or far.ahead)
+    model = autoencoder(frozen["AutoencoderKLCosmos"])
+    whole = model.encode(x).levels[0]
+    assert spread(in_chunks(model, x, [33, 16, 24, 24]) - whole, whole) < 0.1
+
+
+@torch.inference_mode()
+def test_tiles_of_the_class_are_kept_in_a_stream(frozen):
+    """Its switch for tiles goes before its cache, which knows whole pictures."""
+    one = FrozenAutoencoder(copy.deepcopy(frozen["AutoencoderKLWan"].module))
+    one.module.enable_tiling(64, 64, 48, 48)
+    assert not one.stream.exact
+    x = pixels(9, 128, 128)
+    assert spread(one.encode(x, Past()) - one.encode(x), one.encode(x)) < 1e-6
 
 
 def spread(error: torch.Tensor, of: torch.Tensor) -> float:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import options as shared
 from .options import MODEL, Options, Verb
+
+if TYPE_CHECKING:
+    from ..checkpoint import Model
+
+SEAM_LATENTS = 20  # of a clip on which streaming is measured: more than a window sees
 
 
 def add_inspect(verb: Verb) -> None:
@@ -34,8 +41,24 @@ def inspect(options: Options) -> int:
     clips = medium_of(model).samples(Path(options.data), options.clips, extent)
     title, draws, replace = options.model, options.draws, options.replace
     write_report(model, clips, options.out, title=title, draws=draws, replace=replace)
+    for line in _streaming(model, options):
+        print(line)
     print(Path(options.out) / "index.html")
     return 0
+
+
+def _streaming(model: Model, options: Options) -> Iterator[str]:
+    """How a foundation of videos streams, and how far that is off one piece, on a clip that is
+    long enough to show it."""
+    from ..foundation.autoencoder import FoundationAutoencoder
+    from ..foundation.seams import seams
+    from ..media.options import Extent
+    from ..media.registry import medium_of
+
+    if isinstance(model, FoundationAutoencoder) and model.domain.causal is not None:
+        extent = Extent(1 + SEAM_LATENTS * model.frozen.stride[0], (128, 128))
+        for _, x in medium_of(model).samples(Path(options.data), 1, extent):
+            yield str(seams(model.frozen, model.filled(model.as_input(x))))
 
 
 def add_export(verb: Verb) -> None:

@@ -30,11 +30,6 @@ from ..model.passes import Encoded, Pass, Step
 from ..model.past import Past
 from .frozen import FrozenAutoencoder, open_foundation
 
-# Latents in time that a chunk of a stream sees of those before it; odd, see `pace`. What a class
-# looks at beyond them is lost: of small ones with random weights, latents differ by 0.7 % of their
-# deviation from those of one piece (Wan), and pixels of a chunk that is decoded by 18 %.
-CONTEXT = 9
-
 
 class LatentLadder(Ladder):
     """A ladder over latents, whose channels have nothing to do with each other."""
@@ -77,7 +72,7 @@ class FoundationAutoencoder(AroundLadder):
     ) -> Pass:
         """A pass of the ladder over the foundation's latents of pixels `x` `[B, 3, *size]` in
         [-1, 1]: what it reads and what it decodes are latents. See `Ladder.forward`."""
-        return self.ladder(self._latents(self.as_input(x), Past()), choose, again)
+        return self.ladder(self._latents(self.as_input(x)), choose, again)
 
     def encode(
         self, x: Tensor | np.ndarray, choose: Choose = choosing.mean, past: Past | None = None
@@ -85,13 +80,12 @@ class FoundationAutoencoder(AroundLadder):
         """Latents on all levels of pixels `x` `[B, 3, *size]` in [-1, 1], of any size.
 
         Args:
-            past: of a stream, see `model/stream.py`; None for a whole input. Then each chunk is
-                encoded with some frames of the chunk before in front of it.
+            past: of a stream, see `model/stream.py`; None for a whole input.
 
         Raises:
             ValueError: `x` is no pixels, or not of this model's domain.
         """
-        x, past = self.as_input(x), past or Past()
+        x = self.as_input(x)
         found = self.ladder.encode(self._latents(x, past), choose, past)
         return replace(found, size=tuple(x.shape[2:]))
 
@@ -119,10 +113,9 @@ class FoundationAutoencoder(AroundLadder):
         self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None
     ) -> Tensor:
         """The top-down pass alone, at `size` pixels, and the foundation's decoder."""
-        past = past or Past()
-        grid = self._grid(size, past.started)
+        grid = self._grid(size, _started(past))
         z = self.ladder.generate(choose, grid, batch, past)
-        return self.domain.crop(self._pixels(z, past), size)
+        return self.domain.crop(self.frozen.decode(z, past), size)
 
     def descend(
         self,
@@ -167,24 +160,18 @@ class FoundationAutoencoder(AroundLadder):
         full = axes.samples(axes.shape(size, filled, started), filled, started)
         return axes.shape(full, self.frozen.stride, started)
 
-    def _latents(self, x: Tensor, past: Past) -> Tensor:
+    def _latents(self, x: Tensor, past: Past | None = None) -> Tensor:
         """The foundation's latents of pixels; of a stream, those of the frames that are new."""
-        self.domain.check(x.shape[2:])
-        x = self.domain.pad(x, self._filled, past.started)
-        if (time := self.domain.causal) is None:
-            return self.frozen.encode(x)
-        frames = 1 + (CONTEXT - 1) * self.frozen.stride[time]
-        seen = past.window("foundation", x, 2 + time, frames)
-        z, new = self.frozen.encode(seen), x.shape[2 + time] // self.frozen.stride[time]
-        return z.narrow(2 + time, z.shape[2 + time] - new, new) if past.started else z
+        return self.frozen.encode(self.filled(x, _started(past)), past)
 
-    def _pixels(self, z: Tensor, past: Past) -> Tensor:
-        """Pixels of the foundation's latents; of a stream, those of the latents that are new."""
-        if (time := self.domain.causal) is None:
-            return self.frozen.decode(z)
-        seen = past.window("foundation", z, 2 + time, CONTEXT)
-        x, new = self.frozen.decode(seen), z.shape[2 + time] * self.frozen.stride[time]
-        return x.narrow(2 + time, x.shape[2 + time] - new, new) if past.started else x
+    def filled(self, x: Tensor, started: bool = False) -> Tensor:
+        """Pixels, filled up to whole strides of the foundation."""
+        self.domain.check(x.shape[2:])
+        return self.domain.pad(x, self._filled, started)
+
+
+def _started(past: Past | None) -> bool:
+    return past is not None and past.started
 
 
 def _paced(frozen: FrozenAutoencoder) -> tuple[int, ...]:

@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from ..model.config import FoundationConfig
 from ..model.domain import Domain
 from ..model.domains import IMAGE, VIDEO
+from ..model.past import Past
+from .streams import Stream, stream_of
 
 CLASSES: dict[str, type] = {}  # that `register` has added to those of diffusers
 PROBE = 64  # pixels along each side of what is encoded to measure strides; most need 32 at least
@@ -75,19 +77,32 @@ class FrozenAutoencoder:
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
+    @property
+    def stream(self) -> Stream:
+        """How it goes on from chunk to chunk, see streams.py; of videos alone."""
+        time = self.stride[self.domain.causal]
+        return stream_of(self.module, time, self._encode, self._decode)
+
     # both ways --------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, past: Past | None = None) -> Tensor:
         """Latents `[B, C, *grid]`, float32, of pixels `[B, 3, *size]` in [-1, 1], where `size` is
-        one of whole strides: the mean where the class has a posterior."""
-        z = self._encode(x.to(self.device, self.dtype)).float()
+        one of whole strides: the mean where the class has a posterior.
+
+        Args:
+            past: of a stream, of which these are the next frames; None for a whole input.
+        """
+        x = x.to(self.device, self.dtype)
+        whole = past is None or self.domain.causal is None
+        z = (self._encode(x) if whole else self.stream.encode(x, past)).float()
         return (z - self._wide(self.mean, z)) / self._wide(self.unit, z)
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, past: Past | None = None) -> Tensor:
         """Pixels `[B, 3, *size]`, float32, of latents `[B, C, *grid]`. Gradients reach `z`."""
         z = z.float() * self._wide(self.unit, z) + self._wide(self.mean, z)
-        return self._decode(z.to(self.device, self.dtype)).float()
+        z, whole = z.to(self.device, self.dtype), past is None or self.domain.causal is None
+        return (self._decode(z) if whole else self.stream.decode(z, past)).float()
 
     def _wide(self, values: Sequence[float], like: Tensor) -> Tensor:
         return torch.tensor(values, device=like.device).view(-1, *[1] * len(self.domain.axes))

@@ -59,3 +59,12 @@ class Past:
         kept = min(steps, x.shape[dim])
         self._after[layer] = x.detach().narrow(dim, x.shape[dim] - kept, kept).clone()
         return x
+
+    def recall(self, layer: str) -> dict[str, Tensor]:
+        """What was left under `layer` with `keep`, by name; nothing at the start of a stream."""
+        start = f"{layer}/"
+        return {k.removeprefix(start): v for k, v in self._before.items() if k.startswith(start)}
+
+    def keep(self, layer: str, tensors: Mapping[str, Tensor]) -> None:
+        """Leave `tensors` under `layer`: for layers that know themselves what they remember."""
+        self._after |= {f"{layer}/{name}": x.detach() for name, x in tensors.items()}
