@@ -18,8 +18,9 @@ from stlatent.export.packing import packing_of
 from stlatent.jobs.unit import About, UnitWriter
 from stlatent.media.codes import Code
 from stlatent.store.dataset import LatentDataset
+from stlatent.store.header import Header
 from stlatent.store.labels import VectorFile, folder_classes
-from stlatent.store.manifest import Header, Manifest, write_json
+from stlatent.store.manifest import Manifest, write_json
 from stlatent.store.place import Place
 from stlatent.store.reader import LatentStore
 from stlatent.store.records import Statistics

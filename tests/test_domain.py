@@ -6,8 +6,9 @@ import torch
 from domains import SIZES, STRIDES, batch, config
 
 from stlatent import DOMAINS, TRIPLANE, VIDEO
+from stlatent.model.axes import Axis
 from stlatent.model.blocks import BLOCKS
-from stlatent.model.domain import Axis, Domain
+from stlatent.model.domain import Domain
 from stlatent.model.layers import Attention, Conv, attend
 from stlatent.model.past import Past
 
@@ -43,6 +44,24 @@ def test_unfold_undoes_fold_exactly(name):
     folded = domain.fold(x, stride)
     assert folded.shape == (2, 3 * math.prod(stride), *domain.shape(x.shape[2:], stride))
     assert torch.equal(domain.unfold(folded, stride), x)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_time_is_cut_joined_and_brought_to_the_front(name):
+    domain, x = EVERY[name], samples(name)
+    there = domain.of_time(x.shape[2:])
+    assert domain.has_time == any(axis.kind == "causal" for axis in domain.axes)
+    pieces = domain.chunks(x, 2)
+    assert len(pieces) == (-(-there // 2) if domain.has_time else 1)
+    assert torch.equal(domain.joined(pieces), x)
+    if domain.has_time:
+        assert torch.equal(domain.joined([domain.steps(x, 0, 1), domain.last(x, there - 1)]), x)
+    names = ["channel", *(axis.name for axis in domain.axes)]
+    times = [axis.name for axis in domain.axes if axis.kind == "causal"]
+    first = [names[i] for i in domain.time_first]
+    last = [["batch", *names][i] for i in domain.time_last]
+    assert first == times + [one for one in names if one not in times]
+    assert last == ["batch", *(one for one in names if one not in times), *times]
 
 
 def defined(x, weight, bias, domain, groups):

@@ -139,11 +139,9 @@ MEDIA = {folder.name for folder in (ROOT / PACKAGE / "media").iterdir() if folde
 TOLD_APART = {*DOMAINS, *get_args(Kind), "t", "h", "w", "u", "v"}
 MODELS = {"Ladder", "TriplaneAutoencoder"}
 MAY_TELL = {  # and why
-    "stlatent.bits.bitstream": "video",  # its chunks are frames: of sound there is no coder yet
     "stlatent.bits.encoder": "video",  # its chunks are frames: of sound there is no coder yet
     "stlatent.diffusion.generate": "shape",  # measures how whole the shapes are that were drawn
     "stlatent.export.folder": "Ladder",  # what is loaded by name may be no ladder
-    "stlatent.export.tiling": "video",  # pipelines ask for tiles of pictures
     "stlatent.triplane.autoencoder": "TriplaneAutoencoder",  # where the class is at home
 }
 

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..media.video.tiles import Tiling
+from ..media.tiles import Tiling
 from ..model.choose import Site
 from ..model.config import Level
 from ..model.ladder import Ladder
@@ -105,8 +105,10 @@ def read_clip(
             except MismatchError as error:
                 raise ValueError(_mismatch(chunk, *error.args)) from None
             pasts[i] = past.state
-        parts = zip(levels, zip(*tiles, strict=True), strict=True)
-        yield [join_level(tiling, level, latents) for level, latents in parts]
+        yield [
+            tiling.gather(latents, domain.of_space(level.stride), bool(level.codebook))
+            for level, latents in zip(levels, zip(*tiles, strict=True), strict=True)
+        ]
 
 
 def _descend(
@@ -137,7 +139,7 @@ def _steps_of(levels: Sequence[Level], heads: Sequence[bytes]) -> dict[Site, Ten
 
 def _chunks(model: Ladder, coding: Coding, size: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """How many frames each has; nothing of an input without time, which is one chunk."""
-    if model.domain.causal is None:
+    if not model.domain.has_time:
         yield ()
         return
     count = chunk_frames(model, coding, model.domain.of_space(size))
@@ -152,12 +154,6 @@ def chunk_frames(model: Ladder, coding: Coding, size: Sequence[int]) -> int:
     first chunk has one more."""
     unit = model.domain.of_time(model.levels[0].stride)
     return unit * max(1, coding.chunk_pixels // (math.prod(size) * unit))
-
-
-def join_level(tiling: Tiling, level: Level, tiles: Sequence[Tensor]) -> Tensor:
-    """The latents of a frame from those of its tiles."""
-    join = tiling.pick if level.codebook else tiling.join
-    return join(tiles, level.stride[-2:])
 
 
 def _mismatch(chunk: int, level: int | None = None) -> str:

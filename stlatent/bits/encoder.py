@@ -12,7 +12,7 @@ from ..media.codes import Code
 from ..media.video.coder import ClipEncoder
 from ..model.ladder import Ladder
 from ..model.past import Past
-from .bitstream import check_mode, chunk_frames, exact, join_level
+from .bitstream import check_mode, chunk_frames, exact
 from .coding import Coding
 from .quantise import Stream, Writing
 
@@ -43,7 +43,7 @@ class StreamEncoder(ClipEncoder):
     def push(self, frames: np.ndarray) -> list[Code]:
         """As `ClipEncoder.push`, but whole chunks at a time."""
         x = self._resized(torch.from_numpy(frames).to(self.device))
-        if self.model.domain.causal is None:
+        if not self.model.domain.has_time:
             return self._chunk(x)
         if self._waiting is not None:
             x = torch.cat([self._waiting, x], 1)
@@ -78,7 +78,7 @@ class StreamEncoder(ClipEncoder):
 
     def _chosen(self, tile: int, x: Tensor) -> tuple[Tensor, ...]:
         """Latents of the next frames of a tile."""
-        if self.model.domain.causal is None:
+        if not self.model.domain.has_time:
             return self.model.encode(x[:, :, 0], self._choose).levels
         past = Past(self._pasts[tile])
         levels = self.model.encode(x, self._choose, past).levels
@@ -88,9 +88,10 @@ class StreamEncoder(ClipEncoder):
     def _code(
         self, level: int, latents: Sequence[Tensor], streams: Sequence[Stream], begun: bool
     ) -> Code:
-        content = b"".join(stream.content for stream in streams)
+        content, one = b"".join(stream.content for stream in streams), self.model.levels[level]
+        stride = self.model.domain.of_space(one.stride)
         return Code(
-            join_level(self.tiling, self.model.levels[level], latents).cpu(),
+            self.tiling.gather(latents, stride, bool(one.codebook)).cpu(),
             torch.tensor([sum(stream.bits for stream in streams)], dtype=torch.float64),
             stream=content if begun else self._steps(level) + content,
             tolerance=min(stream.tolerance for stream in streams),

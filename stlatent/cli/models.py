@@ -55,7 +55,7 @@ def _streaming(model: Model, options: Options) -> Iterator[str]:
     from ..media.options import Extent
     from ..media.registry import medium_of
 
-    if isinstance(model, FoundationAutoencoder) and model.domain.causal is not None:
+    if isinstance(model, FoundationAutoencoder) and model.domain.has_time:
         extent = Extent(1 + SEAM_LATENTS * model.frozen.stride[0], (128, 128))
         for _, x in medium_of(model).samples(Path(options.data), 1, extent):
             yield str(seams(model.frozen, model.filled(model.as_input(x))))

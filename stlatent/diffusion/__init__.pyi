@@ -1,7 +1,7 @@
 from .config import DiffusionRun
 from .corruption import corrupt, make_scheduler, set_steps
+from .data import LatentData, LatentTensors
 from .denoiser import LadderDenoiser
-from .feed import LatentData, LatentTensors
 from .hierarchy import diffusion_report, reconstruction_nats
 from .noise import NoiseLevels, noise_levels
 from .pipeline import LadderPipeline, LadderPipelineOutput

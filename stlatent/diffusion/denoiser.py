@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from ..model.config import parse
 from ..model.domains import DOMAINS
 from ..model.packing import Packing
-from ..model.past import Past as StreamPast
+from ..model.past import Past
 from .backbones import make_backbone
 from .config import ConditionConfig, StageConfig
-from .memory import Memory, Past
+from .context import Context, ContextEncoder
 
 
 class LadderDenoiser(ModelMixin, ConfigMixin):
@@ -70,7 +70,7 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
             )
         self.levels = [range(*ends_of) for ends_of in itertools.pairwise(ends)]
         self.packings = [self._packing(levels) for levels in self.levels]
-        if past and self.domain.causal is None:
+        if past and not self.domain.has_time:
             raise ValueError(f"past is {list(past)}, but domain '{domain}' has no time")
         self.backbones, self.conditions = nn.ModuleList(), nn.ModuleList()
         self.memories = nn.ModuleList()
@@ -87,13 +87,13 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
         figures = [0.0] * sum(channels), [1.0] * sum(channels)
         return Packing(self.domain, [self.strides[k] for k in levels], channels, *figures)
 
-    def _memory(self, stage: int, width: int) -> Memory:
+    def _memory(self, stage: int, width: int) -> ContextEncoder:
         """Of the levels down to those that a stage makes."""
         stop, stride = self.levels[stage].stop, self.packings[stage].stride
         scales = [
             [a / b for a, b in zip(self.strides[k], stride, strict=True)] for k in range(stop)
         ]
-        return Memory(self.channels[:stop], scales, self.domain.causal, width)
+        return ContextEncoder(self.domain, self.channels[:stop], scales, width)
 
     # the levels ---------------------------------------------------------------------------------
 
@@ -133,7 +133,7 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
             noise = torch.randn(levels[k].shape, generator=generator, device=levels[k].device)
             z = (1 - share.square()).sqrt() * levels[k] + share * noise
             copies = z.repeat(1, math.prod(factors), *[1] * len(stride))
-            parts.append(self.domain.unfold(copies, factors, StreamPast({})))
+            parts.append(self.domain.unfold(copies, factors, Past({})))
         parts.append(share.expand(-1, -1, *parts[0].shape[2:]))
         return torch.cat(parts, 1)
 
@@ -141,14 +141,13 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
 
     def trimmed(self, levels: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Levels as a ladder has them, whose first step covers one frame: without repetitions."""
-        causal = self.domain.causal
-        if causal is None:
-            return tuple(levels)
-        surplus = [self.strides[0][causal] // stride[causal] - 1 for stride in self.strides]
-        dim = 2 + causal
-        return tuple(z.narrow(dim, n, z.shape[dim] - n) for z, n in zip(levels, surplus))
+        axes, coarsest = self.domain, self.domain.of_time(self.strides[0])
+        surplus = [coarsest // axes.of_time(stride) - 1 for stride in self.strides]
+        return tuple(axes.steps(z, n, axes.of_time(z.shape[2:])) for z, n in zip(levels, surplus))
 
-    def remembered(self, levels: Sequence[Tensor], size: Sequence[int], batch: int) -> Past | None:
+    def remembered(
+        self, levels: Sequence[Tensor], size: Sequence[int], batch: int
+    ) -> Context | None:
         """The last steps of what was made so far, see `trimmed`; None without a past.
 
         Args:
@@ -156,18 +155,18 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
         """
         if not self.config.past:
             return None
-        found, known, dim = [], [], 2 + self.domain.causal
+        axes, found, known = self.domain, [], []
         for k, steps in enumerate(self.config.past):
-            shape = [batch, self.channels[k], *self.domain.shape(size, self.strides[k])]
-            shape[dim] = steps
+            grid = axes.with_time(axes.shape(size, self.strides[k]), steps)
+            shape = (batch, self.channels[k], *grid)
             whole = torch.zeros(shape, dtype=self.dtype, device=self.device)
-            there = min(steps, levels[k].shape[dim]) if levels else 0
+            made = axes.of_time(levels[k].shape[2:]) if levels else 0
+            there = min(steps, made)
             if there:
-                newest = levels[k].narrow(dim, levels[k].shape[dim] - there, there)
-                whole.narrow(dim, steps - there, there).copy_(newest)
+                axes.last(whole, there).copy_(axes.last(levels[k], there))
             found.append(whole)
             known.append((torch.arange(steps) >= steps - there).expand(batch, -1).to(self.device))
-        return Past(found, known)
+        return Context(found, known)
 
     # the networks -------------------------------------------------------------------------------
 
@@ -179,7 +178,7 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
         given: Tensor | None = None,
         condition: Tensor | None = None,
         drop: Tensor | None = None,
-        past: Past | None = None,
+        past: Context | None = None,
     ) -> Tensor:
         """What the scheduler expects of a denoiser, `[B, C, *grid]` as `sample`.
 

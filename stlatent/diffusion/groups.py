@@ -69,11 +69,8 @@ def open_windows(whole: LatentDataset, names: Sequence[str], steps: int | None, 
     alike: dict[tuple, list[str]] = {}
     for name in names:
         length = None if steps is None else min(steps, whole.length(name))
-        grids = [list(grid) for grid in whole.store.items[name].grids]
-        if steps is not None:
-            for grid in grids:
-                del grid[whole.store.header.causal]
-        kept = tuple(tuple(grids[level]) for level in whole.levels)
+        grids = whole.store.items[name].grids
+        kept = tuple(whole.domain.of_space(grids[level]) for level in whole.levels)
         alike.setdefault((length, kept), []).append(name)
     place = whole.store.place.url
     parts = [

@@ -20,9 +20,9 @@ from ..export.autoencoder import AutoencoderLadder
 from ..export.posterior import Generators
 from ..files import writing
 from ..media.registry import medium_of
+from .context import Context
 from .corruption import Scheduler, set_steps
 from .denoiser import LadderDenoiser
-from .memory import Past
 
 Steps = int | Sequence[int]
 
@@ -171,7 +171,7 @@ class LadderPipeline(DiffusionPipeline):
         size: tuple[int, ...],
         count: int,
         steps: Sequence[int],
-        known: tuple[Tensor | None, Past | None],
+        known: tuple[Tensor | None, Context | None],
         augmentation: float,
         generator: Generators,
         stepped: Callable[[Tensor, Tensor], Tensor],
@@ -190,7 +190,7 @@ class LadderPipeline(DiffusionPipeline):
         z: Tensor,
         stage: int,
         steps: int,
-        known: tuple[Tensor | None, Tensor | None, Past | None],
+        known: tuple[Tensor | None, Tensor | None, Context | None],
         generator: Generators,
         stepped: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
@@ -216,8 +216,7 @@ class LadderPipeline(DiffusionPipeline):
         """What was made so far, and the window that comes after it."""
         if not made:
             return list(self.denoiser.trimmed(window))
-        dim = 2 + self.denoiser.domain.causal
-        return [torch.cat(pair, dim) for pair in zip(made, window, strict=True)]
+        return [self.denoiser.domain.joined(pair) for pair in zip(made, window, strict=True)]
 
     def _finish(
         self,

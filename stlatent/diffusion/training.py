@@ -18,11 +18,11 @@ from ..train.loop import Loop, make_accelerator
 from ..train.plan import parameters
 from ..train.task import Loss, Moment, RunTask
 from .config import DiffusionRun, NoiseConfig
+from .context import Context
 from .corruption import Scheduler, corrupt, make_scheduler
+from .data import LatentData, loader, open_data
 from .denoiser import LadderDenoiser
-from .feed import LatentData, loader, open_data
 from .groups import batches, describe_groups, in_turn
-from .memory import Past
 from .pipeline import LadderPipeline
 
 PIPELINE = "pipeline"
@@ -74,7 +74,7 @@ class StageLosses(nn.Module):
         self,
         levels: Sequence[Tensor],
         condition: Tensor | None,
-        past: Past | None,
+        past: Context | None,
         generator: torch.Generator,
         dropout: float = 0.0,
     ) -> Tensor:
@@ -151,14 +151,14 @@ class Diffusion(RunTask):
         noise = self.run.diffusion.noise
         return StageLosses(denoiser, make_scheduler(noise), noise)
 
-    def _enter(self, batch: LatentWindow) -> tuple[list[Tensor], Tensor | None, Past | None]:
+    def _enter(self, batch: LatentWindow) -> tuple[list[Tensor], Tensor | None, Context | None]:
         """Levels, condition and past of a batch, on the device."""
         device, diffusion = self.device, self.run.diffusion
         asked = diffusion.condition.classes or diffusion.condition.embedding
         label, past = batch.label.to(device) if asked else None, None
         if diffusion.past:
             levels = [z.to(device, torch.float32) for z in batch.past]
-            past = Past(levels, [known.to(device) for known in batch.past_mask])
+            past = Context(levels, [known.to(device) for known in batch.past_mask])
         return [z.to(device, torch.float32) for z in batch.latents], label, past
 
 

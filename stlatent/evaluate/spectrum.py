@@ -64,10 +64,10 @@ class BandTally:
         if self.space:
             edges = self.medium.space_bands.edges
             self._add("spatial", [spatial_energy(c, self.space, edges) for c in changes])
-        causal = self.domain.causal
-        if causal is not None and changes[0].shape[2 + causal] > 1:
-            edges, dim = self.medium.time_bands.edges, 2 + causal
-            self._add("temporal", [temporal_energy(change, edges, dim) for change in changes])
+        if self.domain.of_time(changes[0].shape[2:]) > 1:
+            edges, order = self.medium.time_bands.edges, self.domain.time_last
+            moving = [change.permute(order) for change in changes]
+            self._add("temporal", [temporal_energy(change, edges, -1) for change in moving])
 
     def _add(self, name: str, rows: Sequence[Tensor]) -> None:
         self.energy[name] = torch.stack(list(rows)) + self.energy.get(name, 0)

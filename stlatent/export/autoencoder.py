@@ -25,8 +25,8 @@ from ..model.past import Past
 from ..model.stream import decode_chunk, encode_chunk, encode_end
 from ..triplane.autoencoder import make_ladder
 from .packing import packing_of
+from .pipeline_names import ATTRIBUTES, pipeline_names, ratios
 from .posterior import Generators, LadderPosterior, draw, log_vars
-from .spellings import ATTRIBUTES, ratios, spellings
 from .tiling import Tiles, parts
 
 LOADER = "autoencoder_ladder"  # the file that `trust_remote_code=True` runs
@@ -48,7 +48,7 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
         levels: how many are packed, from the coarsest on.
         measured_mean, measured_std: of every channel of these levels, over data.
 
-    `config` also holds every name that pipelines look up, see spellings.py.
+    `config` also holds every name that pipelines look up, see pipeline_names.py.
 
     Raises:
         ValueError: these do not fit each other.
@@ -68,7 +68,7 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
         super().__init__()
         self.ladder = make_ladder(parse(ModelConfig, model, "model"))
         self.packing = packing_of(self.ladder, levels, measured_mean, measured_std)
-        names = spellings(self.ladder, self.packing)
+        names = pipeline_names(self.ladder, self.packing)
         names["auto_map"] = {"AutoModel": f"{LOADER}.{type(self).__name__}"}
         self.register_to_config(**names)
         for name in ATTRIBUTES & {*names}:
@@ -236,13 +236,9 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
         space = self.spatial_compression_ratio
         tiling = self.tiles.over(x.shape[-2:], space)
         part = parts(self.ladder, choose, x.shape[2:], len(x))
-        pieces = [
-            self._encode(x[..., slice(*tile.rows), slice(*tile.columns)], part(tile))
-            for tile in tiling.tiles
-        ]
+        pieces = [self._encode(x[(..., *tile.slices)], part(tile)) for tile in tiling.tiles]
         codes = any(level.codebook for level in self.ladder.levels[: self.config.levels])
-        join = tiling.pick if codes else tiling.join  # codes have no mean
-        return join(pieces, (space, space))
+        return tiling.gather(pieces, (space, space), codes)
 
     def _pixels(self, z: Tensor, generator: Generators) -> Tensor:
         if isinstance(generator, Sequence):
@@ -266,12 +262,13 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
         if not self._in_chunks:
             return self._packed(self.ladder.encode(x, choose), False)
         state, pieces = None, []
-        for frames in x.split(self.tiles.frames, self._time):
+        axes = self.ladder.domain
+        for frames in axes.chunks(x, self.tiles.frames):
             started = state is not None
             encoded, state = encode_chunk(self.ladder, frames, state, choose)
             pieces.append(self._packed(encoded, started))
         pieces.append(self._packed(encode_end(self.ladder, state, choose)[0], True))
-        return torch.cat(pieces, self._time)
+        return axes.joined(pieces)
 
     def _decode(self, z: Tensor, rest: Choose) -> Tensor:
         domain, stride = self.ladder.domain, self.packing.stride
@@ -279,11 +276,11 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
             return self.decode_step(z, Past(), rest)
         size = domain.of_space(domain.samples(z.shape[2:], stride))
         state, pieces = None, []
-        for part in z.split(self.tiles.frames // domain.of_time(stride), self._time):
+        for part in domain.chunks(z, self.tiles.frames // domain.of_time(stride)):
             levels = self.packing.unpack(part, state is not None)
             frames, state = decode_chunk(self.ladder, levels, size, state, rest)
             pieces.append(frames)
-        return torch.cat(pieces, self._time)
+        return domain.joined(pieces)
 
     def encode_step(
         self, x: Tensor, past: Past, choose: Choose = choosing.mean
@@ -311,14 +308,9 @@ class AutoencoderLadder(ModelMixin, AutoencoderMixin, ConfigMixin):
         return self.ladder.generate(held, size, z.shape[0], past)
 
     @property
-    def _time(self) -> int:
-        """The dimension along which a tensor may come in chunks."""
-        return 2 + (self.ladder.domain.causal or 0)
-
-    @property
     def _in_chunks(self) -> bool:
         """Whether videos go through some frames at a time."""
-        return self.use_tiling and self.ladder.domain.causal is not None
+        return self.use_tiling and self.ladder.domain.has_time
 
 
 AutoencoderLadder.__module__ = "stlatent"  # pipelines note it down, and load it after that import

@@ -69,7 +69,7 @@ class Decoder(Part):
 def parts(vae: AutoencoderLadder) -> dict[str, Part]:
     """The graphs of `vae`, by name."""
     found: dict[str, Part] = {"encoder": Encoder(vae, False), "decoder": Decoder(vae, False)}
-    if vae.ladder.domain.causal is not None:
+    if vae.ladder.domain.has_time:
         found |= {"encoder_next": Encoder(vae, True), "decoder_next": Decoder(vae, True)}
     return found
 
@@ -139,9 +139,10 @@ def _dimensions(part: Part, inputs: tuple[Tensor, State]) -> tuple[Any, Any]:
     def free(tensor: Tensor, remembered: bool) -> dict[int, Any]:
         found: dict[int, Any] = {0: batch}
         for i, count in counts.items():
-            if remembered and i == axes.causal:
+            causal = axes.axes[i].kind == "causal"
+            if remembered and causal:
                 continue  # as many steps as the kernels look back
-            first = int(i == axes.causal and not part.started)
+            first = int(causal and not part.started)
             ratio = (tensor.shape[2 + i] - first) // STEPS
             multiple = count if ratio == 1 else ratio * count
             found[2 + i] = multiple + first if first else multiple

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..media.video.tiles import Tile, Tiling
+from ..media.tiles import Tile, Tiling
 from ..model.choose import Choose, Distribution, Draw, Site
 from ..model.gaussian import Gaussian
 from ..model.ladder import Ladder
@@ -16,7 +16,7 @@ from ..model.ladder import Ladder
 
 @dataclass(frozen=True)
 class Tiles:
-    """Sizes in pixels and frames; how tiles are joined is said in `media/video/tiles.py`.
+    """Sizes in pixels and frames; how tiles are joined is said in `media/tiles.py`.
 
     Attributes:
         size: height and width of a tile, at most.
@@ -120,11 +120,11 @@ class TileNoise:
     def _noise(self, site: Site, like: Tensor) -> Tensor:
         domain, noise = self.whole.ladder.domain, self.whole.noise[site]
         strides = domain.of_space(self.whole.ladder.levels[site.level].stride)
-        starts = (self.tile.rows[0], self.tile.columns[0])
+        starts = (start for start, _ in self.tile.spans)
         for dim, start, stride in zip((-2, -1), starts, strides):
             noise = noise.narrow(dim, start // stride, like.shape[dim])
-        if domain.causal is None:
+        if not domain.has_time:
             return noise
         start = self.steps.get(site, 0)
-        self.steps[site] = stop = start + like.shape[2 + domain.causal]
+        self.steps[site] = stop = start + domain.of_time(like.shape[2:])
         return domain.steps(noise, start, stop)

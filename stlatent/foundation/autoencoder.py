@@ -175,8 +175,8 @@ def _started(past: Past | None) -> bool:
 
 
 def _paced(frozen: FrozenAutoencoder) -> tuple[int, ...]:
-    time = frozen.domain.causal
-    return tuple(f * (frozen.pace if i == time else 1) for i, f in enumerate(frozen.stride))
+    axes = frozen.domain
+    return axes.with_time(frozen.stride, axes.of_time(frozen.stride) * frozen.pace)
 
 
 def _inner(config: ModelConfig) -> ModelConfig:

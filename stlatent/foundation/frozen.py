@@ -80,7 +80,7 @@ class FrozenAutoencoder:
     @property
     def stream(self) -> Stream:
         """How it goes on from chunk to chunk, see streams.py; of videos alone."""
-        time = self.stride[self.domain.causal]
+        time = self.domain.of_time(self.stride)
         return stream_of(self.module, time, self._encode, self._decode)
 
     # both ways --------------------------------------------------------------------------------
@@ -94,14 +94,14 @@ class FrozenAutoencoder:
             past: of a stream, of which these are the next frames; None for a whole input.
         """
         x = x.to(self.device, self.dtype)
-        whole = past is None or self.domain.causal is None
+        whole = past is None or not self.domain.has_time
         z = (self._encode(x) if whole else self.stream.encode(x, past)).float()
         return (z - self._wide(self.mean, z)) / self._wide(self.unit, z)
 
     def decode(self, z: Tensor, past: Past | None = None) -> Tensor:
         """Pixels `[B, 3, *size]`, float32, of latents `[B, C, *grid]`. Gradients reach `z`."""
         z = z.float() * self._wide(self.unit, z) + self._wide(self.mean, z)
-        z, whole = z.to(self.device, self.dtype), past is None or self.domain.causal is None
+        z, whole = z.to(self.device, self.dtype), past is None or not self.domain.has_time
         return (self._decode(z) if whole else self.stream.decode(z, past)).float()
 
     def _wide(self, values: Sequence[float], like: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class Values:
         Raises:
             ValueError: it has another domain or number of channels.
         """
-        volumes = len(model.axes.space) == 3 and model.axes.causal is None
+        volumes = len(model.axes.space) == 3 and not model.axes.has_time
         if not (volumes or model.field) or model.read_channels not in CHANNELS:
             raise ValueError(
                 f"a model of domain '{model.domain}' with {model.channels} channels reads no "

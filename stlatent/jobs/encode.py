@@ -15,7 +15,8 @@ from ..media.base import Medium
 from ..media.registry import medium_of
 from ..model.device import native_precision
 from ..store.codebooks import write_codebooks
-from ..store.manifest import FAILED, Header
+from ..store.header import Header
+from ..store.manifest import FAILED
 from ..store.place import Place
 from ..store.records import Failure
 from ..store.summary import LevelSummary, level_summaries, merged, table

@@ -21,10 +21,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from ..model.config import Strict
+from ..store.header import Header
 from ..store.manifest import (
     FAILED,
     MANIFEST,
-    Header,
     Manifest,
     read_json,
     read_units,

@@ -10,17 +10,10 @@ from torch import Tensor
 
 from ..media.codes import Code
 from ..media.encoder import About
+from ..model.domain import Domain
 from ..store.codebooks import latents_of
-from ..store.manifest import (
-    Header,
-    Part,
-    in_memory,
-    level_file,
-    on_disk,
-    scale_key,
-    unit_file,
-    write_json,
-)
+from ..store.header import Header, Part, in_memory, level_file, on_disk, scale_key
+from ..store.manifest import unit_file, write_json
 from ..store.place import Place
 from ..store.records import Failure, FileRecord, Item, MomentsRecord, UnitRecord
 from ..store.tensors import (
@@ -66,7 +59,7 @@ class LatentItem:
             ValueError: a value is not finite, or beyond the range of the dtype.
         """
         for k, (level, code) in enumerate(zip(self.header.levels, codes, strict=True)):
-            self._grids[k] = _longer(self._grids[k], code.latents.shape[1:], self.header.causal)
+            self._grids[k] = _longer(self.header.over, self._grids[k], code.latents.shape[1:])
             self._bits[k] += code.bits.item()
             if level.dtype == "bits":
                 content = torch.frombuffer(bytearray(code.stream), dtype=torch.uint8)
@@ -88,7 +81,7 @@ class LatentItem:
                 f"latents of level {key[0]} are not finite in {dtype}, up to "
                 f"{values.abs().max().item():.4g}; try --dtype float32 or --precision fp32"
             )
-        self._write(key, on_disk(stored, self.header.causal))
+        self._write(key, on_disk(stored, self.header.over))
 
     def _write(self, key: tuple[int, Part], stored: Tensor) -> None:
         spool = self._spools[key]
@@ -106,7 +99,7 @@ class LatentItem:
 
     def entries(self, level: int, part: Part) -> Iterator[Entry]:
         """What one file holds of this item."""
-        key, name, whole = (level, part), self.about.name, self.header.causal is None
+        key, name, whole = (level, part), self.about.name, not self.header.over.has_time
         start, shape, spool = self._starts[key], self._shapes[key], self._spools[key]
         dtype = self.header.dtype(level, part)
         if dtype != "int8":
@@ -140,7 +133,7 @@ class FormerItem:
                 yield Entry(key, extents[key].dtype, extents[key].shape, lambda b=blocks: b)
 
     def _blocks(self, file: str, extent: Extent) -> Iterator[Tensor]:
-        whole = self.header.causal is None or len(extent.shape) == 1
+        whole = not self.header.over.has_time or len(extent.shape) == 1
         for start, stop in row_blocks(extent.shape, whole):
             part = extent.rows(start, stop)
             yield from_bytes(self.place.read(file, part.start, part.stop), part.dtype, part.shape)
@@ -258,7 +251,7 @@ class UnitWriter:
                 values = block
                 if scale is not None:
                     values = block * _along_channels(scale, entry.shape, self.header)
-                values = in_memory(values, self.header.causal)
+                values = in_memory(values, self.header.over)
                 if level in self.tables:
                     values = latents_of(values, self.tables[level])
                 moments[level] = moments[level].merge(Moments.of(values))
@@ -267,14 +260,13 @@ class UnitWriter:
         return entry._replace(blocks=blocks)
 
 
-def _longer(grid: tuple[int, ...], piece: Sequence[int], causal: int | None) -> tuple[int, ...]:
+def _longer(domain: Domain, grid: Sequence[int], piece: Sequence[int]) -> tuple[int, ...]:
     """The size of a grid and a piece that follows it in time."""
-    if not grid or causal is None:
-        return tuple(piece)
-    return tuple(a + b if i == causal else a for i, (a, b) in enumerate(zip(grid, piece)))
+    steps = domain.of_time(piece) + (domain.of_time(grid) if grid else 0)
+    return domain.with_time(piece, steps)
 
 
 def _along_channels(scale: Tensor, shape: Sequence[int], header: Header) -> Tensor:
     """`[C]` -> a shape that multiplies a tensor on disk."""
-    after = len(shape) - (1 if header.causal is None else 2)
+    after = len(shape) - (2 if header.over.has_time else 1)
     return scale.view(-1, *[1] * after)

@@ -9,7 +9,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..store.codebooks import codebook_file
-from ..store.manifest import Header, check_units, read_manifest, read_units
+from ..store.header import Header
+from ..store.manifest import check_units, read_manifest, read_units
 from ..store.place import Place
 from ..store.records import FileRecord, UnitRecord
 from ..store.summary import merged

@@ -19,7 +19,7 @@ from ..checkpoint import Model
 from ..media.base import Medium
 from ..media.encoder import SourceEncoder
 from ..model.device import autocast
-from ..store.manifest import Header
+from ..store.header import Header
 from ..store.place import Place
 from ..store.records import Failure, UnitRecord
 from .inputs import Input, fetch

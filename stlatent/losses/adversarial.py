@@ -28,15 +28,14 @@ class PatchDiscriminator(nn.Module):
         self.domain = domain
         halve = [1 if axis.kind == "index" else 2 for axis in domain.axes]
         self.stride = [f * 4 if h == 2 else f for f, h in zip(stride, halve, strict=True)]
-        causal = 1 if domain.causal is None else 3
         self.fold = Down(domain, channels, width, stride)
         self.looks = nn.ModuleList()
         self.downs = nn.ModuleList()
         for _ in range(2):
-            self.looks.append(Conv(domain, width, width, 3, causal))
+            self.looks.append(Conv(domain, width, width, 3, 3))
             self.downs.append(Down(domain, width, 2 * width, halve))
             width *= 2
-        self.verdict = Conv(domain, width, 1, 3, causal)
+        self.verdict = Conv(domain, width, 1, 3, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         past = Past()

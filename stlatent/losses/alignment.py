@@ -51,7 +51,7 @@ class FeatureAlignment(nn.Module):
                 f"alignment compares positions, and the latents have a grid of {list(z.shape[2:])}:"
                 f" choose a finer level, or larger samples"
             )
-        if self.domain.causal is not None:
+        if self.domain.has_time:
             last = torch.arange(z.shape[2], device=x.device) * self.stride[0]
             x = x[:, :, last.clamp(max=x.shape[2] - 1)]
             z = z.transpose(1, 2).flatten(0, 1)

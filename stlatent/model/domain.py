@@ -1,17 +1,7 @@
-"""What the axes of a tensor mean. The only file that knows about dimensions.
+"""What is done to the axes of a tensor. With `axes.py`, the only file that knows about dimensions.
 
-Tensors are always `[B, C, *axes]`. An axis has a kind, and the kind says how it is treated:
-
-    space    padded on both sides            n  ->  ceil(n / f)            h, w, x, y, z, u, v
-    causal   padded on the past side only    1 + k f  ->  1 + k            t
-    index    never convolved or resampled    n  ->  n                      the planes of a triplane
-
-A causal axis starts with one step of its own, so that one frame is a valid video:
-
-    frames   0 | 1 2 3 4 | 5 6 7 8 | ...        grouped by f = 4
-    latents  0 |    1    |    2    | ...        later groups never change earlier ones
-
-Inside a group everything may look at everything: the group is the unit of streaming anyway.
+Tensors are always `[B, C, *axes]`. Inside a group of a causal axis, see `axes.py`, everything may
+look at everything: the group is the unit of streaming anyway.
 
 Tensors are kept with channels last in memory (`[B, *axes, C]` seen as `[B, C, *axes]`), which is
 the layout in which convolutions are fastest on CPUs and GPUs alike.
@@ -20,143 +10,57 @@ the layout in which convolutions are fastest on CPUs and GPUs alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from .axes import DomainAxes
 from .convolution import convolve
 from .past import Past
 
-Kind = Literal["space", "causal", "index"]
-
 
 @dataclass(frozen=True)
-class Axis:
-    """One axis of a domain; `size` is fixed for index axes and free (None) for the others."""
-
-    name: str
-    kind: Kind
-    size: int | None = None
-
-
-@dataclass(frozen=True)
-class Domain:
-    """An ordered set of axes and every operation whose meaning depends on them.
-
-    Args:
-        name: how configs call it.
-        axes: in the order in which they follow the channels; at most one of them is causal.
+class Domain(DomainAxes):
+    """An ordered set of axes and every operation on tensors whose meaning depends on them.
 
     Attributes:
         square: whether its space axes must be of equal size.
         colours: whether channels are much the same, as red, green and blue are.
     """
 
-    name: str
-    axes: tuple[Axis, ...]
     square: ClassVar[bool] = False
     colours: ClassVar[bool] = True
 
-    # axes -------------------------------------------------------------------------------------
-
-    @property
-    def causal(self) -> int | None:
-        """Position of the causal axis among the axes, or None."""
-        return next((i for i, axis in enumerate(self.axes) if axis.kind == "causal"), None)
-
-    @property
-    def space(self) -> tuple[int, ...]:
-        """Positions of the space axes among the axes."""
-        return tuple(i for i, axis in enumerate(self.axes) if axis.kind == "space")
-
-    @property
-    def pictures(self) -> bool:
-        """Whether samples are pictures, or made of them."""
-        return [axis.name for axis in self.axes][-2:] == ["h", "w"]
-
-    def of_space(self, values: Sequence[int]) -> tuple[int, ...]:
-        """Of one value per axis, such as a size or a stride, those of the space axes."""
-        return tuple(values[i] for i in self.space)
-
-    def of_time(self, values: Sequence[int]) -> int:
-        """Of one value per axis, that of the causal axis; 1 where there is none."""
-        return 1 if self.causal is None else values[self.causal]
-
-    def size(self, steps: int, space: Sequence[int]) -> tuple[int, ...]:
-        """Of a sample of so many steps in time, where there is any, and of size `space`."""
-        sides = iter(space)
-        return tuple(
-            steps if axis.kind == "causal" else axis.size or next(sides) for axis in self.axes
-        )
-
-    def with_time(self, values: Sequence[int], steps: int) -> tuple[int, ...]:
-        """One value per axis, that of the causal axis replaced by `steps`."""
-        return tuple(steps if i == self.causal else n for i, n in enumerate(values))
+    # time -------------------------------------------------------------------------------------
 
     def steps(self, x: Tensor, start: int, stop: int) -> Tensor:
         """`[B, C, *axes]` from step `start` to before `stop` along the causal axis; all of it where
         there is none."""
         return x if self.causal is None else x.narrow(2 + self.causal, start, stop - start)
 
-    # sizes ------------------------------------------------------------------------------------
+    def last(self, x: Tensor, count: int) -> Tensor:
+        """The last `count` steps of `[B, C, *axes]` along the causal axis."""
+        there = self.of_time(x.shape[2:])
+        return self.steps(x, there - count, there)
 
-    def shape(
-        self, size: Sequence[int], stride: Sequence[int], started: bool = False
-    ) -> tuple[int, ...]:
-        """Size of the grid that covers `size` samples at `stride`, rounded up.
+    def chunks(self, x: Tensor, steps: int) -> tuple[Tensor, ...]:
+        """`[B, C, *axes]` in pieces of at most so many steps along the causal axis."""
+        return (x,) if self.causal is None else x.split(steps, 2 + self.causal)
 
-        With `started`, a causal axis goes on after its first step, so it has whole groups only.
-        """
-        first = [0 if started or axis.kind != "causal" else 1 for axis in self.axes]
-        return tuple(
-            a - (a - n) // f
-            for a, n, f in zip(first, size, stride, strict=True)  # rounded up
-        )
+    def joined(self, chunks: Iterable[Tensor]) -> Tensor:
+        """Pieces `[B, C, *axes]` that follow each other along the causal axis, as one; where there
+        is none, there is one piece."""
+        if self.causal is None:
+            (whole,) = chunks
+            return whole
+        return torch.cat(list(chunks), 2 + self.causal)
 
-    def samples(
-        self, grid: Sequence[int], stride: Sequence[int], started: bool = False
-    ) -> tuple[int, ...]:
-        """Number of samples that a grid covers: the inverse of `shape` on whole groups."""
-        first = [0 if started or axis.kind != "causal" else 1 for axis in self.axes]
-        return tuple(a + (n - a) * f for a, n, f in zip(first, grid, stride, strict=True))
-
-    def check(self, size: Sequence[int]) -> None:
-        """Raise ValueError unless `size` can be the axes of a tensor of this domain."""
-        if not isinstance(size, Sequence) or any(isinstance(n, float) for n in size):
-            raise ValueError(f"size is {size!r}; give one integer per axis of domain '{self.name}'")
-        names = ", ".join(axis.name for axis in self.axes)
-        if len(size) != len(self.axes):
-            raise ValueError(
-                f"a tensor of domain '{self.name}' is [B, C, {names}], but {len(size)} axes after "
-                f"B, C were given ({tuple(size)}): reshape it to {len(self.axes)} axes"
-            )
-        for axis, n in zip(self.axes, size, strict=True):
-            legal = axis.size or max(n, 1)
-            if n != legal:
-                raise ValueError(
-                    f"axis '{axis.name}' of domain '{self.name}' has size {n}; "
-                    f"the nearest legal size is {legal}"
-                )
-
-    def check_stride(self, stride: Sequence[int]) -> None:
-        """Raise ValueError unless `stride` is a legal stride of this domain."""
-        if len(stride) != len(self.axes):
-            names = ", ".join(axis.name for axis in self.axes)
-            raise ValueError(
-                f"stride {list(stride)} has {len(stride)} entries; domain '{self.name}' "
-                f"needs one each for {names}"
-            )
-        for axis, f in zip(self.axes, stride, strict=True):
-            if f < 1 or (axis.kind == "index" and f != 1):
-                raise ValueError(
-                    f"axis '{axis.name}' of domain '{self.name}' cannot have stride {f}; "
-                    f"the nearest legal stride is 1"
-                )
+    # edges ------------------------------------------------------------------------------------
 
     def pad(self, x: Tensor, stride: Sequence[int], started: bool = False) -> Tensor:
         """Repeat the last sample along each axis until whole groups of `stride` are full."""
@@ -233,8 +137,6 @@ class Domain:
         layer: str = "",
     ) -> Tensor:
         """Convolution with `weight` `[C_out, C_in / groups, *kernel]` that keeps every size.
-
-        layer: under which name `past` keeps what it remembers.
 
         layer: under which name `past` keeps what it remembers.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .domain import Axis, Domain
+from .axes import Axis
+from .domain import Domain
 from .planes import Planes
 
 TIME = Axis("t", "causal")

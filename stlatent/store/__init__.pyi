@@ -1,6 +1,7 @@
 from .dataset import LatentDataset
+from .header import Header
 from .labels import VectorFile, folder_classes
-from .manifest import Header, Manifest
+from .manifest import Manifest
 from .reader import LatentStore
 from .records import Failure, Item, Statistics
 from .shuffle import LatentStream

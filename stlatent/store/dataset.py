@@ -9,7 +9,6 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..model.domains import DOMAINS
 from ..model.packing import Packing
 from .reader import LatentStore, under
 from .windows import Label, LatentWindow, split
@@ -59,7 +58,7 @@ class LatentDataset(Dataset):
         self.levels = tuple(range(len(self.store.header.levels)) if levels is None else levels)
         self.steps, self.every, self.past, self.packed = steps, every, tuple(past), packed
         self.labels, self.whiten = labels, whiten
-        self._causal = self.store.header.causal
+        self.domain = self.store.header.over
         self._check()
         self.packing = self._packing()
         self._finer = [self._factor(level) for level in self.levels]
@@ -93,14 +92,13 @@ class LatentDataset(Dataset):
 
     def length(self, name: str) -> int:
         """Steps of an item at level 0; 1 where there is no time."""
-        return 1 if self._causal is None else self.store.items[name].grids[0][self._causal]
+        return self.domain.of_time(self.store.items[name].grids[0])
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Size of the windows of an item at level 0: those of equal size make a batch."""
-        grid = list(self.store.items[name].grids[0])
-        if self._causal is not None:
-            grid[self._causal] = self.steps or grid[self._causal]
-        return tuple(grid)
+        return self.domain.with_time(
+            self.store.items[name].grids[0], self.steps or self.length(name)
+        )
 
     def window(self, name: str, start: int = 0) -> LatentWindow:
         """The window of an item that begins at a step of level 0.
@@ -114,15 +112,15 @@ class LatentDataset(Dataset):
         past = self.past or [0] * len(self.levels)
         read = [
             self.store.read_level(name, level, max(0, first - before), last)
-            if self._causal is not None
+            if self.domain.has_time
             else self.store.read_level(name, level)
             for level, before, (first, last) in zip(self.levels, past, spans)
         ]
         latents = self.packing.whiten(read) if self.whiten else read
         mask, before, past_mask = (), (), ()
-        if self._causal is not None:
+        if self.domain.has_time:
             parts = [
-                split(z, self._time, (last - first, steps * f), count)
+                split(self.domain, z, (last - first, steps * f), count)
                 for z, f, count, (first, last) in zip(latents, self._finer, past, spans)
             ]
             latents, mask, before, past_mask = zip(*parts)
@@ -157,24 +155,18 @@ class LatentDataset(Dataset):
             )
         parts = self.packing.unfold(latents, started=True) if self.packed else latents
         levels = self.packing.unwhiten(parts)
-        if self._causal is None or begins == {False}:
+        if begins == {False}:
             return levels
+        axes = self.domain
         return tuple(
-            z.narrow(self._time, f - 1, z.shape[self._time] - f + 1)
-            for z, f in zip(levels, self._finer)
+            axes.steps(z, f - 1, axes.of_time(z.shape[2:])) for z, f in zip(levels, self._finer)
         )
-
-    @property
-    def _time(self) -> int:
-        """Dimension of time in a batch."""
-        return 2 + self._causal
 
     def _factor(self, level: int) -> int:
         """How many steps of a level lie under one of level 0."""
-        if self._causal is None:
-            return 1
         levels = self.store.header.levels
-        return levels[0].stride[self._causal] // levels[level].stride[self._causal]
+        coarsest, own = (self.domain.of_time(levels[k].stride) for k in (0, level))
+        return coarsest // own
 
     def _label_key(self, name: str) -> str:
         for key in (name, self.store.items[name].source):
@@ -191,7 +183,7 @@ class LatentDataset(Dataset):
             found = [manifest.statistics[k] for k in self.levels]
             mean, std = [v for s in found for v in s.mean], [v for s in found for v in s.std]
         strides = [level.stride for level in chosen]
-        return Packing(DOMAINS[manifest.domain], strides, channels, mean, std)
+        return Packing(self.domain, strides, channels, mean, std)
 
     def _check(self) -> None:
         there, chosen = len(self.store.header.levels), list(self.levels)
@@ -199,7 +191,7 @@ class LatentDataset(Dataset):
             raise ValueError(f"levels is {chosen}; give some of 0 to {there - 1}, in rising order")
         if self.every < 1 or (self.steps is not None and self.steps < 1):
             raise ValueError(f"steps is {self.steps} and every is {self.every}; give 1 or more")
-        if self._causal is None and self.steps is not None:
+        if not self.domain.has_time and self.steps is not None:
             raise ValueError(
                 f"steps is {self.steps}, but domain '{self.store.header.domain}' has no time"
             )

@@ -1,210 +1,21 @@
-"""What the latents of a data set have in common, as records; FORMAT.md describes the files."""
+"""The files that say what a data set holds; FORMAT.md describes them."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from ..bits.coding import Coding
-from ..media.source import PLACED
-from ..model.config import Positive, Strict
-from ..model.domain import Domain
-from ..model.domains import DOMAINS
-from .codebooks import codebook_tables
+from ..model.config import Strict
+from .header import FORMAT, Header
 from .parse import SAID, parse_json, parse_record
 from .place import Place
-from .records import Count, Item, Statistics, UnitRecord
-from .stored import Dtype, StoredLevel
-
-if TYPE_CHECKING:
-    from ..model.ladder import Ladder
+from .records import Count, Statistics, UnitRecord
 
 MANIFEST, FAILED, UNITS = "manifest.json", "failed.jsonl", "units"
-FORMAT = "stlatent-latents"
-Part = Literal["mean", "std"]
-
-
-class Header(Strict):
-    """What the latents of a data set have in common.
-
-    Attributes:
-        format, version: of the data set.
-        model: as it was given to whoever encoded: a name or a path.
-        fingerprint: of the model's config and weights.
-        domain: over which the model is, such as `video`.
-        channels: of the input.
-        levels: how each lies on disk, coarsest first.
-        resolution: of the volumes that planes were made of, in voxels per edge; None where the size
-            of an item is that of its input.
-        axes: order of the axes of a tensor on disk.
-        std: whether the posteriors' standard deviations are there beside the means.
-        tile: side in pixels of the tiles that larger frames were cut into; they decode best in the
-            same ones. None of shapes.
-        coding: where the latents are entropy-coded.
-    """
-
-    format: Literal["stlatent-latents"] = FORMAT
-    version: Literal[2, 3] = 3  # 2 had neither codes nor coding
-    model: str
-    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-    domain: str
-    channels: Positive = 3
-    resolution: Annotated[int, Field(ge=1, le=2**16)] | None = None
-    axes: tuple[str, ...]
-    levels: Annotated[tuple[StoredLevel, ...], Field(min_length=1, max_length=1000)]
-    std: bool = False
-    tile: Positive | None
-    coding: Coding | None = None
-
-    @model_validator(mode="after")
-    def _fits_its_domain(self) -> Header:
-        if self.domain not in DOMAINS:
-            raise ValueError(f"domain is '{self.domain}'; there are {', '.join(DOMAINS)}")
-        domain, strides = DOMAINS[self.domain], [level.stride for level in self.levels]
-        if self.axes != axes_on_disk(domain):
-            said = f"axes are {' '.join(self.axes)}; of domain '{self.domain}' they are"
-            raise ValueError(f"{said} {' '.join(axes_on_disk(domain))}")
-        for stride in strides:
-            domain.check_stride(stride)
-        if any(a % b for coarse, fine in pairwise(strides) for a, b in zip(coarse, fine)):
-            raise ValueError(f"levels have strides {strides}; each must be divided by the next")
-        if self.tile and self.tile % math.lcm(*strides[0][-2:]):
-            raise ValueError(
-                f"tile is {self.tile}, no multiple of the coarsest stride {strides[0]}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _codes_and_bits(self) -> Header:
-        for k, level in enumerate(self.levels):
-            if (level.dtype == "bits") != (self.coding is not None):
-                raise ValueError(f"level {k} is {level.dtype}, but coding is {self.coding}")
-        if self.coding and len(self.coding.step) != len(self.levels):
-            raise ValueError(f"coding has {len(self.coding.step)} steps, not one per level")
-        if self.std and (self.coding or any(level.codes for level in self.levels)):
-            raise ValueError("std is true, but codes and bits have no deviations")
-        return self
-
-    @staticmethod
-    def of(
-        model: Ladder,
-        reference: str,
-        tile: int | None,
-        dtypes: Sequence[str],
-        std: bool = False,
-        coding: Coding | None = None,
-    ) -> Header:
-        """The header of latents made by `model`, which the user calls `reference`.
-
-        float16 by default: it rounds to 1 part in 2048, far below what the latents' own posterior
-        leaves open, where bfloat16 rounds to 1 in 256; their range does not ask for more.
-
-        Args:
-            dtypes: of latents that are neither codes nor entropy-coded: one for all levels, or one
-                per level.
-
-        Raises:
-            ValueError: there are more or fewer, or deviations are asked for of codes or bits.
-        """
-        from ..checkpoint import fingerprint  # whoever only reads does without the network
-
-        count = len(model.levels)
-        if len(dtypes) not in (1, count):
-            raise ValueError(
-                f"{len(dtypes)} dtypes are given, but the model has {count} levels; "
-                f"give one for all, or {count}"
-            )
-        codes = [k for k, level in enumerate(model.levels) if level.codebook]
-        if std and codes:
-            raise ValueError(f"level {codes[0]} is made of codes, which have no --std")
-        if std and coding:
-            raise ValueError("--entropy-code stores no standard deviations; leave out --std")
-        levels = [
-            StoredLevel.of(model, k, "bits" if coding else dtype)
-            for k, dtype in enumerate([*dtypes] * (count // len(dtypes)))
-        ]
-        return Header(
-            model=reference,
-            fingerprint=fingerprint(model),
-            domain=model.domain.name,
-            channels=model.config.read_channels,
-            resolution=model.config.field and model.config.field.resolution,
-            axes=axes_on_disk(model.domain),
-            levels=tuple(levels),
-            std=std,
-            tile=tile,
-            coding=coding,
-        )
-
-    def tables(self, model: Ladder) -> dict[int, Tensor]:
-        """Vectors of the levels that are stored as indices, see `codebooks.py`."""
-        return {} if self.coding else codebook_tables(model)
-
-    def values(self, size: Sequence[int]) -> int:
-        """Numbers in the input of an item of this size, channels included."""
-        return self.channels * (self.resolution**3 if self.resolution else math.prod(size))
-
-    @property
-    def causal(self) -> int | None:
-        """Position of the time axis among the axes of the domain."""
-        return DOMAINS[self.domain].causal
-
-    def grids(self, size: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-        """Sizes of the latents of an item of this size, per level, along the domain's axes."""
-        domain, strides = DOMAINS[self.domain], [level.stride for level in self.levels]
-        whole = domain.samples(domain.shape(size, strides[0]), strides[0])
-        return tuple(domain.shape(whole, stride) for stride in strides)
-
-    def tensor_shape(self, item: Item, level: int) -> tuple[int, ...]:
-        """Of a tensor on disk that is no row of bytes."""
-        numbers, grid = self.levels[level].numbers, item.grids[level]
-        return (numbers, *grid) if self.causal is None else (grid[0], numbers, *grid[1:])
-
-    def check(self, unit: int, record: UnitRecord) -> None:
-        """Whether what is said of a unit fits what is said of all.
-
-        Raises:
-            ValueError: it does not.
-        """
-        count, axes = len(self.levels), len(DOMAINS[self.domain].axes)
-        if len({item.name for item in record.items}) < len(record.items):
-            raise ValueError("two of its items have one name")
-        for item in record.items:
-            if len(item.size) != axes or item.grids != self.grids(item.size):
-                raise ValueError(
-                    f"'{item.name}' has size {item.size} and grids {item.grids}, which do not fit "
-                    f"a level's stride"
-                )
-            if len(item.bits) != count:
-                raise ValueError(f"'{item.name}' has {len(item.bits)} bits, not one per level")
-            if (item.shape is not None) != (item.kind in PLACED):
-                raise ValueError(f"'{item.name}' is a {item.kind}, but shape is {item.shape}")
-        files = {name for *_, name in self.files(unit)} if record.items else set()
-        if record.files.keys() != files:
-            raise ValueError(f"its files are {sorted(record.files)}, not {sorted(files)}")
-        channels = [level.channels for level in self.levels]
-        moments = [(len(m.mean), len(m.m2)) for m in record.moments]
-        if moments != [(c, c) for c in channels]:
-            raise ValueError(f"moments are of {moments} channels, not {channels}")
-        if record.tolerance is not None and len(record.tolerance) != count:
-            raise ValueError(f"tolerance has {len(record.tolerance)} entries, not one per level")
-
-    def files(self, unit: int) -> Iterator[tuple[int, Part, str]]:
-        """Level, part and name of every file of tensors that a unit has."""
-        for part in ("mean", "std") if self.std else ("mean",):
-            yield from ((k, part, level_file(k, unit, part)) for k in range(len(self.levels)))
-
-    def dtype(self, level: int, part: Part) -> Dtype:
-        """Of a file; deviations span too many magnitudes for int8."""
-        dtype = self.levels[level].dtype
-        return "float16" if part == "std" and dtype == "int8" else dtype
 
 
 class Manifest(Header):
@@ -235,36 +46,8 @@ class Manifest(Header):
         return self
 
 
-def axes_on_disk(domain: Domain) -> tuple[str, ...]:
-    """The order of the axes of a tensor: time first, where there is time."""
-    axes = ["channel", *(axis.name for axis in domain.axes)]
-    if domain.causal is not None:
-        axes.insert(0, axes.pop(1 + domain.causal))
-    return tuple(axes)
-
-
-def level_file(level: int, unit: int, part: Part = "mean") -> str:
-    folder = f"level_{level}" if part == "mean" else f"level_{level}_std"
-    return f"{folder}/{unit:05d}.safetensors"
-
-
 def unit_file(unit: int) -> str:
     return f"{UNITS}/{unit:05d}.json"
-
-
-def scale_key(name: str) -> str:
-    """Of the scales of an int8 tensor; the name of an item never starts like this."""
-    return f"/scale/{name}"
-
-
-def on_disk(values: Any, causal: int | None) -> Any:
-    """`[C, *axes]` in memory -> as on disk, where time comes first."""
-    return values if causal is None else values.movedim(1 + causal, 0)
-
-
-def in_memory(values: Any, causal: int | None) -> Any:
-    """The inverse of `on_disk`."""
-    return values if causal is None else values.movedim(0, 1 + causal)
 
 
 def read_manifest(place: Place) -> Manifest:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..model.domain import Domain
 from ..model.latents import Latents
-from .manifest import Header, Part, check_units, level_file, read_manifest, read_units
+from .header import Header, Part, level_file
+from .manifest import check_units, read_manifest, read_units
 from .place import Place
 from .records import Item, UnitRecord
 from .tensor_files import TensorFiles
@@ -94,9 +96,9 @@ class LatentReader:
         Raises:
             ValueError: there are no such steps, or the file is missing or broken.
         """
-        item, unit, causal = self.item(name), self.unit(name), self.header.causal
-        if causal is not None:
-            steps = item.grids[level][causal]
+        item, unit, axes = self.item(name), self.unit(name), self.header.over
+        if axes.has_time:
+            steps = axes.of_time(item.grids[level])
             stop = steps if stop is None else stop
             if not 0 <= start <= stop <= steps:
                 raise ValueError(
@@ -105,7 +107,7 @@ class LatentReader:
                 )
         if self.header.coding:
             return self._decoded_level(name, level, start, stop)
-        steps = None if causal is None else (start, stop)
+        steps = (start, stop) if axes.has_time else None
         return self._files.values(item, unit, level, part, steps)[None]
 
     def stream(
@@ -117,10 +119,11 @@ class LatentReader:
         first step of every level covers one frame.
         """
         kept = range(self.check_levels(levels))
-        causal = self.header.causal
-        strides = [level.stride[causal] for level in self.header.levels]
-        length = self.item(name).grids[0][causal]
-        chunks = Pieces(self._chunks(name, len(kept)), len(kept)) if self.header.coding else None
+        axes = self.header.over
+        strides = [axes.of_time(level.stride) for level in self.header.levels]
+        length, chunks = axes.of_time(self.item(name).grids[0]), None
+        if self.header.coding:
+            chunks = Pieces(axes, self._chunks(name, len(kept)), len(kept))
         for start in range(0, length, steps):
             ends = (start, min(start + steps, length))
             spans = [[under(end, strides[0] // strides[k]) for end in ends] for k in kept]
@@ -166,16 +169,16 @@ class LatentReader:
 
     def _decoded_level(self, name: str, level: int, start: int, stop: int | None) -> Tensor:
         """Decodes all that comes before, too."""
-        causal, end, kept = self.header.causal, 0, []
+        axes, end, kept = self.header.over, 0, []
         for *_, z in self._chunks(name, level + 1):
-            if causal is None:
+            if not axes.has_time:
                 return z
-            begin, end = end, end + z.shape[2 + causal]
+            begin, end = end, end + axes.of_time(z.shape[2:])
             first, last = (min(max(at - begin, 0), end - begin) for at in (start, stop))
-            kept.append(z.narrow(2 + causal, first, last - first).clone())
+            kept.append(axes.steps(z, first, last).clone())
             if end >= stop:
                 break
-        return torch.cat(kept, 2 + causal)
+        return axes.joined(kept)
 
     def _coder(self) -> Ladder:
         from ..checkpoint import load
@@ -242,23 +245,28 @@ class Window:
 
 
 class Pieces:
-    """Chunks in time, cut anew; `[1, C, t, H, W]` per level."""
+    """Chunks in time, cut anew; `[1, C, *axes]` per level."""
 
-    def __init__(self, chunks: Iterator[list[Tensor]], levels: int) -> None:
-        self.chunks = chunks
+    def __init__(self, domain: Domain, chunks: Iterator[list[Tensor]], levels: int) -> None:
+        self.domain, self.chunks = domain, chunks
         self._waiting: list[list[Tensor]] = [[] for _ in range(levels)]
 
     def take(self, steps: list[int]) -> list[Tensor]:
         """So many steps of each level."""
+        axes = self.domain
         while any(
-            sum(z.shape[2] for z in waiting) < n
+            sum(axes.of_time(z.shape[2:]) for z in waiting) < n
             for waiting, n in zip(self._waiting, steps, strict=True)
         ):
             for waiting, z in zip(self._waiting, next(self.chunks), strict=True):
                 waiting.append(z)
-        whole = [torch.cat(waiting, 2) for waiting in self._waiting]
-        self._waiting = [[z[:, :, n:].clone()] for z, n in zip(whole, steps, strict=True)]
-        return [z[:, :, :n] for z, n in zip(whole, steps, strict=True)]
+        whole = [axes.joined(waiting) for waiting in self._waiting]
+        counts = [axes.of_time(z.shape[2:]) for z in whole]
+        self._waiting = [
+            [axes.steps(z, n, count).clone()]
+            for z, n, count in zip(whole, steps, counts, strict=True)
+        ]
+        return [axes.steps(z, 0, n) for z, n in zip(whole, steps, strict=True)]
 
 
 def check_model(model: Ladder, header: Header, place: Place) -> None:

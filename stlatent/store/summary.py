@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .manifest import Header
+from .header import Header
 from .records import Failure, MomentsRecord, UnitRecord
 from .tensors import Moments
 
@@ -66,9 +66,8 @@ def merged(records: Iterable[UnitRecord], header: Header) -> Total:
     for record in records:
         total.failed += record.failed
         for item in record.items:
-            frames = item.size[header.causal] if header.causal is not None else 1
             total.items += 1
-            total.frames += frames
+            total.frames += header.over.of_time(item.size)
             total.values += header.values(item.size)
             for k, (level, grid) in enumerate(zip(header.levels, item.grids, strict=True)):
                 total.numbers[k] += level.numbers * math.prod(grid)

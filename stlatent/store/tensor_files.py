@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..bits.entropy import BLOCK
 from .codebooks import latents_of, read_codebook
-from .manifest import Header, Part, in_memory, level_file, scale_key
+from .header import Header, Part, in_memory, level_file, scale_key
 from .place import Place
 from .records import Item
 from .tensors import Extent, from_bytes, read_extents
@@ -63,7 +63,7 @@ class TensorFiles:
         if extent.dtype == "int8":
             scale = self._scale(file, item, level)
             values = values * scale.view(-1, *[1] * (values.ndim - (2 if steps else 1)))
-        values = in_memory(values, self.header.causal)
+        values = in_memory(values, self.header.over)
         if self.header.levels[level].codes:
             return latents_of(values, self._table(level))
         if not values.isfinite().all():

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..model.domain import Domain
+
 Label = int | Tensor
 
 
@@ -77,23 +79,24 @@ def collate(windows: Sequence[LatentWindow]) -> LatentWindow:
 
 
 def split(
-    z: Tensor, dim: int, window: tuple[int, int], past: int
+    domain: Domain, z: Tensor, window: tuple[int, int], past: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Cuts what was read of one level into window, mask, past and mask of the past.
 
     Args:
-        z: the steps that there are, along `dim`.
+        z: the steps that there are `[B, C, *axes]`.
         window: how many of them are the window's, the last ones, and how many it is to have.
         past: how many steps the past is to have.
     """
     known, whole = window
-    before, now = z.split([z.shape[dim] - known, known], dim)
+    there = domain.of_time(z.shape[2:]) - known
+    before, now = domain.steps(z, 0, there), domain.last(z, known)
     if known < whole:
-        now = torch.cat([now.narrow(dim, 0, 1)] * (whole - known) + [now], dim)
-    missing = past - before.shape[dim]
+        now = domain.joined([domain.steps(now, 0, 1)] * (whole - known) + [now])
+    missing = past - there
     if missing:  # no copy of a later step: it would give the window away
-        nothing = z.new_zeros(*z.shape[:dim], missing, *z.shape[dim + 1 :])
-        before = torch.cat([nothing, before], dim)
+        nothing = z.new_zeros(*z.shape[:2], *domain.with_time(z.shape[2:], missing))
+        before = domain.joined([nothing, before])
     return now, _last(known, whole), before, _last(past - missing, past)
 
 

@@ -19,9 +19,9 @@ import torch
 import stlatent
 from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
+from stlatent.media.tiles import check_side
 from stlatent.media.video.coder import ClipDecoder, ClipEncoder
 from stlatent.media.video.readers import VideoReader
-from stlatent.media.video.tiles import check_side
 from stlatent.model.device import autocast
 
 
@@ -40,7 +40,7 @@ def measure(model: stlatent.Ladder, x: np.ndarray, tile: int) -> dict[str, objec
         errors = [((a - b).square().mean().sqrt() / a.std()).item() for a, b in zip(whole, tiled)]
         overlaps = np.zeros(size, int)
         for one in tiling.tiles:
-            overlaps[slice(*one.rows), slice(*one.columns)] += 1
+            overlaps[one.slices] += 1
         figures = {
             "size": [len(x), *size],
             "tile": tile,

@@ -17,8 +17,8 @@ from ...model.latents import Latents
 from ...model.passes import Encoded
 from ...model.stream import State, decode_chunk, encode_chunk, encode_end
 from ..codes import Code, codes_of, on_cpu, stored
+from ..tiles import Tiling
 from .pixels import to_uint8
-from .tiles import Tiling
 
 
 class ClipEncoder:
@@ -57,11 +57,11 @@ class ClipEncoder:
     def _cut(self, x: Tensor) -> Iterator[Tensor]:
         """What each tile shows, uint8 `[B, 3, t, h, w]`."""
         for tile in self.tiling.tiles:
-            yield x[:, :, slice(*tile.rows), slice(*tile.columns)].movedim(-1, 1)
+            yield x[(slice(None), slice(None), *tile.slices)].movedim(-1, 1)
 
     def _next(self, tile: int, x: Tensor) -> Encoded:
         """What became complete of a tile."""
-        if self.model.domain.causal is None:
+        if not self.model.domain.has_time:
             return self.model.encode(x[:, :, 0], stored)
         encoded, self._states[tile] = encode_chunk(self.model, x, self._states[tile], stored)
         return encoded
@@ -76,9 +76,9 @@ class ClipEncoder:
     def _level(self, level: Level, tiles: Sequence[Code]) -> Code:
         stride = self.model.domain.of_space(level.stride)
         rates = self.tiling.join([code.bits for code in tiles], stride)
-        join = self.tiling.pick if level.codebook else self.tiling.join
+        codes = bool(level.codebook)
         latents, stds, indices = (
-            None if parts[0] is None else join(parts, stride)
+            None if parts[0] is None else self.tiling.gather(parts, stride, codes)
             for parts in zip(*((code.latents, code.std, code.indices) for code in tiles))
         )
         return on_cpu(Code(latents, rates, stds, indices))
@@ -125,7 +125,7 @@ class ClipDecoder:
         made = []
         for i, tile in enumerate(self.tiling.tiles):
             part = [tiles[i] for tiles in cut]
-            if self.model.domain.causal is None:
+            if not self.model.domain.has_time:
                 x = self.model.decode(Latents(tuple(part), tile.size), draw=self.draw)[:, :, None]
             else:
                 x, self._states[i] = decode_chunk(

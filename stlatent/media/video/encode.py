@@ -123,7 +123,7 @@ class VideoEncoder(SourceEncoder):
                 self._end(clip, key[0])
 
     def _end(self, clip: Clip, count: int) -> None:
-        still = self.model.domain.causal is None
+        still = not self.model.domain.has_time
         clip.item.end(clip.size if still else (count, *clip.size))
 
     def fail(self, source: str, stage: str, reason: str) -> None:

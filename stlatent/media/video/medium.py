@@ -25,6 +25,7 @@ from ..metrics import psnr, ssim
 from ..options import Extent, SourceOptions
 from ..output import Output
 from ..source import Kind, Source, UnreadableError
+from ..tiles import check_side
 from ..training import TrainingSet
 from .child import ClipPlan
 from .clips import centre_clip
@@ -32,7 +33,6 @@ from .coder import ClipDecoder, ClipEncoder
 from .encode import VideoEncoder
 from .files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_sources
 from .pixels import to_uint8
-from .tiles import check_side
 from .training import ClipData, training_set
 from .write import FORMATS, frame_writer, suffix
 
@@ -81,7 +81,7 @@ class Clips(Medium[np.ndarray]):
     @property
     def still(self) -> bool:
         """Whether the model reads single pictures."""
-        return self.config.axes.causal is None
+        return not self.config.axes.has_time
 
     @property
     def noun(self) -> str:
@@ -106,9 +106,8 @@ class Clips(Medium[np.ndarray]):
         return super().resolve(options) | {"tile": self._side(options.tile)}
 
     def plan(self, options: SourceOptions, device: torch.device) -> ClipPlan:
-        causal = self.config.axes.causal
         return ClipPlan(
-            unit=1 if causal is None else self.config.levels[0].stride[causal],
+            unit=self.config.axes.of_time(self.config.levels[0].stride),
             pixels=chunk_pixels(device),
             still=self.still,
             short_side=options.short_side,

@@ -85,7 +85,7 @@ def training_set(model: ModelConfig, data: ClipData, seed: int) -> TrainingSet:
     Raises:
         ValueError: a folder is missing or holds nothing readable, or a held-out name is unknown.
     """
-    still = model.axes.causal is None
+    still = not model.axes.has_time
     # to an image model, a folder of frames is so many pictures
     found = {s.name: s for s in find_sources(data.root, frame_folders=not still)}
     names = data.validation.names

@@ -11,7 +11,7 @@ from ..model.packing import Packing
 ATTRIBUTES = {"spatial_compression_ratio", "temporal_compression_ratio", "temperal_downsample"}
 
 
-def spellings(model: Ladder, packing: Packing) -> dict[str, Any]:
+def pipeline_names(model: Ladder, packing: Packing) -> dict[str, Any]:
     """Everything that pipelines read from a VAE's `config`, for packed latents of `model`.
 
     Latents are normalised inside, so `latents_mean`, `latents_std`, `scaling_factor` and

@@ -1,11 +1,11 @@
-"""Frames that are too large for the memory, in overlapping tiles.
+"""Frames or volumes that are too large for the memory, in overlapping tiles.
 
     0        o                       o = overlap
     ├────────┼─────╱╲──────┤         a tile counts in full where it is alone, and fades linearly
              ├─────╲╱──────┼─ ...    towards its edge where it meets another
 
 Each tile is a stream of its own. Latents (and, decoding, pixels) in an overlap are the mean of
-those of its tiles, so there is no hard seam. They are not those of the whole frame, since a tile
+those of its tiles, so there is no hard seam. They are not those of the whole, since a tile
 does not see what lies beyond it; `tools/benchmarks/measure_seams.py` measures by how much.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -24,24 +25,32 @@ LARGEST = 2048  # pixels a side of what goes through the network in one piece, u
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows and columns of a frame, `[start, stop)`, in pixels."""
+    """A part of a frame or volume.
 
-    rows: tuple[int, int]
-    columns: tuple[int, int]
+    Attributes:
+        spans: `(start, stop)` along each space axis, in pixels: rows, columns.
+    """
+
+    spans: tuple[tuple[int, int], ...]
 
     @property
-    def size(self) -> tuple[int, int]:
-        return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
+    def size(self) -> tuple[int, ...]:
+        return tuple(stop - start for start, stop in self.spans)
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Of the last axes of a tensor."""
+        return tuple(slice(*span) for span in self.spans)
 
 
 class Tiling:
-    """How frames of `size` (height, width) are cut.
+    """How frames of `size` (height, width), or volumes, are cut.
 
     Args:
-        unit: coarsest stride (height, width) of the model; tiles begin at multiples of it.
-        side: of a tile in pixels, at most, see `check_side`: one for both axes, or (height, width);
-            None, or a frame that is no larger, is one tile.
-        overlap: of neighbouring tiles in pixels, (height, width), multiples of `unit`; by default
+        unit: coarsest stride of the model along these axes; tiles begin at multiples of it.
+        side: of a tile in pixels, at most, see `check_side`: one for all axes, or one for each;
+            None, or what is no larger, is one tile.
+        overlap: of neighbouring tiles in pixels, along each axis, multiples of `unit`; by default
             a quarter of a tile.
     """
 
@@ -53,19 +62,18 @@ class Tiling:
         overlap: Sequence[int] | None = None,
     ) -> None:
         self.size, self.unit = tuple(size), tuple(unit)
-        sides = side if isinstance(side, Sequence) else (side, side)
+        sides = side if isinstance(side, Sequence) else (side,) * len(self.size)
         self.overlap = tuple(overlap or map(_overlap, sides, unit))
         axes = zip(size, unit, sides, self.overlap, strict=True)
-        rows, columns = (_spans(*axis) for axis in axes)
-        self.tiles = [Tile(y, x) for y in rows for x in columns]
+        self.tiles = [Tile(spans) for spans in product(*(_spans(*axis) for axis in axes))]
         self._shares: dict[tuple[int, ...], list[Tensor]] = {}
 
     def split(self, whole: Tensor, stride: Sequence[int]) -> list[Tensor]:
-        """Latents `[..., H, W]` under each tile; one of them covers `stride` pixels."""
+        """Latents `[..., *grid]` under each tile; one of them covers `stride` pixels."""
         return [_part(whole, self._grid(tile, stride)) for tile in self.tiles]
 
     def join(self, parts: Iterable[Tensor], stride: Sequence[int] | None = None) -> Tensor:
-        """The latents, or the pixels, of the whole frame `[..., H, W]` from those of its tiles,
+        """The latents, or the pixels, of the whole `[..., *grid]` from those of its tiles,
         of which one after the other is asked for."""
         grids, shape, shares = self._layout(stride)
         whole = None
@@ -74,7 +82,7 @@ class Tiling:
                 whole = part
                 continue
             if whole is None:
-                whole = part.new_zeros(*part.shape[:-2], *shape)
+                whole = part.new_zeros(*part.shape[: -len(shape)], *shape)
             _part(whole, grid).add_(part * share.to(part))
         return whole
 
@@ -83,7 +91,7 @@ class Tiling:
         if len(parts) == 1:
             return parts[0]
         grids, shape, shares = self._layout(stride)
-        whole = parts[0].new_zeros(*parts[0].shape[:-2], *shape)
+        whole = parts[0].new_zeros(*parts[0].shape[: -len(shape)], *shape)
         most = torch.zeros(*shape)
         for part, grid, share in zip(parts, grids, shares, strict=True):
             ahead = (share > _part(most, grid)).to(part.device)
@@ -91,37 +99,40 @@ class Tiling:
             _part(most, grid).copy_(torch.maximum(share, _part(most, grid)))
         return whole
 
+    def gather(self, parts: Sequence[Tensor], stride: Sequence[int], codes: bool) -> Tensor:
+        """The latents of the whole, which may be codes, from those of its tiles."""
+        return self.pick(parts, stride) if codes else self.join(parts, stride)
+
     def _layout(
         self, stride: Sequence[int] | None
     ) -> tuple[list[list[tuple[int, int]]], list[int], list[Tensor]]:
         """Where the tiles lie in a grid, its size, and what each tile counts for."""
         grids = [self._grid(tile, stride) for tile in self.tiles]
-        shape = [max(grid[axis][1] for grid in grids) for axis in (0, 1)]
-        return grids, shape, self._weights(grids, shape, tuple(stride or (1, 1)))
+        shape = [max(grid[axis][1] for grid in grids) for axis in range(len(self.size))]
+        return grids, shape, self._weights(grids, shape, tuple(stride or [1] * len(shape)))
 
     def _grid(self, tile: Tile, stride: Sequence[int] | None) -> list[tuple[int, int]]:
-        """Rows and columns in a grid of latents, which covers whole units; or of pixels."""
-        spans = (tile.rows, tile.columns)
+        """Spans in a grid of latents, which covers whole units; or of pixels."""
         if stride is None:
-            return list(spans)
+            return list(tile.spans)
         return [
             (start // s, -(-stop // u) * u // s)
-            for (start, stop), s, u in zip(spans, stride, self.unit, strict=True)
+            for (start, stop), s, u in zip(tile.spans, stride, self.unit, strict=True)
         ]
 
     def _weights(
         self, grids: Sequence[list[tuple[int, int]]], shape: Sequence[int], stride: tuple[int, ...]
     ) -> list[Tensor]:
-        """What each tile counts for at each of its positions `[h, w]`; they add up to 1."""
+        """What each tile counts for at each of its positions; they add up to 1."""
         key = (*shape, *stride)
         if key not in self._shares:
             total, weights = torch.zeros(*shape), []
             for grid in grids:
-                rows, columns = (
-                    _fade(span, n, overlap / s)
-                    for span, n, overlap, s in zip(grid, shape, self.overlap, stride, strict=True)
-                )
-                weights.append(rows[:, None] * columns)
+                weight = torch.ones(())
+                for axis in zip(grid, shape, self.overlap, stride, strict=True):
+                    span, n, overlap, s = axis
+                    weight = weight[..., None] * _fade(span, n, overlap / s)
+                weights.append(weight)
                 _part(total, grid).add_(weights[-1])
             self._shares[key] = [
                 w / _part(total, grid) for w, grid in zip(weights, grids, strict=True)
@@ -170,5 +181,4 @@ def _fade(span: tuple[int, int], length: int, ramp: float) -> Tensor:
 
 
 def _part(whole: Tensor, grid: Sequence[tuple[int, int]]) -> Tensor:
-    (top, bottom), (left, right) = grid
-    return whole[..., top:bottom, left:right]
+    return whole[(..., *(slice(*span) for span in grid))]

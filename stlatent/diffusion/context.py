@@ -13,8 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..model.domain import Domain
 
-class Past(NamedTuple):
+
+class Context(NamedTuple):
     """Steps before a window, as `LatentWindow` has them.
 
     Attributes:
@@ -26,36 +28,41 @@ class Past(NamedTuple):
     known: Sequence[Tensor]
 
 
-class Memory(nn.Module):
+class ContextEncoder(nn.Module):
     """A token per remembered position, with coordinates on the grid of a stage.
 
     Args:
+        domain: of the grid.
         channels: of the levels.
         scales: steps of the stage's grid that one latent of a level covers, per level and axis.
-        time: which axis of the grid is time.
         width: of the tokens.
     """
 
     def __init__(
-        self, channels: Sequence[int], scales: Sequence[Sequence[float]], time: int, width: int
+        self,
+        domain: Domain,
+        channels: Sequence[int],
+        scales: Sequence[Sequence[float]],
+        width: int,
     ) -> None:
         super().__init__()
-        self.scales, self.time = scales, time
+        self.domain, self.scales = domain, scales
         self.read = nn.ModuleList(nn.Linear(n + 1, width) for n in channels)
 
-    def forward(self, past: Past) -> tuple[Tensor, Tensor]:
+    def forward(self, context: Context) -> tuple[Tensor, Tensor]:
         """Tokens `[B, N, width]` and their coordinates `[N, axes]`; the window begins at 1."""
         tokens, places = [], []
-        for read, scale, z, known in zip(self.read, self.scales, *past, strict=False):
-            shape = [len(z), 1, *(n if i == self.time else 1 for i, n in enumerate(z.shape[2:]))]
-            flags = known.view(shape).to(z.dtype).expand(-1, -1, *z.shape[2:])
+        for read, scale, z, known in zip(self.read, self.scales, *context, strict=False):
+            grid = tuple(z.shape[2:])
+            ones = self.domain.with_time([1] * len(grid), self.domain.of_time(grid))
+            flags = known.view(len(z), 1, *ones).to(z.dtype).expand(-1, -1, *grid)
             tokens.append(read(torch.cat([z, flags], 1).flatten(2).transpose(1, 2)))
-            places.append(self._places(z.shape[2:], scale, z.device))
+            places.append(self._places(grid, scale, z.device))
         return torch.cat(tokens, 1), torch.cat(places)
 
     def _places(self, grid: Sequence[int], scale: Sequence[float], device: torch.device) -> Tensor:
         """Where the middle of every latent lies, the last one right before the window."""
-        first = [-n if i == self.time else 0 for i, n in enumerate(grid)]
+        first = self.domain.with_time([0] * len(grid), -self.domain.of_time(grid))
         ranges = [
             0.5 + (torch.arange(n, device=device) + start + 0.5) * by
             for n, start, by in zip(grid, first, scale, strict=True)

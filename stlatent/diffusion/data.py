@@ -74,25 +74,26 @@ def open_data(config: DiffusionRun) -> LatentData:
     whole = LatentDataset(data.root, range(levels))
     labels = _labels(config, whole.names)
     train, held_out = _split(whole.names, data.held_out, config.seed)
-    steps, causal, past = None, manifest.causal, config.diffusion.past
+    steps, axes, past = None, manifest.over, config.diffusion.past
     if past and data.frames is None:
         raise ValueError("diffusion.past is what comes before a window; give data.frames as well")
-    if causal is not None:
-        stride = manifest.levels[0].stride[causal]
+    stride = axes.of_time(manifest.levels[0].stride)
+    if axes.has_time:
         steps = 1 + -(-(data.frames - 1) // stride) if data.frames else usual_steps(whole)
     how = {"past": past, "labels": labels}
     both = [
         open_windows(whole, names, steps, **how) if names else _Nothing()
         for names in (train, held_out)
     ]
-    size = list(whole.store.items[both[0].datasets[0].names[0]].size)
-    if causal is not None:
-        size[causal] = min(size[causal], data.frames or 1 + (steps - 1) * stride)
+    size = whole.store.items[both[0].datasets[0].names[0]].size
+    if axes.has_time:
+        frames = data.frames or 1 + (steps - 1) * stride
+        size = axes.with_time(size, min(axes.of_time(size), frames))
     figures = [manifest.statistics[k] for k in range(levels)]
     mean, std = ([v for s in figures for v in getattr(s, name)] for name in ("mean", "std"))
     model = load(config.model or manifest.model)
     check_model(model, manifest, whole.store.place)
-    return LatentData(*both, ladder_of(model), tuple(size), mean, std)
+    return LatentData(*both, ladder_of(model), size, mean, std)
 
 
 def loader(data: Dataset, batches: Iterator[list[int]], workers: int) -> DataLoader:
