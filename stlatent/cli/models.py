@@ -67,6 +67,8 @@ def add_export(verb: Verb) -> None:
     verb.add_argument("--levels", metavar="0..K", help="first and last level (default: by layout)")
     help = "all levels, or level 0 with the prior below it (packed)"
     verb.add_argument("--layout", choices=["packed", "coarse"], default="packed", help=help)
+    help = "what becomes of last frames that fill no step of latents (pad: none is lost)"
+    verb.add_argument("--frames", choices=["pad", "floor"], default="pad", help=help)
     verb.add_argument("--data", metavar="DATA", help="to measure the latents' mean and deviation "
         "on (those that the model carries, or else what the run was trained on)")  # fmt: skip
     shared.replace(verb, "an exported model that is there")
@@ -77,5 +79,6 @@ def export(options: Options) -> int:
     from ..export.folder import parse_levels
 
     levels = parse_levels(options.levels) if options.levels else None
-    print(write(options.model, options.out, levels, options.layout, options.data, options.replace))
+    layout, data, frames, replace = options.layout, options.data, options.frames, options.replace
+    print(write(options.model, options.out, levels, layout, data, frames, replace))
     return 0

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..checkpoint import load, write
 from ..files import writing
 from ..model.ladder import Ladder
-from .autoencoder import AutoencoderLadder
+from .autoencoder import AutoencoderLadder, Frames
 from .statistics import Data, figures_of
 
 TOLERANCE = 1e-5  # in float32, relative to the largest value
@@ -31,6 +31,7 @@ def export(
     levels: int | None = None,
     layout: Layout = "packed",
     data: Data = None,
+    frames: Frames = "pad",
     replace: bool = False,
 ) -> Path:
     """Write `model` as an `AutoencoderLadder` that `diffusers` loads, and check it.
@@ -46,6 +47,7 @@ def export(
         data: to measure means and deviations on: a folder of videos or pictures, or batches
             `[B, C, *axes]` in [-1, 1]. By default those that lie in the model's file are taken,
             or else it is what the run was trained on.
+        frames: what becomes of those that fill no step of latents, see `AutoencoderLadder`.
         replace: put it in the place of a former export.
 
     Raises:
@@ -63,20 +65,23 @@ def export(
         )
     levels = _levels(ladder, levels, layout)
     figures, x = figures_of(ladder, data, reference)
-    vae = wrap(ladder, levels, *figures.first(levels))
+    vae = wrap(ladder, levels, *figures.first(levels), frames)
     with writing(out) as folder:
         vae.save_pretrained(folder)
         _compare(ladder, x, levels, folder)
     return out
 
 
-def wrap(model: Ladder, levels: int, mean: list[float], std: list[float]) -> AutoencoderLadder:
+def wrap(
+    model: Ladder, levels: int, mean: list[float], std: list[float], frames: Frames = "pad"
+) -> AutoencoderLadder:
     """An `AutoencoderLadder` with the weights of `model`, in memory; see its arguments."""
     vae = AutoencoderLadder(
         model=model.config.model_dump(mode="json"),
         levels=levels,
         measured_mean=mean,
         measured_std=std,
+        frames=frames,
     )
     vae.ladder.load_state_dict(model.state_dict())
     return vae.to(next(model.parameters()).device).eval().requires_grad_(False)
@@ -125,7 +130,7 @@ def _check_free(out: Path, replace: bool) -> None:
 @torch.no_grad()
 def _compare(model: Ladder, x: Tensor, levels: int, folder: Path) -> None:
     """ValueError unless a fresh process gets from `folder` what `model` gives for `x`."""
-    x = x[:1].to(next(model.parameters()))
+    x = model.domain.pad(x[:1].to(next(model.parameters())), model.levels[0].stride)
     latents = model.encode(x)
     expected = {f"level_{k}": z for k, z in enumerate(latents.levels[:levels])}
     expected |= {"x": x, "decoded": model.decode(latents, levels)}

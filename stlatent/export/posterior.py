@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor
 
-from ..model.choose import Draw
 from ..model.packing import Packing
 from ..model.passes import Encoded
+from .noise import Generators
 
 CERTAIN = -30.0  # log-variance of a code, which leaves nothing to draw; diffusers clamps there
 
-Generators = torch.Generator | Sequence[torch.Generator] | None
+
+@dataclass
+class LadderEncoderOutput(AutoencoderKLOutput):
+    """What encoding gives.
+
+    Attributes:
+        latent_dist: the posterior, a `LadderPosterior`.
+    """
+
+    latent_dist: LadderPosterior
+
+    @property
+    def latent(self) -> Tensor:
+        """The means, as pipelines ask for them whose autoencoder has no posterior."""
+        return self.latent_dist.mode()
 
 
 class LadderPosterior:
@@ -43,6 +60,11 @@ class LadderPosterior:
         self._packing, self._redraw = packing, redraw
 
     @property
+    def parameters(self) -> Tensor:
+        """Means and log-variances side by side `[B, 2 C, *grid]`."""
+        return torch.cat([self.mean, self.logvar], 1)
+
+    @property
     def std(self) -> Tensor:
         return (0.5 * self.logvar).exp()
 
@@ -58,6 +80,18 @@ class LadderPosterior:
         """A draw from the whole chain; one generator, or one per sample."""
         return self._redraw(generator).to(self.dtype)
 
+    def nll(self, sample: Tensor, dims: Sequence[int] | None = None) -> Tensor:
+        """-log q(sample) in nats, of each level given the means of the coarser ones.
+
+        Args:
+            sample: packed latents `[B, C, *grid]`.
+            dims: that are summed over, as `diffusers` has it: repeated latents count each time. By
+                default all but the batch, `[B]`, and they count once.
+        """
+        offset = (sample.float() - self.mean).square() * torch.exp(-self.logvar)
+        nats = 0.5 * (offset + self.logvar + math.log(2 * math.pi))
+        return self._total(nats) if dims is None else nats.sum(tuple(dims))
+
     def kl(self, other: LadderPosterior | None = None) -> Tensor:
         """KL to a standard normal, or to another posterior, in nats `[B]`: summed over all axes
         but the batch, with the repeated latents of the first step counted once."""
@@ -65,6 +99,10 @@ class LadderPosterior:
         ratio = self.logvar - logvar
         offset = (self.mean - mean).square() * (torch.exp(-other.logvar) if other else 1.0)
         nats = 0.5 * (offset + torch.expm1(ratio) - ratio)
+        return self._total(nats)
+
+    def _total(self, nats: Tensor) -> Tensor:
+        """Of packed values, the sum for each sample, repeated latents counted once."""
         return sum(level.flatten(1).sum(1) for level in self._packing.unfold(nats))
 
 
@@ -73,11 +111,3 @@ def log_vars(encoded: Encoded, levels: int) -> list[Tensor]:
     log_stds = encoded.log_stds or [None] * levels  # in a stream there may be no latents yet
     pairs = zip(encoded.levels[:levels], log_stds[:levels], strict=True)
     return [torch.full_like(z, CERTAIN) if s is None else 2 * s for z, s in pairs]
-
-
-def draw(generator: torch.Generator | None, device: torch.device, temperature: float = 1.0) -> Draw:
-    """Draws with any generator; one of another device hands on a seed for one of this."""
-    if generator is not None and generator.device.type != device.type:
-        seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
-        generator = torch.Generator(device).manual_seed(seed)
-    return Draw(temperature, generator)

@@ -1,17 +1,11 @@
-"""Tiles of pictures as pipelines ask for them, and draws that do not depend on them."""
+"""Tiles of pictures as pipelines ask for them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from ..media.tiles import Tile, Tiling
-from ..model.choose import Choose, Distribution, Draw, Site
-from ..model.gaussian import Gaussian
-from ..model.ladder import Ladder
+from ..media.tiles import Tiling
 
 
 @dataclass(frozen=True)
@@ -39,11 +33,30 @@ class Tiles:
         size: tuple[int | None, int | None],
         stride: tuple[int | None, int | None],
         frames: int | None,
+        space: int,
     ) -> Tiles:
-        """The same, except for what is given."""
+        """The same, except for what is given; a new size comes with an overlap of a quarter."""
+        usual = [
+            old if new is None else _apart(new, 0.25, space) for new, old in zip(size, self.stride)
+        ]
         new_size = tuple(new or old for new, old in zip(size, self.size))
-        new_stride = tuple(new or old for new, old in zip(stride, self.stride))
+        new_stride = tuple(new or old for new, old in zip(stride, usual))
         return Tiles(new_size, new_stride, frames or self.frames)
+
+    def overlapping(self, shares: tuple[float | None, float | None], space: int) -> Tiles:
+        """The same with tiles that overlap by about these shares of their height and width.
+
+        Raises:
+            ValueError: a share is not from 0 to a half.
+        """
+        strides = list(self.stride)
+        for i, share in enumerate(shares):
+            if share is None:
+                continue
+            if not 0 <= share <= 0.5:
+                raise ValueError(f"tiles are to overlap by {share}; give a share from 0 to 0.5")
+            strides[i] = _apart(self.size[i], share, space)
+        return Tiles(self.size, tuple(strides), self.frames)
 
     def check(self, space: int, time: int) -> None:
         """Raise ValueError unless tiles begin and end between latents."""
@@ -62,69 +75,8 @@ class Tiles:
         return Tiling(size, (space, space), self.size, overlap)
 
 
-def parts(
-    ladder: Ladder, choose: Choose, size: Sequence[int], batch: int, first: int = 0
-) -> Callable[[Tile], Choose]:
-    """How each tile chooses: as `choose`, but draws take their noise from that of the whole.
-
-    Args:
-        size: of the whole, along the axes of the domain.
-        first: the coarsest level that is drawn.
-    """
-    if not isinstance(choose, Draw):
-        return lambda tile: choose
-    return WholeNoise(ladder, size, batch, range(first, len(ladder.levels)), choose).part
-
-
-class WholeNoise:
-    """Noise of whole pictures, of which every tile takes its part: a draw is the same with tiles
-    and without, and where tiles overlap they agree.
-
-    Args:
-        levels: that are drawn.
-        draw: how; codes are drawn by it tile by tile.
-    """
-
-    def __init__(
-        self, ladder: Ladder, size: Sequence[int], batch: int, levels: range, draw: Draw
-    ) -> None:
-        self.ladder, self.draw = ladder, draw
-        device, self.noise = ladder.top.device, {}
-        shapes = ladder.latent_shape(size)
-        for k in levels:
-            level, (_, *grid) = ladder.levels[k], shapes[k]
-            for group in range(0 if level.codebook else level.groups):
-                shape = (batch, level.latent, *grid)
-                noise = torch.randn(shape, generator=draw.generator, device=device)
-                self.noise[Site(k, group)] = noise
-
-    def part(self, tile: Tile) -> TileNoise:
-        """What a tile draws, from its first step on."""
-        return TileNoise(self, tile)
-
-
-class TileNoise:
-    """Chooses draws with the noise of a tile, which goes through chunk by chunk."""
-
-    def __init__(self, whole: WholeNoise, tile: Tile) -> None:
-        self.whole, self.tile = whole, tile
-        self.steps: dict[Site, int] = {}  # that have been drawn
-
-    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
-        found = posterior or prior
-        if not isinstance(found, Gaussian):
-            return self.whole.draw(site, posterior, prior)
-        noise = self._noise(site, found.mean)
-        return found.mean + self.whole.draw.temperature * found.std * noise
-
-    def _noise(self, site: Site, like: Tensor) -> Tensor:
-        domain, noise = self.whole.ladder.domain, self.whole.noise[site]
-        strides = domain.of_space(self.whole.ladder.levels[site.level].stride)
-        starts = (start for start, _ in self.tile.spans)
-        for dim, start, stride in zip((-2, -1), starts, strides):
-            noise = noise.narrow(dim, start // stride, like.shape[dim])
-        if not domain.has_time:
-            return noise
-        start = self.steps.get(site, 0)
-        self.steps[site] = stop = start + domain.of_time(like.shape[2:])
-        return domain.steps(noise, start, stop)
+def _apart(size: int, share: float, space: int) -> int:
+    """How far tiles of `size` lie apart that overlap by about `share`: whole latents, and from half
+    of the size on."""
+    half = -(-size // (2 * space))
+    return max(half, round(size * (1 - share) / space)) * space
