@@ -223,6 +223,10 @@ WRONG = {
     "encode videos --model video.safetensors --out new --tile 40": "such as 32",
     "encode videos --model video.safetensors --out new --dtype int8,int8": "2 dtypes",
     "encode videos --model video.safetensors --out nowhere://x": "Protocol not known",
+    "encode videos --out memory://x": "in the memory of this process and is gone when it ends",
+    "encode videos --out simplecache::memory://x": "in the memory of this process",
+    "encode videos --out data://x": "data://x cannot be written: Read only",
+    "encode videos --out dir://x": "dir://x cannot be opened",
     "jobs show videos": "is no job",
     "verify videos": "is no data set of latents",
     "encode videos --model video.safetensors --out videos": "holds other things",
@@ -255,6 +259,8 @@ WRONG_USAGE = {
     f"{DECODE} --levels many": "invalid int value: 'many'",
     f"{SAMPLE} --size big": "not HEIGHTxWIDTH",
     f"{SAMPLE} -n 0": "not a whole number from 1 on",
+    "decode latents --out s3://bucket/x": "'s3://bucket/x' is a URL; give a folder of this machine",
+    "export video --out s3://bucket/x": "is a URL",
     "train a.yaml --fast": "unrecognized arguments: --fast",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -109,13 +110,44 @@ def test_a_model_carries_its_statistics(tmp_path: Path) -> None:
     model, x, file = ladder("video"), batch("video"), tmp_path / "model.safetensors"
     figures = measure_latents(model, [x])
     save(model, file, {ABOUT: figures.model_dump()})
-    known, probe = figures_of(model, None, file)
+    known, probe = figures_of(model, 3, None, file)
     assert known == figures and torch.isfinite(model(probe).x).all()
-    again, _ = figures_of(model, [x + 0.1], file)  # data that are given come first
+    again, _ = figures_of(model, 3, [x + 0.1], file)  # data that are given come first
     assert again != figures
     save(model, file, {ABOUT: {"mean": [[0.0]], "std": [[1.0]]}})
     with pytest.raises(ValueError, match=r"is not of \[.*\] channels"):
-        figures_of(model, None, file)
+        figures_of(model, 3, None, file)
+
+
+def test_what_was_exported_is_exported_again_with_its_statistics(tmp_path: Path) -> None:
+    model, x = ladder("video"), batch("video")
+    export(model, tmp_path / "one", data=[x])
+    export(tmp_path / "one", tmp_path / "two")
+    first, again = (AutoencoderLadder.from_pretrained(tmp_path / n).config for n in ("one", "two"))
+    assert (again.measured_mean, again.measured_std) == (first.measured_mean, first.measured_std)
+    export(tmp_path / "one", tmp_path / "part", levels=2)
+    with pytest.raises(ValueError, match=r"exported with 2 levels.*give --levels 0..1"):
+        export(tmp_path / "part", tmp_path / "three")
+    export(tmp_path / "part", tmp_path / "three", levels=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"levels": None}, "levels: field required"),
+        ({"levels": 2.5}, "levels: input should be a valid integer"),
+        ({"measured_mean": "abc"}, "measured_mean: input should be a valid tuple"),
+        ({"model": None}, "model: field required"),
+    ],
+)
+def test_a_config_that_is_wrong_is_one_line(tmp_path: Path, change: dict, said: str) -> None:
+    autoencoder(ladder("image"), 3, batch("image")).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    values = json.loads(file.read_text()) | change
+    file.write_text(json.dumps({k: v for k, v in values.items() if v is not None}))
+    with pytest.raises(ValueError, match=said) as error:
+        AutoencoderLadder.from_pretrained(tmp_path)
+    assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", shipped_models())

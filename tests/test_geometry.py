@@ -480,9 +480,32 @@ def test_the_cache_belongs_to_content_and_settings(
     (tmp_path / "box.mtl").write_text("newmtl one\nKd 0 1 0\n")
     green = FieldCache(tmp_path / "cache", settings).open(mesh)
     assert len(made) == 2 and not np.array_equal(green.colour, first.colour)
+    for file in (tmp_path / "cache").iterdir():  # what is damaged is made anew
+        file.write_bytes(file.read_bytes()[:100])
+    np.testing.assert_array_equal(
+        FieldCache(tmp_path / "cache", settings).open(mesh).colour, green.colour
+    )
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        b"[]",
+        b"{}",
+        b'{"band_voxels": 4, "placement": {"size": 1}, "route": {}}',
+        b'{"band_voxels": 4, "placement": {}, "route": {"turned": "x"}}',
+    ],
+)
+def test_fields_that_cannot_be_are_one_line(tmp_path: Path, meta: bytes) -> None:
+    empty = np.zeros((8, 8, 8), np.float32)
+    nowhere = np.packbits(np.zeros(512, bool))
+    what = {"distance": empty, "known": nowhere, "colour": np.zeros((3, 0), np.uint8)}
+    np.savez(tmp_path / "field.npz", meta=np.frombuffer(meta, np.uint8), **what)
     (tmp_path / "bad.npz").write_bytes(b"PK")
-    with pytest.raises(ValueError, match="damaged"):
-        Field.load(tmp_path / "bad.npz")
+    for name in ("field.npz", "bad.npz"):
+        with pytest.raises(ValueError, match="damaged") as error:
+            Field.load(tmp_path / name)
+        assert len(str(error.value).splitlines()) == 1
 
 
 def test_volumes_are_read_as_they_are(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from stlatent.diffusion import (
     train,
 )
 from stlatent.diffusion.config import NoiseConfig
+from stlatent.diffusion.denoiser import LadderDenoiser
 from stlatent.diffusion.groups import (
     batches,
     groups,
@@ -175,6 +176,17 @@ def test_what_a_stage_makes_and_is_given_are_the_levels(domain, tmp_path):
     assert torch.equal(given[0, :-1].flatten(1).amax(1), levels[0][0].flatten(1).amax(1))
     loud = denoiser.given(1, levels, torch.ones(1), torch.Generator().manual_seed(0))
     assert loud[0, -1].min() == 1 and not torch.isclose(loud[0, :-1], given[0, :-1]).all()
+
+
+def test_a_denoiser_s_config_that_is_wrong_is_one_line(tmp_path):
+    make_denoiser(config(tmp_path, (1, 2)), latents("image", 3)).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    values = json.loads(file.read_text())
+    wrong = {"domain": "smell", "strides": 4, "stages": [{"levels": "x"}], "size": []}
+    for name, value in wrong.items():
+        file.write_text(json.dumps(values | {name: value}))
+        with pytest.raises(ValueError, match=f"config.json of LadderDenoiser: {name}"):
+            LadderDenoiser.from_pretrained(tmp_path)
 
 
 def test_a_class_is_learned(tmp_path):

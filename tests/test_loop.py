@@ -1,5 +1,6 @@
 """The loop: precisions, signals, whose folder it is, what it leaves alone."""
 
+import json
 import os
 import resource
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from domains import batch, ladder
+from safetensors.torch import save_file
 from test_train import TINY, metrics, options, videos  # noqa: F401  (a fixture)
 from torch import nn
 
@@ -21,6 +23,7 @@ from stlatent.losses.elbo import LossConfig
 from stlatent.train import run
 from stlatent.train.config import OptimiserConfig, RunConfig
 from stlatent.train.fit import fit
+from stlatent.train.folder import STATE
 from stlatent.train.loop import make_accelerator
 from stlatent.train.loss import batch_loss
 from stlatent.train.steps import Steps
@@ -170,6 +173,33 @@ def test_a_run_goes_on_by_its_own_config(videos, tmp_path):  # noqa: F811
     run(TINY, options(videos, out, steps=1))
     run(out / "config.yaml", ["steps=2"])
     assert [line["step"] for line in metrics(out) if "loss" in line] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"stp": 1}, "unknown key 'stp', the nearest valid key is 'step'"),
+        ({"step": "one"}, "step: input should be a valid integer"),
+        ({"step": -1}, "step: input should be greater than or equal to 0"),
+        ({"guard": {"skipped": 1.5}}, "guard.skipped: input should be a valid integer"),
+        ({"guard": []}, "guard: input should be a valid dictionary"),
+    ],
+)
+def test_a_state_that_cannot_be_is_one_line(videos, tmp_path, capsys, change, said):  # noqa: F811
+    out = tmp_path / "run"
+    run(TINY, options(videos, out, steps=1))
+    tensors, metadata = read(out / STATE)
+    values = json.dumps(json.loads(metadata["values"]) | change)
+    save_file(tensors, out / STATE, metadata | {"values": values})
+    capsys.readouterr()
+    assert main(["train", str(TINY), *options(videos, out, steps=2)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"values of {out / STATE}: {said}" in line
+
+
+def test_a_run_lies_on_this_machine(videos, capsys):  # noqa: F811
+    assert main(["train", str(TINY), *options(videos, "s3://bucket/run")]) == 2
+    assert "out: a run lies in a folder of this machine" in capsys.readouterr().err
 
 
 def test_one_training_at_a_time(videos, tmp_path, capsys):  # noqa: F811

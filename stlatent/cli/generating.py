@@ -13,7 +13,7 @@ def add_generate(verb: Verb) -> None:
     add = verb.add_argument
     add("model", metavar="M", help="the `pipeline` folder of a run of latent diffusion; or a "
         "model as --model takes it, which draws from its own prior")  # fmt: skip
-    add("--out", required=True, metavar="DIR", help="where they go, with a sheet of them")
+    shared.out(verb, "where they go, with a sheet of them")
     shared.count(verb, 8)
     add("--frames", type=shared.positive, metavar="T", help="of a video (as in training)")
     add("--size", type=shared.size, metavar="HxW", help="of frames (as in training)")
@@ -60,7 +60,7 @@ def add_mix(verb: Verb) -> None:
     add = verb.add_argument
     add("pair", nargs=2, metavar="FILE", help="the two meshes, or clips")
     add("--model", default="voxel", metavar="M", help=f"{MODEL} (voxel)")
-    add("--out", required=True, metavar="DIR", help="where the mixtures go, with a sheet of them")
+    shared.out(verb, "where the mixtures go, with a sheet of them")
     add("--steps", type=shared.positive, default=5, metavar="N", help="from one to the other, "
         "both included (5)")  # fmt: skip
     add("--frames", type=shared.positive, metavar="T", help="of clips: first ones (17)")

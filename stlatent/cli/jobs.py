@@ -71,7 +71,9 @@ def encode(options: Options) -> int:
     from ..jobs.team import launched_team
     from ..store.place import Place
 
-    check_free(Place(options.out), options.replace)
+    place = Place(options.out)
+    place.check_keeps()
+    check_free(place, options.replace)
     reference = options.model or usual_model(options.input)
     pool = RayPool(options.ray, options.threads or 1) if options.ray else None
     if options.device is None:

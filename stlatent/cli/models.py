@@ -18,7 +18,7 @@ SEAM_LATENTS = 20  # of a clip on which streaming is measured: more than a windo
 def add_inspect(verb: Verb) -> None:
     verb.add_argument("model", metavar="M", help=MODEL)
     verb.add_argument("--data", required=True, metavar="DATA", help="what to measure it on")
-    verb.add_argument("--out", required=True, metavar="DIR", help="the report: index.html and JSON")
+    shared.out(verb, "the report: index.html and JSON")
     verb.add_argument("--frames", type=shared.positive, default=17, help="first ones, at most (17)")
     verb.add_argument(
         "--size", type=shared.size, default=(256, 256), help="central crop, at most (256)"
@@ -63,7 +63,7 @@ def _streaming(model: Model, options: Options) -> Iterator[str]:
 
 def add_export(verb: Verb) -> None:
     verb.add_argument("model", metavar="M", help=MODEL)
-    verb.add_argument("--out", required=True, metavar="DIR", help="the folder to make")
+    shared.out(verb, "the folder to make")
     verb.add_argument("--levels", metavar="0..K", help="first and last level (default: by layout)")
     help = "all levels, or level 0 with the prior below it (packed)"
     verb.add_argument("--layout", choices=["packed", "coarse"], default="packed", help=help)

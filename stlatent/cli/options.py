@@ -65,6 +65,19 @@ def size(text: str) -> tuple[int, int]:
     return int(sides[1]), int(sides[2] or sides[1])
 
 
+def out(verb: Verb, what: str, usual: str | None = None, required: bool = True) -> None:
+    """`--out`, a folder of this machine."""
+    how = {"required": True} if required and usual is None else {"default": usual}
+    verb.add_argument("--out", type=_local, metavar="DIR", help=what, **how)
+
+
+def _local(text: str) -> str:
+    if "://" in text:
+        held = f"'{text}' is a URL; give a folder of this machine, and copy it from there"
+        raise argparse.ArgumentTypeError(held)
+    return text
+
+
 def count(verb: Verb, usual: int) -> None:
     help = f"how many ({usual})"
     verb.add_argument("-n", "--count", type=positive, default=usual, metavar="N", help=help)

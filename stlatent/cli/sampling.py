@@ -32,7 +32,7 @@ def add_sample(verb: Verb) -> None:
     verb.add_argument("--from", dest="source", metavar="FILE", help="a clip, of which the first "
         "frames, central crop, are taken, or a mesh")  # fmt: skip
     shared.count(verb, 1)
-    verb.add_argument("--out", default="samples", metavar="DIR", help="where they go (samples)")
+    shared.out(verb, "where they go (samples)", "samples")
     help = "of what is drawn; 1 is the prior itself, which few models were pressed to learn (0.3)"
     verb.add_argument("--temperature", type=float, default=0.3, metavar="T", help=help)
     verb.add_argument("--seed", type=int, default=0, help="of the noise (0)")

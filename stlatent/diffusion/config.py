@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ..losses.elbo import Share
-from ..model.config import Positive, Strict
+from ..model.config import Positive, Strict, Stride
+from ..model.domains import DOMAINS
 from ..train.config import Count, OptimiserConfig, Rate, Run
 
 
@@ -113,6 +114,27 @@ class DiffusionConfig(Strict):
                 f"past is {list(self.past)}; give one number for each of {self.levels} levels"
             )
         return self
+
+
+class DenoiserConfig(Strict):
+    """What `config.json` says for the constructor of `LadderDenoiser`; see there.
+
+    Attributes:
+        domain: name of the ladder's domain.
+        strides, channels: of the levels that are diffused, coarsest first.
+        size: of the input's axes in training.
+        stages: coarse to fine.
+        condition: labels that samples are drawn for.
+        past: as in `DiffusionConfig`.
+    """
+
+    domain: Literal[tuple(DOMAINS)]
+    strides: tuple[Stride, ...]
+    channels: tuple[Positive, ...]
+    size: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    stages: tuple[StageConfig, ...]
+    condition: ConditionConfig
+    past: tuple[Count, ...] = ()
 
 
 class LatentDataConfig(Strict):

@@ -28,7 +28,7 @@ from ..model.domains import DOMAINS
 from ..model.packing import Packing
 from ..model.past import Past
 from .backbones import make_backbone
-from .config import ConditionConfig, StageConfig
+from .config import ConditionConfig, DenoiserConfig, StageConfig
 from .context import Context, ContextEncoder
 
 
@@ -81,6 +81,13 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
             self.conditions.append(Condition(self.condition, self.backbones[k].condition_width))
             if past:
                 self.memories.append(self._memory(k, stage.width))
+
+    @classmethod
+    def extract_init_dict(cls, config_dict: Mapping[str, Any], **kwargs: Any) -> tuple:
+        """Checks what a file says for the constructor."""
+        own = cls._get_init_keys(cls) & {*config_dict}
+        parse(DenoiserConfig, {k: config_dict[k] for k in own}, f"config.json of {cls.__name__}")
+        return super().extract_init_dict(config_dict, **kwargs)
 
     def _packing(self, levels: range) -> Packing:
         channels = [self.channels[k] for k in levels]

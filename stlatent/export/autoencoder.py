@@ -17,7 +17,7 @@ from torch import Tensor
 from ..checkpoint import replace_text
 from ..foundation.frozen import register
 from ..model.choose import Draw
-from ..model.config import ModelConfig, parse
+from ..model.config import ModelConfig, Positive, Strict, parse
 from ..model.inputs import as_level
 from ..triplane.autoencoder import make_ladder
 from .noise import Generators, WholeNoise, draw, one_each
@@ -37,6 +37,23 @@ PADDED = (
     "that count (frames - 1) // {stride} + 1 of them fail then: give 1 + k * {stride} frames, or "
     "export with frames='floor', which leaves out the last ones"
 )
+
+
+class Exported(Strict):
+    """What `config.json` says for the constructor of `AutoencoderLadder`.
+
+    Attributes:
+        model: the config of the ladder, as in `ModelConfig`.
+        levels: how many are packed, from the coarsest on.
+        measured_mean, measured_std: of every channel of these levels, over data.
+        frames: what becomes of those that fill no step of latents.
+    """
+
+    model: dict[str, Any]
+    levels: Positive
+    measured_mean: tuple[float, ...]
+    measured_std: tuple[float, ...]
+    frames: Frames = "pad"
 
 
 @register
@@ -90,6 +107,7 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin):
         """Only what the constructor takes: the other names in `config.json` follow from it."""
         own = cls._get_init_keys(cls)
         kept = {k: v for k, v in config_dict.items() if k in own or k.startswith("_")}
+        parse(Exported, {k: kept[k] for k in own & {*kept}}, f"config.json of {cls.__name__}")
         return super().extract_init_dict(kept, **kwargs)
 
     def save_config(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:

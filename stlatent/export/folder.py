@@ -45,8 +45,8 @@ def export(
             `coarse`. On decoding, the prior supplies the others.
         layout: `packed`, or `coarse`, which leaves at least one level to the prior.
         data: to measure means and deviations on: a folder of videos or pictures, or batches
-            `[B, C, *axes]` in [-1, 1]. By default those that lie in the model's file are taken,
-            or else it is what the run was trained on.
+            `[B, C, *axes]` in [-1, 1]. By default those that lie in the model's file, or exported
+            folder, are taken, or else it is what the run was trained on.
         frames: what becomes of those that fill no step of latents, see `AutoencoderLadder`.
         replace: put it in the place of a former export.
 
@@ -64,7 +64,7 @@ def export(
             "as data batches of `model.lift(volume)`; one on a foundation is used by stlatent only"
         )
     levels = _levels(ladder, levels, layout)
-    figures, x = figures_of(ladder, data, reference)
+    figures, x = figures_of(ladder, levels, data, reference)
     vae = wrap(ladder, levels, *figures.first(levels), frames)
     with writing(out) as folder:
         vae.save_pretrained(folder)

@@ -9,12 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoint import about, locate
-from ..evaluate.latents import LatentFigures, known_figures, measure_latents
+from ..checkpoint import EXPORTED, about, locate
+from ..evaluate.latents import LatentFigures, known_figures, level_channels, measure_latents
 from ..media.options import Extent
 from ..media.registry import medium_of
+from ..model.documents import from_json
 from ..model.ladder import Ladder
-from ..model.strict import read
+from ..model.strict import parse, read
+from .autoencoder import Exported
 
 SAMPLES, EXTENT = 64, Extent(17, (256, 256))  # of a folder: at most so many, at most this large
 
@@ -22,26 +24,47 @@ Data = str | Path | Iterable[Tensor] | None
 
 
 def figures_of(
-    model: Ladder, data: Data, reference: str | Path | None
+    model: Ladder, levels: int, data: Data, reference: str | Path | None
 ) -> tuple[LatentFigures, Tensor]:
-    """The figures of a model's latents, and a batch to try it on.
+    """The figures of the latents of a model's first levels, and a batch to try it on.
 
     Args:
         data: batches, or a folder, to measure them on. None is those that lie in the model's file,
-            or else measured on what the run `reference` was trained on.
+            or exported folder, or else measured on what the run `reference` was trained on.
 
     Raises:
         ValueError: nothing is known, or the folder does not suit the model.
     """
     known = None
     if data is None and reference is not None:
-        known = known_figures(model, about(reference), str(locate(reference)))
+        known = _known(model, locate(reference), levels)
     if known is not None:
         return known, _noise(model)
     batches = _batches(model, data, reference)
     first = next(batches, None)
     given = () if first is None else itertools.chain([first], batches)
     return measure_latents(model, given), first
+
+
+def _known(model: Ladder, path: Path, levels: int) -> LatentFigures | None:
+    """The figures that lie beside a model's weights, of at least so many levels."""
+    if path.name != EXPORTED:
+        return known_figures(model, about(path), str(path))
+    file = path.with_name("config.json")
+    values = from_json(file.read_bytes(), str(file))
+    own = {name: values[name] for name in Exported.model_fields if name in values}
+    told = parse(Exported, own, str(file))
+    if told.levels < levels:
+        raise ValueError(
+            f"{path.parent} was exported with {told.levels} levels, and of no others the latents' "
+            f"mean and deviation are known: give --levels 0..{told.levels - 1}, or --data"
+        )
+    at = [0, *itertools.accumulate(level_channels(model)[: told.levels])]
+    mean, std = (
+        tuple(flat[a:b] for a, b in itertools.pairwise(at))
+        for flat in (told.measured_mean, told.measured_std)
+    )
+    return LatentFigures(mean=mean, std=std)
 
 
 def _noise(model: Ladder) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from .field import Field, FieldSettings
@@ -41,7 +42,8 @@ class FieldCache:
             return self._made(path, variant)  # says what is wrong
         file = self.folder / f"{path.stem[:SHOWN]}-{self._key(path, variant)}.npz"
         if file.exists():
-            return Field.load(file)
+            with suppress(ValueError):  # damaged: made anew
+                return Field.load(file)
         field = self._made(path, variant)
         self.folder.mkdir(parents=True, exist_ok=True)
         field.save(file)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from zipfile import BadZipFile
 
 import numpy as np
+from pydantic import Field as Limit
 
 from ..files import writing
-from ..model.config import Cube, Strict
+from ..model.config import Cube, Strict, parse
+from ..model.documents import from_json
 from .cube import Axes, Placement, sample
 
 COLOUR_BAND_VOXELS = 2.0  # distance from the surface up to which a colour means something
@@ -32,6 +33,18 @@ class Route(Strict):
     source: Literal["mesh", "occupancy", "distance"] = "mesh"
     turned: int = 0
     sheets: float = 0.0
+
+
+class FieldRecord(Strict):
+    """What the file of a field says beside its arrays.
+
+    Attributes:
+        band_voxels, placement, route: see `Field`.
+    """
+
+    band_voxels: Annotated[float, Limit(gt=0)]
+    placement: Placement
+    route: Route
 
 
 class FieldSettings(Cube):
@@ -83,11 +96,9 @@ class Field:
 
     def save(self, path: str | Path) -> None:
         """Write one compressed `.npz`; colours keep 8 bits."""
-        meta = {
-            "band_voxels": self.band_voxels,
-            "placement": self.placement.model_dump(),
-            "route": self.route.model_dump(),
-        }
+        about = FieldRecord(
+            band_voxels=self.band_voxels, placement=self.placement, route=self.route
+        )
         pixels = np.round((self.colour[:, self.known] + 1) * 127.5).astype(np.uint8)
         with writing(path) as partial, open(partial, "wb") as file:
             np.savez_compressed(
@@ -95,7 +106,7 @@ class Field:
                 distance=self.distance,
                 known=np.packbits(self.known),
                 colour=pixels,
-                meta=np.frombuffer(json.dumps(meta).encode(), np.uint8),
+                meta=np.frombuffer(about.model_dump_json().encode(), np.uint8),
             )
 
     @staticmethod
@@ -104,18 +115,15 @@ class Field:
         try:
             with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
                 distance, pixels = file["distance"], file["colour"]
-                meta = json.loads(file["meta"].tobytes())
+                about = from_json(file["meta"].tobytes(), "what is said of it")
                 known = np.unpackbits(file["known"], count=distance.size).astype(bool)
-        except (KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path} is damaged, or no field that stlatent has saved") from error
-        known = known.reshape(distance.shape)
-        colour = np.zeros((3, *distance.shape), np.float32)
-        colour[:, known] = pixels / np.float32(127.5) - 1
-        return Field(
-            distance,
-            colour,
-            known,
-            meta["band_voxels"],
-            Placement(**meta["placement"]),
-            Route(**meta["route"]),
-        )
+            known = known.reshape(distance.shape)
+            colour = np.zeros((3, *distance.shape), np.float32)
+            colour[:, known] = pixels / np.float32(127.5) - 1
+            record = parse(FieldRecord, about, "what is said of it")
+        except (KeyError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+            reason = f": {error}" if isinstance(error, ValueError) else ""
+            raise ValueError(
+                f"{path} is damaged, or no field that stlatent has saved{reason}"
+            ) from None
+        return Field(distance, colour, known, record.band_voxels, record.placement, record.route)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 from ..files import inside, put
 
 SCRATCH = ".stlatent-work"  # inside a folder under way; holds whatever has no final name yet
+PROBE = f"{SCRATCH}/probe"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,24 @@ class Place:
         if self.local is None or not name:
             return f"{self.root}/{name}".rstrip("/")
         return str(inside(self.local, name))
+
+    def check_keeps(self) -> None:
+        """ValueError unless what is written here is there for other processes, too."""
+        if "memory" in re.split(r"://|::", self.url):
+            raise ValueError(
+                f"{self.url} lies in the memory of this process and is gone when it ends; give a "
+                f"folder or a bucket"
+            )
+        if self.local is not None:
+            return
+        try:
+            self.put(PROBE, [b""])
+            self.remove(PROBE)
+        except Exception as error:  # every file system has its own
+            reason = (str(error).strip() or "it is read only").splitlines()[0]
+            raise ValueError(
+                f"{self.url} cannot be written: {reason}; give a folder or a bucket"
+            ) from None
 
     def exists(self, name: str) -> bool:
         return self.fs.exists(self.path(name))
@@ -196,6 +216,8 @@ def file_system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     except ImportError:
         extra = "pip install 'stlatent[s3]'" if url.startswith("s3:") else "see fsspec's list"
         raise ValueError(f"nothing is installed that opens {url}; {extra}") from None
+    except (TypeError, AttributeError):  # of schemes that need more than a URL
+        raise ValueError(f"{url} cannot be opened: a URL alone does not say enough") from None
     return fs, path.rstrip("/") or "/"
 
 

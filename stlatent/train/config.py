@@ -63,6 +63,13 @@ class Run(Strict):
     save_every: Positive = 500
     tracker: str | None = "tensorboard"
 
+    @field_validator("out", mode="before")
+    @classmethod
+    def _of_this_machine(cls, out: Any) -> Any:
+        if isinstance(out, str) and "://" in out:
+            raise ValueError("a run lies in a folder of this machine; give one, not a URL")
+        return out
+
 
 class RunConfig(Run):
     """Training of an autoencoder.

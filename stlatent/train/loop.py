@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from pydantic import Field
 
-from ..media.training import Batch
+from ..media.training import Batch, Count
+from ..model.config import Strict, parse
 from . import state
 from .config import OptimiserConfig, Run
 from .folder import STATE
 from .interrupts import Interrupts
 from .log import Log
-from .optimiser import StepGuard, batch_noise, seeded
+from .optimiser import Guarded, StepGuard, batch_noise, seeded
 from .order import plainly
 from .steps import Steps, Taken
 from .task import Moment, RunTask
@@ -36,16 +37,24 @@ def make_accelerator(config: Run) -> Accelerator:
     )
 
 
-@dataclass
-class Counters:
-    """What a run must remember besides weights."""
+class Counters(Strict, frozen=False, allow_inf_nan=True):
+    """What a run must remember besides weights.
 
-    step: int = 0
-    seconds: float = 0.0
+    Attributes:
+        step: how many have been taken.
+        seconds: that they took.
+        best: quality of the best weights so far.
+        guard: what its `StepGuard` knows.
+        scaler: state of the accelerator's scaler of gradients, if it has one.
+        scalers: of those of the task, by name.
+    """
+
+    step: Count = 0
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     best: float = float("-inf")
-    guard: dict[str, float | int | None] = field(default_factory=dict)
-    scaler: dict[str, object] = field(default_factory=dict)
-    scalers: dict[str, dict[str, object]] = field(default_factory=dict)
+    guard: Guarded = Guarded()
+    scaler: dict[str, Any] = {}  # noqa: RUF012, pydantic copies it
+    scalers: dict[str, dict[str, Any]] = {}  # noqa: RUF012
 
 
 class Loop:
@@ -162,20 +171,28 @@ class Loop:
         self.task.keep(self.average, "last", {"step": self.done})
         guard, scaler = self.steps.guard, self.accelerator.scaler
         self.counters.seconds = time.monotonic() - self.began
-        self.counters.guard = {"log_mean": guard.log_mean, "skipped": guard.skipped}
+        self.counters.guard = Guarded(log_mean=guard.log_mean, skipped=guard.skipped)
         self.counters.scaler = scaler.state_dict() if scaler else {}
         self.counters.scalers = {k: s.state_dict() for k, s in self.task.scalers().items()}
-        state.save(self._state_file, *self._parts(), asdict(self.counters))
+        state.save(self._state_file, *self._parts(), self.counters.model_dump())
 
     def _resume(self) -> None:
         if not self._state_file.exists():
             return
-        self.counters = Counters(**state.load(self._state_file, *self._parts()))
-        self.steps.guard = StepGuard(self.steps.config.skip, **self.counters.guard)
+        file = self._state_file
+        self.counters = parse(Counters, state.load(file, *self._parts()), f"values of {file}")
+        guard = self.counters.guard
+        self.steps.guard = StepGuard(self.steps.config.skip, guard.log_mean, guard.skipped)
+        scalers = {
+            name: (s, self.counters.scalers.get(name)) for name, s in self.task.scalers().items()
+        }
         if self.counters.scaler and self.accelerator.scaler:
-            self.accelerator.scaler.load_state_dict(self.counters.scaler)
-        for name, scaler in self.task.scalers().items():
-            scaler.load_state_dict(self.counters.scalers.get(name, {}))
+            scalers["accelerator"] = self.accelerator.scaler, self.counters.scaler
+        for name, (scaler, values) in scalers.items():
+            try:
+                scaler.load_state_dict(values or {})
+            except (KeyError, RuntimeError, TypeError):
+                raise ValueError(f"{file} holds no state of the {name}'s scaler") from None
 
     def _parts(self) -> tuple[dict[str, torch.nn.Module], dict[str, torch.optim.Optimizer]]:
         """Modules and optimisers by their names in the state."""

@@ -7,10 +7,13 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from ..model.config import Strict
 from .config import OptimiserConfig
 
 
@@ -35,6 +38,18 @@ def learning_rate(config: OptimiserConfig, step: int, progress: float) -> float:
     warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
     wave = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
     return config.lr * warm * (config.final + (1 - config.final) * wave)
+
+
+class Guarded(Strict):
+    """What a `StepGuard` knows, as it is saved.
+
+    Attributes:
+        log_mean: of the norms, running; None before the first.
+        skipped: steps left out.
+    """
+
+    log_mean: float | None = None
+    skipped: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass
