@@ -23,7 +23,9 @@ DTYPES = ("float16", "bfloat16", "float32", "int8")
 
 def add_encode(verb: Verb) -> None:
     add = verb.add_argument
-    add("input", metavar="INPUT", help="a folder, searched to its depth, or one file; or a URL")
+    add("input", metavar="INPUT", help="a folder, searched to its depth, or one file; or a URL; "
+        "for a model on a foundation also latents of that: a data set, or .safetensors and .pt "
+        "files")  # fmt: skip
     add("--model", metavar="M", help=f"{MODEL}; default: video, or voxel for meshes")
     add("--out", required=True, metavar="DIR", help="the data set to make, or a URL; the same "
         "command goes on after an interruption")  # fmt: skip
@@ -40,6 +42,8 @@ def add_encode(verb: Verb) -> None:
         "axes of the cube, such as x,z,-y where z is up (x,y,z)")  # fmt: skip
     add("--max-voxels", type=shared.positive, default=512**3, metavar="N", help="of a volume; "
         "a larger one is named, and left out (512^3)")  # fmt: skip
+    add("--normalised", action="store_true", help="of latents computed before: they are normalised "
+        "by the foundation's mean and deviation (as its encode gives them)")  # fmt: skip
     add("--refine", type=int, default=0, metavar="N", help="of shapes: improve the latents of each "
         "by N steps of gradient descent (0)")  # fmt: skip
     add("--dtype", type=_dtypes, default=("float16",), metavar="D[,D...]", help="of the latents on "

@@ -151,8 +151,11 @@ class FoundationAutoencoder(AroundLadder):
 
     @property
     def _filled(self) -> tuple[int, ...]:
-        """Strides to whose multiples pixels are filled up before they are encoded."""
-        return _paced(self.frozen)
+        """Strides to whose multiples pixels are filled up before they are encoded: those of the
+        foundation, and in time the unit of streaming, so that a whole input ends as a stream does.
+        """
+        unit = self.domain.of_time(self.levels[0].stride)
+        return self.domain.with_time(self.frozen.stride, unit)
 
     def _grid(self, size: Sequence[int], started: bool = False) -> tuple[int, ...]:
         """The foundation's latents for `size` pixels."""

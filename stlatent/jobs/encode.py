@@ -12,7 +12,6 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ..bits.bitstream import make_coding
 from ..checkpoint import Model
 from ..media.base import Medium
-from ..media.registry import medium_of
 from ..model.device import native_precision
 from ..store.codebooks import write_codebooks
 from ..store.header import Header
@@ -23,6 +22,7 @@ from ..store.summary import LevelSummary, level_summaries, merged, table
 from .folder import check_free, remove_own
 from .inputs import find_inputs, left_out
 from .job import Job, read_job
+from .latents import source_medium
 from .options import EncodeOptions
 from .preview import write_preview
 from .ray_pool import RayPool
@@ -110,7 +110,7 @@ def encode_folder(
     options, start = options or EncodeOptions(), time.perf_counter()
     if not 0 <= shard[0] < shard[1]:
         raise ValueError(f"shard is {shard[0]}/{shard[1]}; the first of {shard[1]} is 0/{shard[1]}")
-    part, medium = team.part(shard), medium_of(model)
+    part, medium = team.part(shard), source_medium(model, root)
     options = resolved(medium, options)
     plan = medium.plan(options, next(model.parameters()).device)
     with Reader(plan, limit_seconds) as reader:

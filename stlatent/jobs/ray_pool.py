@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from ..checkpoint import Model
 from ..media.base import Medium
-from ..media.registry import medium_of
 from ..store.place import Place
 from ..store.records import UnitRecord
 from .inputs import Input
@@ -66,7 +65,15 @@ class RayPool:
             context.enable_progress_bars, context.print_on_execution_start = False, False
             weights = ray.put(model.cpu())
             model.to(device)
-            given = (weights, device.type, job.place.url, job.record, self.threads, limit_seconds)
+            given = (
+                weights,
+                medium,
+                device.type,
+                job.place.url,
+                job.record,
+                self.threads,
+                limit_seconds,
+            )
             done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
                 _Actor,
                 fn_constructor_args=given,
@@ -89,6 +96,7 @@ class _Actor:
     def __init__(
         self,
         weights: Any,
+        medium: Medium,
         device: str,
         url: str,
         record: JobRecord,
@@ -97,7 +105,7 @@ class _Actor:
     ) -> None:
         torch.set_num_threads(threads)
         self.model = _import_ray().get(weights).to(device)
-        self.medium, self.url, self.record = medium_of(self.model), url, record
+        self.medium, self.url, self.record = medium, url, record
         plan = self.medium.plan(record.options, torch.device(device))
         self.reader = Reader(plan, limit_seconds)
 

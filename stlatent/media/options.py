@@ -31,6 +31,8 @@ class SourceOptions(Strict):
         refine: steps of gradient descent by which the latents of shapes are improved.
         volume_axes: the direction in a volume's asset along which each of its axes runs.
         max_voxels: of a volume that is read; a larger one is named, and left out.
+        normalised: whether latents that were computed before are (z - mean) / std already, by what
+            the config of the foundation says, and not as its `encode` gives them.
     """
 
     short_side: Positive | None = None
@@ -43,6 +45,7 @@ class SourceOptions(Strict):
     refine: Annotated[int, Field(ge=0)] = 0
     volume_axes: Axes = ("x", "y", "z")
     max_voxels: Positive = MAX_VOXELS
+    normalised: bool = False
 
     def given(self) -> set[str]:
         """Names of the options that differ from their defaults."""

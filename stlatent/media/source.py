@@ -10,7 +10,9 @@ from typing import Literal
 from .walk import files_below, name_others, shown
 
 # Of every medium; data sets of latents say of each item which it was made of.
-Kind = Literal["video", "image", "frames", "mesh", "volume", "planes", "sound", "volumes"]
+Kind = Literal[
+    "video", "image", "frames", "mesh", "volume", "planes", "sound", "volumes", "latents"
+]
 FOLDERS = ("frames",)  # kinds that are a folder each, not a file
 PLACED = ("mesh", "volume")  # kinds whose items say where they lie in space
 # about what encoding takes, by kind: seconds per source, bytes per second
@@ -20,6 +22,7 @@ WORK = {
     "image": (0.02, 1e6),
     "mesh": (1.0, 1e6),
     "sound": (0.1, 1e5),
+    "latents": (0.1, 1e7),
 }
 
 

@@ -1,0 +1,1 @@
+"""Latents of a foundation that were computed before: found, read, encoded."""
