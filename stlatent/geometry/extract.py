@@ -62,8 +62,15 @@ def _mesh(
     placement: Placement,
     colour_at: Values | None,
 ) -> trimesh.Trimesh:
-    index, faces = _march(read, shape)
-    points = from_index(index, shape)
+    index, faces = march(read, shape)
+    return dressed(from_index(index, shape), faces, placement, colour_at)
+
+
+def dressed(
+    points: np.ndarray, faces: np.ndarray, placement: Placement, colour_at: Values | None
+) -> trimesh.Trimesh:
+    """A mesh of points in the cube `[n, 3]`, in the asset's own coordinates, with the colours that
+    its vertices have there."""
     if placement.mirrors:
         faces = faces[:, ::-1]
     mesh = trimesh.Trimesh(placement.to_asset(points), faces, process=False)
@@ -73,7 +80,7 @@ def _mesh(
     return mesh
 
 
-def _march(
+def march(
     read: Callable[[int, int], np.ndarray], shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Vertices in voxel indices `[V, 3]` and faces `[F, 3]`, wound outwards.

@@ -35,3 +35,18 @@ def winding_number(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) 
 def distance(vertices: np.ndarray, faces: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Exact distance from each point `[n]` to the nearest face."""
     return np.sqrt(needed("igl").point_mesh_squared_distance(points, vertices, faces)[0])
+
+
+class Nearest:
+    """The nearest point of a mesh, found in a tree of its faces: from points `[n, 3]` to distances
+    `[n]`, faces `[n]` and places on them `[n, 3]`."""
+
+    def __init__(self, vertices: np.ndarray, faces: np.ndarray) -> None:
+        self.vertices, self.faces = vertices, faces
+        self.triangles = vertices[faces]
+        self.tree = needed("igl").AABB()
+        self.tree.init(vertices, faces)
+
+    def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        squared, face, spot = self.tree.squared_distance(self.vertices, self.faces, points)
+        return np.sqrt(squared), face, spot

@@ -9,6 +9,7 @@ from .scan import rasterise
 from .surface import area_vectors, areas, normals
 
 RAYS = 256  # per axis and side of the cube
+TIGHT, TIGHT_SHARE = 0.1, 0.9  # of what encloses a solid: how nearly, and on how much of its area
 STEP = 2e-4  # how far from a face its two sides are looked at, in the cube [-1, 1]^3
 
 
@@ -74,13 +75,29 @@ def sheets(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     solids overlap), and near -1/2 and 1/2 on a sheet in free space. A patch is a sheet where that
     is so on most of its area.
     """
+    _, patch = consistent_winding(faces)
+    alone = _ajar(vertices, faces) > 0.25
+    return _sum(patch, areas(vertices[faces]) * np.where(alone, 1, -1)) > 0
+
+
+def enclosing(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Which faces `[F]` enclose a solid: those of closed patches, and of others around which the
+    winding numbers are nearly whole on nearly all of their area, as a scan with small holes is and
+    an open box is not."""
+    _, patch = consistent_winding(faces)
+    area = areas(vertices[faces])
+    tight = _sum(patch, area * (_ajar(vertices, faces) < TIGHT))
+    return _closed(faces, patch) | (tight >= TIGHT_SHARE * _sum(patch, area))
+
+
+def _ajar(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """How far the winding numbers on the two sides of each face `[F]` are from whole ones, 0 on a
+    solid to 1/2 on a sheet in free space."""
     triangles = vertices[faces]
     centre, step = triangles.mean(1), STEP * normals(triangles)
     both = np.concatenate([centre - step, centre + step])
     middle = winding_number(vertices, faces, both).reshape(2, -1).mean(0)
-    alone = np.abs(middle - np.floor(middle) - 0.5) > 0.25
-    _, patch = consistent_winding(faces)
-    return _sum(patch, areas(triangles) * np.where(alone, 1, -1)) > 0
+    return np.abs(middle - np.floor(middle) - 0.5)
 
 
 def _sum(patch: np.ndarray, values: np.ndarray) -> np.ndarray:

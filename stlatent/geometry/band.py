@@ -1,0 +1,150 @@
+"""A shape near its surface only, on blocks of voxels: memory grows with the surface.
+
+    resolution voxels per edge of the cube, in blocks of 4^3; a block is there where the surface is
+    within 3 voxels of it. Where none is, all is outside or all is inside (`Band.filled`).
+
+The grid is that of `cube.py`: everything is measured at the centres of voxels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .cube import Placement, to_index
+from .extras import needed
+from .field import Field, Route
+
+BLOCK = 4  # voxels per edge of a block
+CORNERS = np.indices((2, 2, 2)).reshape(3, -1).T
+
+
+@dataclass(frozen=True)
+class Band:
+    """A shape on the blocks of voxels near its surface.
+
+    Attributes:
+        resolution: voxels per edge of the cube, a multiple of 4.
+        blocks: int `[K, 3]`: which blocks are there, each once, in the order of their indices.
+        distance: float32 `[K, 4, 4, 4]` in [-1, 1]: distance to the surface in units of
+            `band_voxels` voxels, truncated; negative inside of what has an inside.
+        colour: uint8 `[K, 4, 4, 4, 3]`, RGB as on a screen, of the nearest point of the surface.
+        known: where colour is known, bool `[K, 4, 4, 4]`.
+        band_voxels: distance at which the distance is truncated, in voxels.
+        placement: where the cube lies in the asset's coordinates.
+        route: how the band was made.
+
+    Raises:
+        ValueError: the blocks are not in order, not on the grid, or of other sizes.
+    """
+
+    resolution: int
+    blocks: np.ndarray
+    distance: np.ndarray
+    colour: np.ndarray
+    known: np.ndarray
+    band_voxels: float
+    placement: Placement = dataclasses.field(default_factory=Placement)
+    route: Route = dataclasses.field(default_factory=Route)
+
+    def __post_init__(self) -> None:
+        count, side = len(self.blocks), self.resolution // BLOCK
+        if self.resolution % BLOCK or self.resolution < BLOCK:
+            raise ValueError(f"resolution is {self.resolution}; give a multiple of {BLOCK}")
+        voxels = (count, *[BLOCK] * 3)
+        sizes = (self.blocks.shape, self.distance.shape, self.colour.shape, self.known.shape)
+        if sizes != ((count, 3), voxels, (*voxels, 3), voxels):
+            raise ValueError(f"blocks, distance, colour and known are of sizes {sizes}")
+        if count and not 0 <= self.blocks.min() <= self.blocks.max() < side:
+            raise ValueError(f"a block lies outside of a grid of {side} per edge")
+        if (np.diff(np.ravel_multi_index(self.blocks.T, self._grid)) <= 0).any():
+            raise ValueError("blocks are not in the order of their indices, each once")
+
+    @property
+    def _grid(self) -> tuple[int, int, int]:
+        return (self.resolution // BLOCK,) * 3
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """Which block lies where on their grid, int32 `[n, n, n]`; -1 for none."""
+        table = np.full(self._grid, -1, np.int32)
+        table[tuple(self.blocks.T)] = np.arange(len(self.blocks))
+        return table
+
+    @cached_property
+    def filled(self) -> np.ndarray:
+        """Where no block is: whether all is inside there, bool `[n, n, n]`.
+
+        Places that hang together are on one side: that of most of the voxels around them.
+        """
+        label, count = needed("scipy.ndimage").label(self.table < 0)
+        votes = np.zeros(count + 1)
+        for axis in range(3):
+            for step, layer in ((-1, 0), (1, BLOCK - 1)):
+                beside = self.blocks + step * np.eye(3, dtype=int)[axis]
+                here = np.flatnonzero(((beside >= 0) & (beside < len(label))).all(1))
+                side = np.sign(self.distance[here].take(layer, axis + 1)).sum((1, 2))
+                np.add.at(votes, label[tuple(beside[here].T)], side)
+        return (votes < 0)[label] & (self.table < 0)
+
+    def slab(self, start: int, stop: int) -> np.ndarray:
+        """Distances float32 `[stop - start, n, n]` of a part of the whole grid."""
+        first, last = start // BLOCK, -(-stop // BLOCK)
+        values = np.where(self.filled[first:last], np.float32(-1), np.float32(1))
+        for axis in range(3):
+            values = values.repeat(BLOCK, axis)
+        here = np.flatnonzero((self.blocks[:, 0] >= first) & (self.blocks[:, 0] < last))
+        at = self.blocks[here] - [first, 0, 0]
+        parts = values.reshape(-1, BLOCK, self._grid[1], BLOCK, self._grid[2], BLOCK)
+        parts.transpose(0, 2, 4, 1, 3, 5)[tuple(at.T)] = self.distance[here]
+        return values[start - first * BLOCK : stop - first * BLOCK]
+
+    def distance_at(self, points: np.ndarray) -> np.ndarray:
+        """Trilinear distance `[n]` at points of the cube `[n, 3]`, in [-1, 1]."""
+        beyond = np.array([1, -1], np.float32)
+        return self._mixed(
+            points,
+            lambda block, voxel, place: np.where(
+                block >= 0, self.distance[(block, *voxel.T)], beyond[self.filled[place] * 1]
+            )[:, None],
+        )[:, 0]
+
+    def colour_at(self, points: np.ndarray) -> np.ndarray:
+        """Colour `[n, 3]` in [-1, 1] at points of the cube: trilinear over the known voxels."""
+
+        def weighed(block: np.ndarray, voxel: np.ndarray, place: tuple) -> np.ndarray:
+            known = ((block >= 0) & self.known[(block, *voxel.T)])[:, None]
+            return np.concatenate([self.colour[(block, *voxel.T)] * known, known], 1)
+
+        mixed = self._mixed(points, weighed)
+        return mixed[:, :3] / np.maximum(mixed[:, 3:], 1e-6) / 127.5 - 1
+
+    def _mixed(self, points: np.ndarray, values: Callable) -> np.ndarray:
+        """Trilinear mixture of what the voxels around each point hold; the edge is repeated."""
+        index = to_index(points, (self.resolution,) * 3).clip(0, self.resolution - 1)
+        low = np.minimum(np.floor(index).astype(np.int64), self.resolution - 2)
+        share = index - low
+        total = 0.0
+        for corner in CORNERS:
+            place, voxel = np.divmod(low + corner, BLOCK)
+            weight = np.where(corner, share, 1 - share).prod(1)
+            place = tuple(place.T)
+            total = total + weight[:, None] * values(self.table[place], voxel, place)
+        return total
+
+    def field(self) -> Field:
+        """The same on the whole grid."""
+        n = self.resolution
+        known = np.zeros((n // BLOCK, n // BLOCK, n // BLOCK, BLOCK, BLOCK, BLOCK), bool)
+        pixels = np.zeros((*known.shape, 3), np.float32)
+        known[tuple(self.blocks.T)] = self.known
+        pixels[tuple(self.blocks.T)] = self.colour / np.float32(127.5) - 1
+        whole = (0, 3, 1, 4, 2, 5)
+        known = known.transpose(whole).reshape(n, n, n)
+        colour = pixels.transpose(6, *whole).reshape(3, n, n, n) * known
+        about = self.band_voxels, self.placement, self.route
+        return Field(self.slab(0, n), np.ascontiguousarray(colour), known, *about)

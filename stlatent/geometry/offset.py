@@ -1,0 +1,50 @@
+"""From a band to a mesh: one way for solids, open sheets and walls thinner than a voxel.
+
+The surface that marching cubes find is the one at a distance OUTWARDS of the shape, and every
+vertex then goes back by it, along the gradient. It is closed without a crack, wound outwards, and
+has room for what lies between samples: a wall of half a voxel has its two sides at their places,
+and an open sheet comes back with two sides. The smaller the distance, the narrower the gaps that
+stay open; but a sheet between samples can be half a voxel away from all of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import trimesh
+
+from .band import Band
+from .cube import from_index, voxel_size
+from .extract import dressed, in_parts, march
+
+OUTWARDS = 0.75  # voxels
+HAIR = 0.05  # voxels that are not gone back, so that the two sides of a sheet do not coincide
+STEP = 0.75  # voxels to either side, for gradients
+
+
+def mesh_from_band(band: Band) -> trimesh.Trimesh:
+    """The surface of a band in the asset's own coordinates, with vertex colours if it has any.
+
+    No more than some layers of the grid are in memory at a time.
+
+    Raises:
+        ValueError: distances are not finite.
+    """
+    shape = (band.resolution,) * 3
+    outwards = np.float32(OUTWARDS / band.band_voxels)
+    index, faces = march(lambda start, stop: band.slab(start, stop) - outwards, shape)
+    points = from_index(index, shape)
+    if len(points):
+        points = points - in_parts(lambda some: _back(band, some), points)
+    colour_at = band.colour_at if band.known.any() else None
+    return dressed(points, faces, band.placement, colour_at)
+
+
+def _back(band: Band, points: np.ndarray) -> np.ndarray:
+    """The steps to points a voxel outside of the surface, from where it is `[n, 3]`."""
+    voxel = voxel_size([band.resolution])
+    steps = np.eye(3) * (STEP * voxel)
+    slope = np.stack(
+        [band.distance_at(points + s) - band.distance_at(points - s) for s in steps], 1
+    )
+    length = np.linalg.norm(slope, axis=1, keepdims=True)
+    return slope / np.maximum(length, np.finfo(float).tiny) * ((OUTWARDS - HAIR) * voxel)
