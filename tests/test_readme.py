@@ -1,23 +1,21 @@
-"""The README's code runs and prints what it says; its commands exist; its model is as described."""
+"""The README is short, its code runs and prints what it says; its commands run on ordinary folders,
+word for word; its figures are those that were measured."""
 
-import contextlib
-import io
 import itertools
 import json
 import math
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 import torch
 import trimesh
+from documents import ROOT, blocks, commands, run_code, run_line, videos
 from PIL import Image
 from test_codec import write_video
 
 import stlatent
 from stlatent.checkpoint import about
-from stlatent.cli import main
 from stlatent.cli.verbs import parser
 from stlatent.evaluate import prefix_quality
 from stlatent.evaluate.latents import ABOUT
@@ -26,79 +24,54 @@ from stlatent.geometry.values import Values
 from stlatent.media.video.clips import centre_clip
 from stlatent.shipped import shipped_models
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+BENCHMARKS = (ROOT / "docs" / "benchmarks.md").read_text()
+WORDS, PICTURE_BYTES = 1100, 3 * 2**20
 
 
-def blocks(language: str, text: str = README) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+def test_it_is_short_and_shows_what_moves():
+    assert len(README.split()) <= WORDS
+    path = ROOT / re.search(r"!\[.*\]\((.*)\)", README)[1]
+    assert path.stat().st_size <= PICTURE_BYTES
+    with Image.open(path) as picture:
+        assert picture.n_frames > 16
+
+
+def test_what_it_links_to_is_there():
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (ROOT / link).exists(), f"{page.name}: {link}"
 
 
 def test_code_runs_and_prints_what_stands_below_it(tmp_path, monkeypatch):
     (tmp_path / "assets").symlink_to(ROOT / "assets")
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    for code in blocks("python"):
-        printed = io.StringIO()
-        with torch.inference_mode(), contextlib.redirect_stdout(printed):
-            exec(compile(code, "README.md", "exec"), names)
-        promised = re.findall(r"^# (.*)$", code, re.MULTILINE)
-        assert len(promised) == len(printed.getvalue().splitlines())
-        for said, line in zip(promised, printed.getvalue().splitlines(), strict=True):
-            assert line.startswith(said.removesuffix(" ...")), f"README: {said}; printed: {line}"
-    whole = names["model"].encode(names["x"]).levels
-    for level, parts in enumerate(zip(*names["pieces"], strict=True)):
-        assert (torch.cat(parts, 2) - whole[level]).abs().max() < 1e-3
-
-
-def commands(text: str = README) -> list[list[str]]:
-    """The words of every `stlatent ...` that stands there, in order."""
-    lines = (line for block in blocks("bash", text) for line in block.splitlines())
-    return [shlex.split(line, comments=True) for line in lines if line.startswith("stlatent")]
+    names = {}
+    for block in blocks(README, "python"):
+        run_code(block.text, names)
 
 
 def test_commands_exist():
-    words = commands()
-    assert {line[1] for line in words} == {
-        "train", "encode", "decode", "inspect", "sample", "generate"
+    words = commands(README)
+    assert {line[1] for line in words} >= {
+        "train", "encode", "decode", "inspect", "sample", "generate", "export", "mix"
     }  # fmt: skip
     for line in words:
         parser().parse_args(line[1:])
 
 
-# What makes each of them take seconds, by the words that it begins with.
-TINY = {
-    "train video/base": "steps=1 data.frames=9 data.crop=64 data.batch=1 data.workers=0",
-    "train shape/voxel": "steps=1 data.variants=1 data.batch=1 data.workers=0 "
-    "data.fields.resolution=32 data.cache=fields",
-    "train diffusion/coarse": "steps=3 data.batch=4 data.workers=0 diffusion.stages.0.width=32 "
-    "diffusion.stages.0.depth=1",
-    "inspect runs/mine": "--frames 9 --size 64 --clips 2",
-    "generate runs/diffusion": "--steps 2 -n 2",
-}
-
-
-def videos(root: Path) -> None:
-    """An ordinary folder: videos of several sizes and lengths, one shorter than most, pictures."""
-    for k, size in enumerate([(49, 64, 96), (34, 96, 64), (20, 64, 64), (5, 64, 96)]):
-        write_video(root / f"{k}.mp4", size)
-    for name, size in {"wide.png": (200, 128), "tall.jpg": (50, 70)}.items():
-        Image.linear_gradient("L").resize(size).convert("RGB").save(root / name)
-
-
 def run_block(heading: str) -> None:
-    """Run the first commands below a heading, word for word but for what `TINY` adds."""
-    for words in commands(README.partition(f"{heading}\n")[2].partition("```\n\n")[0] + "```"):
-        line = " ".join(words[1:])
-        tiny = next((more for start, more in TINY.items() if line.startswith(start)), "")
-        assert main([*words[1:], *tiny.split()]) == 0, line
+    """Run the first commands below a heading."""
+    block = blocks(README.partition(f"{heading}\n")[2], "bash")[0]
+    for line in block.text.splitlines():
+        run_line(line)
 
 
 def test_commands_run_on_an_ordinary_folder_of_videos(tmp_path, monkeypatch):
     videos(tmp_path / "VIDEOS")
     write_video(tmp_path / "clip.mp4", (40, 144, 160))
     monkeypatch.chdir(tmp_path)
-    run_block("## What one does with it")
+    run_block("### Compress a data set")
     names = [{p.stem for p in Path(folder).iterdir()} for folder in ("previews", "VIDEOS")]
     assert names[0] == names[1]
     assert len(list(Path("samples").iterdir())) == 8 and Path("report/index.html").is_file()
@@ -110,10 +83,35 @@ def test_commands_run_on_an_ordinary_folder_of_videos(tmp_path, monkeypatch):
 def test_commands_run_on_a_folder_of_meshes(tmp_path, monkeypatch):
     pytest.importorskip("igl")
     (tmp_path / "MESHES").symlink_to(ROOT / "assets" / "meshes")
-    trimesh.load(ROOT / "assets" / "meshes" / "power_drill.ply").export(tmp_path / "mesh.glb")
+    drill = trimesh.load(ROOT / "assets" / "meshes" / "power_drill.ply")
+    for name in ("mesh.glb", "A.glb", "B.glb"):
+        drill.export(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     run_block("### Shapes")
     assert {p.name for p in Path("meshes").iterdir()} == {"featuretype.glb", "power_drill.glb"}
+
+
+def test_figures_are_those_that_were_measured():
+    """Of the shipped models: `figures.json` beside them."""
+    prefixes = json.loads((shipped_models()["video"].parent / "figures.json").read_text())
+    prefixes = prefixes["prefixes"]
+    for prefix in prefixes:
+        row = rf"\| {prefix['psnr_db']:.2f} \| [\d.]+ \| {prefix['ssim']:.3f} \| "
+        assert re.search(row + f"{prefix['borders']:.2f}", BENCHMARKS), prefix
+        assert f"1/{prefix['values_per_number']:.0f}" in README
+    said = ", ".join(f"{prefix['psnr_db']:.2f}" for prefix in prefixes)
+    assert said in README and f"| {prefixes[-1]['psnr_db']:.2f} dB" in README
+    index = (ROOT / "docs" / "index.md").read_text()
+    concept = (ROOT / "docs" / "concepts" / "prefixes.md").read_text()
+    for prefix in prefixes:
+        assert f"1/{prefix['values_per_number']:.0f}" in index
+        assert f"| {prefix['psnr_db']:.2f} | {prefix['ssim']:.3f} |" in concept
+    shapes = json.loads((shipped_models()["voxel"].parent / "figures.json").read_text())
+    for prefix in shapes["prefixes"]:
+        assert (
+            f"| {prefix['volume_iou']:.3f} " in README
+            and f"| {prefix['volume_iou']:.3f} " in BENCHMARKS
+        )
 
 
 def test_the_map_of_the_house_is_true():
@@ -126,11 +124,6 @@ def test_the_map_of_the_house_is_true():
     for paragraph in re.findall(r"^\*\*`(stlatent/\w+/)`(.*)$", text, re.MULTILINE):
         for name in re.findall(r"`(\w+\.(?:py|html))`", paragraph[1]):
             assert (ROOT / paragraph[0] / name).is_file(), name
-
-
-def test_scripts_exist():
-    for script in re.findall(r"(?:bash|python) (tools/[\w/]+\.\w+)", README):
-        assert (ROOT / script).is_file(), script
 
 
 @torch.inference_mode()

@@ -1,6 +1,7 @@
-"""The picture of the README: one frame of each clip, as it is and as every prefix decodes it.
+r"""The moving picture of the README: clips as they are and as every prefix decodes them.
 
-python tools/make_picture.py assets/clips --model video --out assets/levels.png
+python tools/make_picture.py assets/clips --names coffee_pour.mp4 one_by_one.mp4 wolf.mp4 \
+    --model video --out docs/pictures/levels.webp
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 import stlatent
 from stlatent.cli.outcome import command
@@ -19,38 +20,73 @@ from stlatent.media.video.clips import centre_clip
 from stlatent.media.video.files import find_sources
 from stlatent.media.video.pixels import to_uint8
 
-GAP = 6  # white pixels between pictures
+GAP, HEADING = 4, 22  # white pixels between pictures, and above them
+MOST_BYTES = 3 * 2**20
 
 
 @command("make_picture")
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("clips", type=Path)
+    parser.add_argument("clips", type=Path, help="a folder, of which those named are shown")
+    parser.add_argument("--names", nargs="+", help="files of the folder (all)")
     parser.add_argument("--model", default="video")
     parser.add_argument("--frames", type=int, default=33)
     parser.add_argument("--size", type=int, default=256, help="side of the central crop")
+    parser.add_argument("--shown", type=int, default=208, help="side at which it is shown")
+    parser.add_argument("--quality", type=int, default=70, help="of the file, 0 to 100")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
 
-    model = stlatent.load(options.model)
-    size = (options.frames, options.size, options.size)
-    columns = [column(model, source.path, size) for source in find_sources(options.clips)]
-    Image.fromarray(joined(columns, 1)).save(options.out)
+    model, size = stlatent.load(options.model), (options.frames, options.size, options.size)
+    found = {source.name: source.path for source in find_sources(options.clips)}
+    names = options.names or list(found)
+    if unknown := [name for name in names if name not in found]:
+        raise ValueError(f"{unknown[0]} is not in {options.clips}; it holds {', '.join(found)}")
+    rows = [row(model, found[name], size, options.shown) for name in names]
+    frames = [Image.fromarray(frame) for frame in with_headings(joined(rows, 1), headings(model))]
+    how = {"duration": 83, "loop": 0, "quality": options.quality, "method": 6}
+    frames[0].save(options.out, save_all=True, append_images=frames[1:], **how)
+    if (bytes_ := options.out.stat().st_size) > MOST_BYTES:
+        raise ValueError(f"{options.out} has {bytes_} bytes; show fewer or smaller clips")
 
 
 @torch.inference_mode()
-def column(model: stlatent.Ladder, path: Path, size: tuple[int, int, int]) -> np.ndarray:
-    """Original, level 0, levels 0-1, ... of the clip's last frame, one below the other."""
+def row(model: stlatent.Ladder, path: Path, size: tuple[int, int, int], side: int) -> np.ndarray:
+    """Original, level 0, levels 0-1, ... of a clip, side by side, uint8 `[T, side, W, 3]`."""
     x, _ = centre_clip(path, size)
     latents = model.encode(x)
     decoded = [model.decode(latents, levels + 1) for levels in range(len(model.levels))]
-    return joined([to_uint8(video[0])[-1] for video in (x, *decoded)], 0)
+    return joined([resized(to_uint8(video[0]), side) for video in (x, *decoded)], 2)
 
 
-def joined(pictures: Sequence[np.ndarray], axis: int) -> np.ndarray:
-    """Pictures side by side (axis 1) or one below the other (axis 0), with white between."""
-    gap = np.full([GAP if i == axis else n for i, n in enumerate(pictures[0].shape)], 255, np.uint8)
-    spaced = [part for picture in pictures for part in (gap, picture)][1:]
+def resized(frames: np.ndarray, side: int) -> np.ndarray:
+    pictures = [Image.fromarray(f).resize((side, side), Image.Resampling.LANCZOS) for f in frames]
+    return np.stack([np.asarray(picture) for picture in pictures])
+
+
+def headings(model: stlatent.Ladder) -> list[str]:
+    count = len(model.levels)
+    between = [f"levels 0-{k}" for k in range(1, count - 1)]
+    return ["original", "level 0", *between, "all levels"]
+
+
+def with_headings(frames: np.ndarray, words: Sequence[str]) -> np.ndarray:
+    """A white line of words above uint8 `[T, H, W, 3]`, one above each column."""
+    line = Image.new("RGB", (frames.shape[2], HEADING), "white")
+    draw, font = ImageDraw.Draw(line), ImageFont.load_default(14)
+    for k, word in enumerate(words):
+        middle = (k + 0.5) * frames.shape[2] / len(words)
+        draw.text((middle, HEADING / 2), word, fill="black", font=font, anchor="mm")
+    above = np.broadcast_to(np.asarray(line), (len(frames), *np.asarray(line).shape))
+    return np.concatenate([above, frames], 1)
+
+
+def joined(parts: Sequence[np.ndarray], axis: int) -> np.ndarray:
+    """Pictures `[T, H, W, 3]` side by side (axis 2) or one below the other (axis 1), with white
+    between; as long as the shortest."""
+    length = min(len(part) for part in parts)
+    gap = np.full([GAP if i == axis else n for i, n in enumerate(parts[0].shape)], 255, np.uint8)
+    spaced = [part[:length] for one in parts for part in (gap, one)][1:]
     return np.concatenate(spaced, axis)
 
 
