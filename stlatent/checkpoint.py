@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from . import hub
 from .files import writing
 from .foundation.autoencoder import FoundationAutoencoder
 from .foundation.frozen import FrozenAutoencoder, open_foundation
@@ -102,8 +103,9 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Model:
     """Open a model for use: in evaluation mode, without gradients, in float32.
 
     Args:
-        reference: a shipped model by name (`video`), a run folder, a model file or its folder, or a
-            folder that `stlatent.export` has written.
+        reference: a shipped model by name (`video`), a run folder, a model file or its folder, a
+            folder that `stlatent.export` has written, or a model on the Hugging Face hub
+            (`user/model`, `user/model@revision`), which is kept in its cache.
 
     Raises:
         ValueError: nothing of the kind is there, the file is no model of this library, its tensors
@@ -270,9 +272,11 @@ def locate(reference: str | Path) -> Path:
     for file in (*(path / place / FILE for place in PLACES), path / EXPORTED):
         if file.is_file():
             return file
+    if name := hub.named(reference):
+        return hub.fetch(name, ((FILE,), (EXPORTED, "config.json")))
     raise ValueError(
         f"no model at '{reference}'; give a shipped model ({', '.join(names) or 'none'}), "
-        f"a run folder, an exported folder, or a {FILE} file"
+        f"a run folder, an exported folder, a {FILE} file, or user/model on the Hugging Face hub"
     )
 
 

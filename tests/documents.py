@@ -165,7 +165,7 @@ def folder(root: Path) -> None:
     wave = (np.sin(np.arange(48_000) / 20) * 20_000).astype(np.int16)
     for path in (root / "SOUNDS" / "a.wav", root / "SOUNDS" / "b.wav", root / "sound.wav"):
         wavfile.write(path, 16_000, wave)
-    foundation(root / "FOUNDATION")
+    foundation(root / "FOUNDATION" / "vae")
 
 
 def videos(root: Path) -> None:

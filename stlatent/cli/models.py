@@ -1,4 +1,4 @@
-"""The verbs about a trained model: `stlatent inspect | export`."""
+"""The verbs about a trained model: `stlatent inspect | export | push`."""
 
 from __future__ import annotations
 
@@ -81,4 +81,22 @@ def export(options: Options) -> int:
     levels = parse_levels(options.levels) if options.levels else None
     layout, data, frames, replace = options.layout, options.data, options.frames, options.replace
     print(write(options.model, options.out, levels, layout, data, frames, replace))
+    return 0
+
+
+def add_push(verb: Verb) -> None:
+    verb.add_argument("model", metavar="M", help="a run folder, a model file, or a shipped model")
+    verb.add_argument("name", metavar="USER/MODEL", help="on the Hugging Face hub; a model that is "
+        "there gets a new version")  # fmt: skip
+    verb.add_argument("--data", metavar="DATA", help="to measure its prefixes on (what the run "
+        "held out)")  # fmt: skip
+    verb.add_argument("--license", default="other", metavar="ID", help="such as apache-2.0 or "
+        "cc-by-4.0; other, unless you say")  # fmt: skip
+    verb.add_argument("--private", action="store_true", help="a new model is seen by you alone")
+
+
+def push(options: Options) -> int:
+    from ..export.push import push as put
+
+    print(put(options.model, options.name, options.data, options.license, options.private))
     return 0

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ..checkpoint import Model
 
 MODEL = (
-    "a shipped model by name (such as video), a run folder, a model file or its folder, or an "
-    "exported folder"
+    "a shipped model by name (such as video), a run folder, a model file or its folder, an "
+    "exported folder, or user/model on the Hugging Face hub"
 )
 Verb = argparse.ArgumentParser
 Options = argparse.Namespace

@@ -10,7 +10,7 @@ from .decoding import add_decode, decode
 from .doctor import add_doctor, doctor
 from .generating import add_generate, add_mix, generate, mix
 from .jobs import add_encode, add_jobs, add_verify, encode, jobs, verify
-from .models import add_export, add_inspect, export, inspect
+from .models import add_export, add_inspect, add_push, export, inspect, push
 from .options import Options, Verb
 from .sampling import add_sample, sample
 from .training import add_train, train
@@ -25,6 +25,7 @@ EXAMPLES = {
     "  stlatent decode latents/ --levels 2 --out meshes/ --format glb --resolution 128",
     "inspect": "stlatent inspect video --data VIDEOS --out report/",
     "export": "stlatent export video --out vae/",
+    "push": "stlatent push runs/mine user/model --license apache-2.0",
     "sample": "stlatent sample video --frames 33 --size 128x128 --keep-level 0 --from clip.mp4",
     "generate": "stlatent generate runs/diffusion/pipeline -n 8 --out videos/",
     "mix": "stlatent mix A.glb B.glb --model voxel --out mixed/",
@@ -80,6 +81,7 @@ VERBS: dict[str, tuple[str, Callable[[Verb], None], Callable[[Options], int]]] =
     ),
     "inspect": ("measure and show what each level of a model holds", add_inspect, inspect),
     "export": ("hand a model to diffusers", add_export, export),
+    "push": ("put a model on the Hugging Face hub, with a page about it", add_push, push),
     "sample": ("draw from a model, holding levels of something real", add_sample, sample),
     "generate": ("draw videos, pictures or meshes by latent diffusion", add_generate, generate),
     "mix": ("mix two meshes or clips, level by level", add_mix, mix),

@@ -1,0 +1,95 @@
+"""Models on the Hugging Face hub: what is fetched from there, and what its errors mean.
+
+`HF_ENDPOINT` names another hub, `HF_TOKEN` or `hf auth login` says who asks, and
+`HF_HUB_OFFLINE=1` keeps to what was fetched before.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+NAME = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?:@([\w][\w.-]*))?")  # user/model, perhaps @revision
+
+
+def endpoint() -> str | None:
+    """Of the hub that the environment names now; None is the usual one."""
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def named(reference: str | Path) -> re.Match[str] | None:
+    """Whether something may be the name of a model on the hub: `user/model` or
+    `user/model@revision`, and no path: nothing lies there, nor in a folder called `user`."""
+    found = NAME.fullmatch(reference) if isinstance(reference, str) else None
+    return found if found and not Path(reference.partition("/")[0]).exists() else None
+
+
+def fetch(name: re.Match[str], files: tuple[tuple[str, ...], ...]) -> Path:
+    """The first file of the first of these sets that a model on the hub has, all of that set
+    fetched into the cache of the hub's library.
+
+    Raises:
+        ValueError: the model is not there, holds none of these, or cannot be reached.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    where = {"repo_id": name[1], "revision": name[2], "endpoint": endpoint()}
+    with in_one_line(name[0]):
+        for wanted in files:
+            try:
+                first, *_ = [Path(hf_hub_download(filename=file, **where)) for file in wanted]
+                return first
+            except LocalEntryNotFoundError:  # out of reach, which others below would be too
+                raise
+            except EntryNotFoundError:
+                continue
+    held = " nor ".join(wanted[0] for wanted in files)
+    raise ValueError(f"{name[0]} on the Hugging Face hub holds neither {held}: no stlatent model")
+
+
+@contextmanager
+def in_one_line(what: str) -> Iterator[None]:
+    """What goes wrong with the hub as a ValueError that says what to do."""
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    hub = endpoint() or "the Hugging Face hub"
+    try:
+        yield
+    except GatedRepoError:
+        reason = f"{what} is gated: ask for access on its page, then `hf auth login`"
+    except RepositoryNotFoundError:
+        reason = (
+            f"{what} is neither here nor on {hub}; give a path that exists or user/model, and "
+            "`hf auth login` if it is private"
+        )
+    except RevisionNotFoundError:
+        reason = f"{what}: this revision is not on {hub}"
+    except OfflineModeIsEnabled:
+        reason = f"{what} is not here, and HF_HUB_OFFLINE keeps the hub out of reach"
+    except LocalEntryNotFoundError:
+        reason = f"{what} is not here, and {hub} is out of reach; it was not fetched before"
+    except HFValidationError as error:
+        reason = f"{what}: {error}"
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", None)
+        login = "; `hf auth login`, or set HF_TOKEN" if status in (401, 403) else ""
+        reason = f"{what}: {hub} answers {status or 'nothing'}{login}"
+    except ValueError:
+        raise
+    except Exception as error:  # of the library below, which is another one by version
+        reason = f"{what}: {hub} is out of reach ({type(error).__name__})"
+    else:
+        return
+    raise ValueError(reason) from None

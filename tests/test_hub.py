@@ -1,0 +1,110 @@
+"""Sharing models: pushed to and loaded from a stand-in for the hub, on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from documents import videos
+from domains import ladder
+from hub_server import TOKEN, Hub, hub
+
+import stlatent
+from stlatent import checkpoint
+from stlatent.cli import main
+
+TINY = ["steps=1", "data.frames=9", "data.crop=64", "data.batch=1", "data.workers=0"]
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The only hub that this process knows, with an empty cache."""
+    from huggingface_hub import constants
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with hub() as running:
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        yield running
+
+
+def test_a_run_goes_to_the_hub_and_comes_back_the_same(server, capsys):
+    videos(Path("VIDEOS"))
+    assert main(["train", "video/tiny", "data.root=VIDEOS", "out=runs/mine", *TINY]) == 0
+    assert main(["push", "runs/mine", "ada/clips", "--license", "apache-2.0"]) == 0
+    assert f"{server.url}/ada/clips" in capsys.readouterr().out
+    files = server.repos["ada/clips"]
+    assert set(files) == {"model.safetensors", "picture.png", "README.md"}
+    page = files["README.md"].decode()
+    assert "license: apache-2.0" in page and "library_name: stlatent" in page
+    model, here = stlatent.load("ada/clips"), stlatent.load("runs/mine")
+    assert stlatent.fingerprint(model) == stlatent.fingerprint(here)
+    assert all(f"| {k} | " in page for k in range(len(here.levels)))  # strides, and figures
+    assert "| levels | PSNR, dB |" in page and "domain: video" in page
+    assert str(Path.cwd()) not in page and "VIDEOS" not in page  # no path of this machine
+    assert main(["encode", "VIDEOS", "--model", "ada/clips@main", "--out", "latents"]) == 0
+
+
+def test_what_was_fetched_is_there_offline(server, monkeypatch):
+    from huggingface_hub import constants
+
+    checkpoint.save(ladder("image"), "model.safetensors")
+    server.repos["ada/small"] = {"model.safetensors": Path("model.safetensors").read_bytes()}
+    x = torch.rand(1, 3, 32, 32)
+    there = stlatent.load("ada/small").encode(x).levels
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for a, b in zip(there, stlatent.load("ada/small").encode(x).levels, strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(ValueError, match="ada/other is not here"):
+        stlatent.load("ada/other")
+
+
+def test_an_exported_folder_on_the_hub_is_a_model(server):
+    from stlatent.export import export
+
+    export(ladder("image"), "vae", data=[torch.rand(1, 3, 32, 32)])
+    names = ("config.json", "diffusion_pytorch_model.safetensors")
+    server.repos["ada/vae"] = {name: Path("vae", name).read_bytes() for name in names}
+    assert len(stlatent.load("ada/vae").levels) == len(ladder("image").levels)
+
+
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        ("inspect no/body --data x --out y", "no/body is neither here nor on"),
+        ("inspect ada/other --data x --out y", "holds neither model.safetensors nor"),
+        ("push video ada", "'ada' is no name on the hub; give user/model"),
+        ("push video ada/clips", "give --data, a folder to measure"),
+    ],
+)
+def test_errors_are_one_line(server, capsys, command, words):
+    server.repos["ada/other"] = {"readme.txt": b"x"}
+    assert main(command.split()) == 2
+    line = capsys.readouterr().err
+    assert words in line and line.count("\n") == 1
+
+
+def test_who_is_not_logged_in_is_told_to(server, monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    videos(Path("VIDEOS"))
+    checkpoint.save(ladder("video"), "model.safetensors")
+    assert main(["push", "model.safetensors", "ada/clips", "--data", "VIDEOS"]) == 2
+    assert "hf auth login" in capsys.readouterr().err
+
+
+def test_a_hub_out_of_reach_is_one_line(server, monkeypatch, capsys):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
+    assert main(["inspect", "ada/clips", "--data", "x", "--out", "y"]) == 2
+    assert "is out of reach" in capsys.readouterr().err
+
+
+def test_what_may_be_a_path_does_not_go_to_the_hub(server):
+    Path("runs").mkdir()
+    with pytest.raises(ValueError, match="no model at 'runs/mine'"):
+        stlatent.load("runs/mine")
+    assert server.asked == []
