@@ -28,6 +28,7 @@ from .model.config import (
 )
 from .model.documents import from_json
 from .model.ladder import Ladder
+from .model.torch_modules import closed
 from .shipped import FILE, shipped_models
 from .triplane.autoencoder import TriplaneAutoencoder
 from .triplane.fields import FieldDecoder
@@ -161,7 +162,8 @@ def _read_exported(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
             f"planes of a volume; give the model that was exported"
         )
     inside = ((name.partition("."), tensor) for name, tensor in read(path)[0].items())
-    return config, {name: tensor for (first, _, name), tensor in inside if first == "ladder"}
+    ladder = {name: tensor for (first, _, name), tensor in inside if first == "ladder"}
+    return config, closed(ladder, len(config.axes.axes))
 
 
 def header_of(schema: type[Header], metadata: Mapping[str, str], path: Path, kind: str) -> Header:

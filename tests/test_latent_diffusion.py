@@ -202,6 +202,21 @@ def test_a_class_is_learned(tmp_path):
     assert low < -0.6 and high > 0.6
 
 
+def test_the_denoiser_is_called_as_those_of_diffusers_are(tmp_path):
+    denoiser = make_denoiser(config(tmp_path / "run"), latents("image", 3)).requires_grad_(True)
+    z = torch.randn(2, *denoiser.latent_shape(0, denoiser.config.size))
+    times = torch.full((2,), 500.0)
+    (said,) = denoiser(z, times, return_dict=False)
+    assert torch.equal(denoiser(z, timestep=times).sample, said) and said.shape == z.shape
+    said.square().sum().backward()
+    grads = [p.grad.clone() for p in denoiser.parameters() if p.grad is not None]
+    denoiser.zero_grad()
+    denoiser.enable_gradient_checkpointing()
+    denoiser.train()(z, times).sample.square().sum().backward()
+    again = [p.grad for p in denoiser.parameters() if p.grad is not None]
+    torch.testing.assert_close(again, grads)
+
+
 def test_embeddings_steps_per_stage_callbacks_and_generators(tmp_path):
     data = latents("video", 3, torch.randn(8, 5))
     pipeline = train(config(tmp_path / "run", (1, 2), {"embedding": 5}), data)
@@ -275,7 +290,7 @@ def test_a_video_goes_on_from_what_came_before(clips, tmp_path):
     assert all(torch.equal(p, z[:, :, -p.shape[2] :]) for p, z in zip(past.levels, levels))
     empty = pipeline.denoiser.remembered([], (9, 32, 32), 1)
     z, t = torch.randn(1, *pipeline.denoiser.latent_shape(0, (9, 32, 32))), torch.tensor([500.0])
-    with_past, without = (pipeline.denoiser(z, t, past=p) for p in (past, empty))
+    with_past, without = (pipeline.denoiser(z, t, past=p).sample for p in (past, empty))
     assert not torch.allclose(with_past, without)
 
 

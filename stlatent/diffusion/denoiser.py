@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import Tensor, nn
 
 from ..model.config import parse
@@ -46,6 +47,8 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
     Raises:
         ValueError: these do not fit each other.
     """
+
+    _supports_gradient_checkpointing = True
 
     @register_to_config
     def __init__(
@@ -186,7 +189,8 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
         condition: Tensor | None = None,
         drop: Tensor | None = None,
         past: Context | None = None,
-    ) -> Tensor:
+        return_dict: bool = True,
+    ) -> Transformer2DModelOutput | tuple[Tensor]:
         """What the scheduler expects of a denoiser, `[B, C, *grid]` as `sample`.
 
         Args:
@@ -195,12 +199,13 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
             condition: classes `[B]` or embeddings `[B, D]`; None for no condition.
             drop: which of them are left out `[B]`.
             past: what came before, where the model has been trained with it.
+            return_dict: False gives a tuple, as in all of `diffusers`.
         """
         vector = self.conditions[stage](condition, drop, len(sample))
         whole = sample if given is None else torch.cat([sample, given], 1)
-        if past is None:
-            return self.backbones[stage](whole, timestep, vector)
-        return self.backbones[stage](whole, timestep, vector, self.memories[stage](past))
+        memory = () if past is None else (self.memories[stage](past),)
+        said = self.backbones[stage](whole, timestep, vector, *memory)
+        return Transformer2DModelOutput(sample=said) if return_dict else (said,)
 
     def check_condition(self, condition: Tensor, batch: int) -> None:
         """Raise ValueError unless the model can be asked for `condition`."""

@@ -204,9 +204,9 @@ class LadderPipeline(DiffusionPipeline):
                 break
             scaled = getattr(scheduler, "scale_model_input", lambda z, timestep: z)
             x, times = scaled(z, timestep), timestep.expand(len(z))
-            said = self.denoiser(x, times, stage, given, condition, past=past)
+            said = self.denoiser(x, times, stage, given, condition, past=past).sample
             if condition is not None and scale != 1:
-                free = self.denoiser(x, times, stage, given, past=past)
+                free = self.denoiser(x, times, stage, given, past=past).sample
                 said = free + scale * (said - free)
             z = scheduler.step(said, timestep, z, generator=generator, return_dict=False)[0]
             z = stepped(timestep, z)

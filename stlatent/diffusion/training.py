@@ -92,7 +92,7 @@ class StageLosses(nn.Module):
             x = self.denoiser.fold(stage, levels)
             noisy, timestep, target = corrupt(self.scheduler, x, self.noise.logit_std, generator)
             drop = None if condition is None else chance[1] < dropout
-            said = self.denoiser(noisy, timestep, stage, given, condition, drop, past)
+            said = self.denoiser(noisy, timestep, stage, given, condition, drop, past).sample
             losses.append(F.mse_loss(said.float(), target))
         return torch.stack(losses)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor
@@ -19,6 +20,7 @@ from ..foundation.frozen import register
 from ..model.choose import Draw
 from ..model.config import ModelConfig, Positive, Strict, parse
 from ..model.inputs import as_level
+from ..model.torch_modules import open_up, opened
 from ..triplane.autoencoder import make_ladder
 from .noise import Generators, WholeNoise, draw, one_each
 from .packing import packing_of
@@ -26,6 +28,7 @@ from .pieces import Pieces
 from .pipeline_names import ATTRIBUTES, pipeline_names
 from .posterior import LadderEncoderOutput, LadderPosterior
 
+BLOCKS = ["ConvNext", "Nvae", "Vdvae", "Attention"]
 Frames = Literal["pad", "floor"]
 LOADER = "autoencoder_ladder"  # the file that `trust_remote_code=True` runs
 LOADER_TEXT = """from stlatent import AutoencoderLadder
@@ -57,7 +60,7 @@ class Exported(Strict):
 
 
 @register
-class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin):
+class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin, PeftAdapterMixin):
     """The first levels of a ladder as one normalised tensor `[B, C, *grid]`; see ../packing.py.
 
     Where these are not all levels, decoding takes the finer ones from the ladder's own prior: its
@@ -76,8 +79,8 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin):
         ValueError: these do not fit each other.
     """
 
-    _no_split_modules = ["Ladder"]  # noqa: RUF012
-    _supports_group_offloading = False  # the passes are methods, not modules
+    _supports_gradient_checkpointing = True
+    _no_split_modules = _repeated_blocks = BLOCKS
 
     @register_to_config
     def __init__(
@@ -93,6 +96,8 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin):
             raise ValueError(f"frames is '{frames}'; give {' or '.join(get_args(Frames))}")
         self.ladder = make_ladder(parse(ModelConfig, model, "model"))
         self.packing = packing_of(self.ladder, levels, measured_mean, measured_std)
+        open_up(self.ladder)
+        self.requires_grad_()
         names = pipeline_names(self.ladder, self.packing)
         names["auto_map"] = {"AutoModel": f"{LOADER}.{type(self).__name__}"}
         self.register_to_config(**names)
@@ -102,6 +107,29 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin):
         self.use_prior_sampling = False
         self.prior_temperature, self.prior_seed = 1.0, None
 
+    def requires_grad_(self, requires_grad: bool = True) -> AutoencoderLadder:
+        """As of any module, but never of weights that encoding and decoding learn nothing from: a
+        trainer on several processes waits for the gradient of each that is to have one."""
+        super().requires_grad_(requires_grad)
+        finer = [c.posterior for cells in self.ladder.cells[self.config.levels :] for c in cells]
+        for module in (self.ladder.preview, *finer):
+            module.requires_grad_(False)
+        return self
+
+    def enable_group_offload(
+        self,
+        onload_device: torch.device,
+        offload_device: torch.device | str = "cpu",
+        offload_type: str = "leaf_level",
+        num_blocks_per_group: int | None = None,
+        *more: Any,
+        **named: Any,
+    ) -> None:
+        """Offload the weights layer by layer, whatever kind of group is asked for: a ladder is no
+        row of blocks that are called one after the other."""
+        args = onload_device, torch.device(offload_device), "leaf_level", None, *more
+        super().enable_group_offload(*args, **named)
+
     @classmethod
     def extract_init_dict(cls, config_dict: Mapping[str, Any], **kwargs: Any) -> tuple:
         """Only what the constructor takes: the other names in `config.json` follow from it."""
@@ -109,6 +137,15 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin):
         kept = {k: v for k, v in config_dict.items() if k in own or k.startswith("_")}
         parse(Exported, {k: kept[k] for k in own & {*kept}}, f"config.json of {cls.__name__}")
         return super().extract_init_dict(kept, **kwargs)
+
+    def _fix_state_dict_keys_on_load(self, state_dict: dict[str, Tensor]) -> None:
+        """Folders of former versions hold the tensors of a ladder as it is trained."""
+        super()._fix_state_dict_keys_on_load(state_dict)
+        start = "ladder."
+        ladder = {k.removeprefix(start): v for k, v in state_dict.items() if k.startswith(start)}
+        if len(ladder) == len(state_dict):
+            state_dict.clear()
+            state_dict.update({start + k: v for k, v in opened(ladder, self.ladder).items()})
 
     def save_config(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Also writes the file that `AutoModel` loads the class from."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..checkpoint import load, write
 from ..files import writing
 from ..model.ladder import Ladder
+from ..model.torch_modules import opened
 from .autoencoder import AutoencoderLadder, Frames
 from .statistics import Data, figures_of
 
@@ -83,7 +84,7 @@ def wrap(
         measured_std=std,
         frames=frames,
     )
-    vae.ladder.load_state_dict(model.state_dict())
+    vae.ladder.load_state_dict(opened(model.state_dict(), vae.ladder))
     return vae.to(next(model.parameters()).device).eval().requires_grad_(False)
 
 

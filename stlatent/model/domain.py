@@ -146,11 +146,18 @@ class Domain(DomainAxes):
         kernel = weight.shape[2:]
         if max(kernel) == 1 and groups == 1:
             return F.linear(x.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
-        padding = [k // 2 for k in kernel]
-        if (causal := self.causal) is not None and kernel[causal] > 1:
-            x = past.extend(layer, x, 2 + causal, kernel[causal] - 1)
-            padding[causal] = 0
-        return convolve(x, weight, bias, padding, groups)
+        x = self.preceded(x, kernel, past, layer)
+        return convolve(x, weight, bias, self.padding(kernel), groups)
+
+    def padding(self, kernel: Sequence[int]) -> tuple[int, ...]:
+        """Zeros on both sides of each axis, by which a kernel keeps its size; none in time."""
+        return tuple(0 if i == self.causal else k // 2 for i, k in enumerate(kernel))
+
+    def preceded(self, x: Tensor, kernel: Sequence[int], past: Past, layer: str) -> Tensor:
+        """`x` with the steps in front of it that a kernel looks back to; `layer` as in `conv`."""
+        if self.causal is None or kernel[self.causal] == 1:
+            return x
+        return past.extend(layer, x, 2 + self.causal, kernel[self.causal] - 1)
 
     def surround(self, x: Tensor, kernel: Sequence[int]) -> Tensor:
         """Repeat the outermost positions of the space axes by what `kernel` reaches beyond them."""

@@ -66,15 +66,16 @@ def name_layers(model: nn.Module) -> None:
 
 
 class Stack(nn.ModuleList):
-    """Layers one after the other; with `checkpointing`, activations are recomputed, not kept."""
+    """Layers one after the other; with `gradient_checkpointing`, as `diffusers` calls it,
+    activations are recomputed, not kept."""
 
     def __init__(self, layers: Iterable[nn.Module], checkpointing: bool = False) -> None:
         super().__init__(layers)
-        self.checkpointing = checkpointing
+        self.gradient_checkpointing = checkpointing
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
         for layer in self:
-            if self.checkpointing and torch.is_grad_enabled():
+            if self.gradient_checkpointing and torch.is_grad_enabled():
                 x = checkpoint(layer, x, past, use_reentrant=False, context_fn=_twice)
             else:
                 x = layer(x, past)

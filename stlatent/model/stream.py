@@ -165,7 +165,7 @@ def _nothing(model: Ladder, frames: Tensor) -> Encoded:
     shapes = [list(shape) for shape in model.latent_shape([*_with(frames.shape[2:], causal, 1)])]
     for shape in shapes:
         shape[1 + causal] = 0
-    levels = tuple(model.top.new_zeros(len(frames), *shape) for shape in shapes)
+    levels = tuple(frames.new_zeros(len(frames), *shape, dtype=model.top.dtype) for shape in shapes)
     return Encoded(levels, tuple(_with(frames.shape[2:], causal, 0)), ())
 
 
