@@ -57,9 +57,11 @@ def written(
     tile: int | None = None,
 ) -> list[Code]:
     """All of `x` `[1, 3, T, H, W]` (or without T) per level, given in pieces of `cuts` frames."""
-    frames = to_uint8(x if x.ndim == 5 else x[:, :, None])
+    frames = (127.5 * (x.clamp(-1, 1) + 1)).round().byte()
     encoder = StreamEncoder(model, x.shape[-2:], make_coding(model, step), tile)
-    pieces = [encoder.push(part) for part in np.split(frames, np.cumsum(cuts, dtype=int), 1)]
+    pieces = [
+        encoder.push(part) for part in frames.tensor_split(np.cumsum(cuts, dtype=int).tolist(), 2)
+    ]
     levels = list(zip(*[piece for piece in [*pieces, encoder.end()] if piece]))
     return [
         Code(

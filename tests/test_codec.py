@@ -19,7 +19,7 @@ from stlatent.jobs.encode import encode_folder
 from stlatent.jobs.options import EncodeOptions
 from stlatent.jobs.prefetch import prefetch
 from stlatent.jobs.unit import UnitWriter
-from stlatent.media.video.coder import ClipEncoder
+from stlatent.media.coder import TiledEncoder
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.media.video.readers import VideoReader
 from stlatent.media.video.write import Mp4Writer, frame_writer, suffix
@@ -166,14 +166,14 @@ def test_rates_are_those_of_the_model(model, videos, latents):
 
 
 def test_values_beyond_the_dtype_cost_one_file(model, videos, tmp_path, monkeypatch):
-    real = ClipEncoder.push
+    real = TiledEncoder.push
 
     def push(self, frames):
         codes = real(self, frames)
         huge = 1e6 if self.size == SIZES["one.mp4"][1:] else 1
         return [code._replace(latents=code.latents * huge) for code in codes]
 
-    monkeypatch.setattr(ClipEncoder, "push", push)
+    monkeypatch.setattr(TiledEncoder, "push", push)
     result = encode_folder(model, videos, tmp_path / "out", "tiny")
     assert [(f.name, f.stage) for f in result.failed] == [("one.mp4", "encode")]
     assert "not finite in float16" in result.failed[0].reason

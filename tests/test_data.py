@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from stlatent.media.source import Source, UnreadableError
+from stlatent.files import UnreadableError
+from stlatent.media.source import Source
 from stlatent.media.video.cache import FrameCache
 from stlatent.media.video.check import check_sources
 from stlatent.media.video.clips import ClipDataset, collate

@@ -29,8 +29,8 @@ from stlatent.jobs import reader
 from stlatent.jobs.decode import decode_store
 from stlatent.jobs.encode import encode_folder
 from stlatent.jobs.status import job_status
+from stlatent.media.coder import TiledDecoder, TiledEncoder
 from stlatent.media.tiles import Tiling
-from stlatent.media.video.coder import ClipDecoder, ClipEncoder
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.media.video.readers import VideoReader
 from stlatent.media.video.write import Mp4Writer
@@ -365,14 +365,15 @@ def test_frames_are_those_shown_at_each_instant(model, tmp_path, monkeypatch):
     write_video(tmp_path / "in" / "a.mp4", (5, 32, 48), fps=10)
     monkeypatch.setattr("stlatent.model.device.CPU_CHUNK_PIXELS", 1)
     seen = []
-    real = ClipEncoder.push
+    real = TiledEncoder.push
     monkeypatch.setattr(
-        ClipEncoder, "push", lambda self, x: (seen.append(x.copy()), real(self, x))[1]
+        TiledEncoder, "push", lambda self, x: (seen.append(x.clone()), real(self, x))[1]
     )
     options = SMALL.model_copy(update={"fps": 25.0})
     encode_folder(model, tmp_path / "in", tmp_path / "out", "tiny", options)
     shown = np.floor(np.arange(13) / 25 * 10 + 0.1).astype(int)
-    np.testing.assert_array_equal(np.concatenate(seen, 1)[0], pixels(tmp_path / "in/a.mp4")[shown])
+    frames = torch.cat(seen, 2)[0].movedim(0, -1).numpy()
+    np.testing.assert_array_equal(frames, pixels(tmp_path / "in/a.mp4")[shown])
 
 
 def test_equal_shapes_go_through_together(model, tmp_path, monkeypatch):
@@ -381,9 +382,11 @@ def test_equal_shapes_go_through_together(model, tmp_path, monkeypatch):
         write_video(tmp_path / "in" / f"{i}.mp4", size, fps=10 + i)
     monkeypatch.setattr("stlatent.model.device.CPU_CHUNK_PIXELS", 2 * 3 * 16 * 32)
     batches = []
-    real = ClipEncoder.push
+    real = TiledEncoder.push
     monkeypatch.setattr(
-        ClipEncoder, "push", lambda self, x: (batches.append(x.shape[:2]), real(self, x))[1]
+        TiledEncoder,
+        "push",
+        lambda self, x: (batches.append((len(x), x.shape[2])), real(self, x))[1],
     )
     options = SMALL.model_copy(update={"unit_files": 64})
     encode_folder(model, tmp_path / "in", tmp_path / "out", "tiny", options)
@@ -415,8 +418,9 @@ def test_tiled_coding_is_that_of_the_whole_far_from_seams(model):
     x = moving_pattern(10, 48, 160)[None]
     code = {}
     for tile in (None, 64):
-        encoder = ClipEncoder(model, (48, 160), tile=tile)
-        pieces = [encoder.push(x[:, :7]), encoder.push(x[:, 7:]), encoder.end()]
+        encoder = TiledEncoder(model, (48, 160), tile=tile)
+        frames = torch.from_numpy(x).movedim(-1, 1)
+        pieces = [encoder.push(part) for part in frames.split([7, 3], 2)] + [encoder.end()]
         levels = zip(*[p for p in pieces if p], strict=True)
         code[tile] = [torch.cat([part.latents for part in parts], 2) for parts in levels]
     for a, b in zip(code[None], code[64], strict=True):
@@ -425,8 +429,8 @@ def test_tiled_coding_is_that_of_the_whole_far_from_seams(model):
     for a, z in zip(code[None], latents, strict=True):
         torch.testing.assert_close(a, z)
     for tile in (None, 64):
-        decoder = ClipDecoder(model, (48, 160), tile=tile)
-        code[tile] = decoder.push(latents)[:10]
+        decoder = TiledDecoder(model, (48, 160), tile=tile)
+        code[tile] = to_uint8(decoder.push(latents)[0])[:10]
     assert (
         np.abs(code[None].astype(int) - to_uint8(model.decode(model.encode(to_float(x)))[0])).max()
         <= 1

@@ -139,7 +139,6 @@ MEDIA = {folder.name for folder in (ROOT / PACKAGE / "media").iterdir() if folde
 TOLD_APART = {*DOMAINS, *get_args(Kind), "t", "h", "w", "u", "v"}
 MODELS = {"Ladder", "TriplaneAutoencoder"}
 MAY_TELL = {  # and why
-    "stlatent.bits.encoder": "video",  # its chunks are frames: of sound there is no coder yet
     "stlatent.diffusion.generate": "shape",  # measures how whole the shapes are that were drawn
     # data sets of latents as sources: they lie in the store, of which media know nothing
     "stlatent.jobs.latents": "latents",

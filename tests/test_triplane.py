@@ -18,6 +18,7 @@ import yaml
 import stlatent
 from stlatent import TRIPLANE, ModelConfig, checkpoint
 from stlatent.cli import main
+from stlatent.files import UnreadableError
 from stlatent.geometry import (
     FieldSettings,
     field_from_surface,
@@ -35,7 +36,6 @@ from stlatent.media.planes.data import (
     restore,
     write_planes,
 )
-from stlatent.media.source import UnreadableError
 from stlatent.model.choose import mean
 from stlatent.model.config import DecoderConfig, parse
 from stlatent.train import run

@@ -10,8 +10,8 @@ import pytest
 
 import stlatent
 from stlatent.cli import main
+from stlatent.files import UnreadableError
 from stlatent.media.registry import media, medium_for
-from stlatent.media.source import UnreadableError
 from stlatent.media.volumes.files import open_volumes
 from stlatent.model.domains import DOMAINS
 from stlatent.store.reader import LatentStore

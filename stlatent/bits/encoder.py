@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from ..media.coder import TiledEncoder
 from ..media.codes import Code
-from ..media.video.coder import ClipEncoder
 from ..model.ladder import Ladder
 from ..model.past import Past
 from .bitstream import check_mode, chunk_frames, exact
@@ -17,12 +16,12 @@ from .coding import Coding
 from .quantise import Stream, Writing
 
 
-class StreamEncoder(ClipEncoder):
+class StreamEncoder(TiledEncoder):
     """Entropy-codes one clip, in pieces of any length, chunk by chunk. A latent that comes out is
     what is read again.
 
     Args:
-        size, tile: as for `ClipEncoder`.
+        size, tile: as for `TiledEncoder`.
 
     Raises:
         ValueError: the model is in training mode; later, latents are too far from their priors.
@@ -37,30 +36,30 @@ class StreamEncoder(ClipEncoder):
         self._choose = Writing(coding.step)
         self._steps_checked = coding.steps_checked
         self._pasts: list[dict[str, Tensor] | None] = [None] * len(self.tiling.tiles)
-        self._waiting: Tensor | None = None  # uint8, until it fills a chunk
+        self._waiting: Tensor | None = None  # until it fills a chunk
         self._begun = False
 
-    def push(self, frames: np.ndarray) -> list[Code]:
-        """As `ClipEncoder.push`, but whole chunks at a time."""
-        x = self._resized(torch.from_numpy(frames).to(self.device))
-        if not self.model.domain.has_time:
+    def push(self, x: Tensor) -> list[Code]:
+        """As `TiledEncoder.push`, but whole chunks at a time."""
+        axes = self.model.domain
+        if not axes.has_time:
             return self._chunk(x)
         if self._waiting is not None:
-            x = torch.cat([self._waiting, x], 1)
+            x = axes.joined([self._waiting, x])
         chunks = []
-        while x.shape[1] >= (count := self._frames + (not self._begun)):
-            chunks.append(self._chunk(x[:, :count]))
-            x = x[:, count:]
-        self._waiting = x.clone() if x.shape[1] else None
-        return [_together(parts) for parts in zip(*chunks, strict=True)]
+        while axes.of_time(x.shape[2:]) >= (count := self._frames + (not self._begun)):
+            chunks.append(self._chunk(axes.steps(x, 0, count)))
+            x = axes.steps(x, count, axes.of_time(x.shape[2:]))
+        self._waiting = x.clone() if axes.of_time(x.shape[2:]) else None
+        return [self._together(parts) for parts in zip(*chunks, strict=True)]
 
     def end(self) -> list[Code]:
-        """The frames that wait to fill a chunk, per level."""
+        """The steps that wait to fill a chunk, per level."""
         x, self._waiting = self._waiting, None
         return [] if x is None else self._chunk(x)
 
     def _chunk(self, x: Tensor) -> list[Code]:
-        """uint8 `[B, t, H, W, 3]`, which goes through together; the last one need not be whole."""
+        """What goes through together; the last one need not be whole."""
         tiles, streams, begun = [], [], self._begun
         with exact(self.device):
             for i, cut in enumerate(self._cut(x)):
@@ -77,9 +76,9 @@ class StreamEncoder(ClipEncoder):
         ]
 
     def _chosen(self, tile: int, x: Tensor) -> tuple[Tensor, ...]:
-        """Latents of the next frames of a tile."""
+        """Latents of the next steps of a tile."""
         if not self.model.domain.has_time:
-            return self.model.encode(x[:, :, 0], self._choose).levels
+            return self.model.encode(x, self._choose).levels
         past = Past(self._pasts[tile])
         levels = self.model.encode(x, self._choose, past).levels
         self._pasts[tile] = past.state
@@ -102,12 +101,11 @@ class StreamEncoder(ClipEncoder):
         groups = [steps for site, steps in self._choose.steps.items() if site.level == level]
         return b"".join(s.view(torch.int16).numpy().astype("<i2").tobytes() for s in groups)
 
-
-def _together(chunks: Sequence[Code]) -> Code:
-    """Chunks that follow each other in time, as one."""
-    return Code(
-        torch.cat([code.latents for code in chunks], 2),
-        torch.stack([code.bits for code in chunks]).sum(0),
-        stream=b"".join(code.stream for code in chunks),
-        tolerance=min(code.tolerance for code in chunks),
-    )
+    def _together(self, chunks: Sequence[Code]) -> Code:
+        """Chunks that follow each other in time, as one."""
+        return Code(
+            self.model.domain.joined(code.latents for code in chunks),
+            torch.stack([code.bits for code in chunks]).sum(0),
+            stream=b"".join(code.stream for code in chunks),
+            tolerance=min(code.tolerance for code in chunks),
+        )

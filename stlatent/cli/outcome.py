@@ -46,7 +46,7 @@ def command(program: str) -> Callable[[Callable[..., int | None]], Callable[...,
 
 def printable(text: str) -> str:
     """Lines as a terminal may show them: names of files may hold what steers it, or no text."""
-    from ..media.walk import shown
+    from ..files import shown
 
     return "\n".join(map(shown, text.split("\n")))
 

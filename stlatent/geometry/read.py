@@ -12,6 +12,7 @@ from PIL import Image
 from trimesh.resolvers import FilePathResolver
 from trimesh.visual.material import PBRMaterial, SimpleMaterial, color_image
 
+from ..files import UnreadableError
 from .extras import needed
 from .surface import Surface, areas, pieces, to_light, weld
 
@@ -22,16 +23,8 @@ MAX_FACES = 20_000_000
 WELD = 1e-6  # vertices closer than this share of the extent are one
 
 
-class BadMeshError(ValueError):
-    """A file that holds no usable shape: `path` and a short `reason`."""
-
-    def __init__(self, path: str | Path, reason: str):
-        super().__init__(str(path), reason)  # both in args, so that it survives pickling
-        self.path = Path(path)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+class BadMeshError(UnreadableError):
+    """A file that holds no usable shape."""
 
 
 def read_surface(path: str | Path) -> Surface:

@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from ..checkpoint import Model
 from ..files import inside
-from ..media.base import Medium, Sample
+from ..media.base import Medium
 from ..media.output import Output, check_outputs
 from ..media.registry import medium_of
+from ..media.sample import Sample
 from ..media.source import FOLDERS
 from ..model import choose as choosing
 from ..model.choose import Choose
@@ -107,7 +108,7 @@ def as_stored(how: Output, store: LatentReader) -> Output:
 
 @dataclass(frozen=True)
 class _Latents:
-    """The first levels of an item, read when they are asked for; see `media.base.Stored`."""
+    """The first levels of an item, read when they are asked for; see `media.sample.Stored`."""
 
     store: LatentReader
     name: str

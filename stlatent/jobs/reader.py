@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from ..media.base import ReadPlan
+from ..media.sample import ReadPlan
 from ..store.records import Failure
 from .inputs import Input, LocalInput
 

@@ -9,66 +9,35 @@ Whatever lies above asks `medium_of(model)` and never what a sample is:
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..checkpoint import Model
-from ..geometry.whereabouts import Shape
+from ..files import UnreadableError
 from ..model import choose as choosing
 from ..model.choose import Choose
 from ..model.config import ModelConfig
-from ..model.latents import Latents
+from ..model.device import chunk_units
+from .coder import TiledDecoder, TiledEncoder
 from .encoder import Named, Sink, SourceEncoder
 from .figures import Bands, Figure
 from .options import WORDS, Extent, SourceOptions
 from .output import Output
+from .sample import ReadPlan, Sample, Stored
 from .source import Kind, Source
+from .tiles import check_side
 from .training import DataConfig, TrainingSet
 
 Part = TypeVar("Part")
 
-
-class ReadPlan(Protocol):
-    """How sources are read: a dataclass of plain values.
-
-    Attributes:
-        module: of this package, whose function `read` is called for each source, in a process of
-            its own, with the plan's values, the source's `path`, and `first`: how much of it is
-            asked for at most. It gives, piece by piece, what is known of it and an array.
-    """
-
-    module: ClassVar[str]
-
-
-class Stored(Protocol):
-    """The latents of an item of a data set, read when they are asked for."""
-
-    def whole(self) -> Latents:
-        """All of them."""
-
-    def stream(self, steps: int) -> Iterator[Sequence[Tensor]]:
-        """`[1, C_l, ...]` per level, `steps` steps of level 0 at a time, see `LatentReader`."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What a sample is, beside its values: what `store.manifest.Item` says of an item.
-
-    Attributes:
-        size: along the axes of the model's domain.
-    """
-
-    kind: Kind
-    size: tuple[int, ...]
-    fps: float | None = None
-    shape: Shape | None = None
+log = logging.getLogger(__name__)
 
 
 class Medium(ABC, Generic[Part]):
@@ -151,14 +120,14 @@ class Medium(ABC, Generic[Part]):
         options: SourceOptions,
         sink: Sink,
         std: bool,
-        coder: Callable[..., Any] | None,
+        coder: Callable[[Sequence[int]], TiledEncoder] | None,
     ) -> SourceEncoder:
         """What puts sources through `model` into `sink`.
 
         Args:
             std: whether standard deviations are stored, too.
-            coder: where latents are entropy-coded, what makes the encoder of one clip, from its
-                height and width; else None.
+            coder: where latents are entropy-coded, what makes the encoder of one sample, from its
+                size along the space axes; else None.
         """
 
     # latents to files ---------------------------------------------------------------------------
@@ -171,9 +140,33 @@ class Medium(ABC, Generic[Part]):
         draw: Choose = choosing.mean,
         how: Output = Output(),  # noqa: B008
     ) -> Iterator[Part]:
-        """An item from its latents; `draw` chooses the levels that are not given."""
-        found = latents.whole().to(next(model.parameters()).device)
-        yield self.take(model, model.decode(found, draw=draw), sample)
+        """An item from its latents, in pieces where it goes on in time: of any length in constant
+        memory. `draw` chooses the levels that are not given."""
+        axes, space = self.config.axes, self.config.axes.of_space(sample.size)
+        decoder = TiledDecoder(model, space, draw, self.tile(how.tile))
+        if not axes.has_time:
+            yield self.take(model, decoder.push(latents.whole().levels), sample)
+            return
+        left = axes.of_time(sample.size)
+        for levels in latents.stream(self.units(decoder.device, space)):
+            if not left:
+                return
+            x = decoder.push(levels)
+            count = min(left, axes.of_time(x.shape[2:]))
+            left -= count
+            yield self.take(model, axes.steps(x, 0, count), sample)
+
+    def units(self, device: torch.device, size: Sequence[int]) -> int:
+        """How many steps of the coarsest level, of this size along the space axes, go through the
+        network at a time."""
+        return chunk_units(device, size, self.config.axes.of_time(self.config.levels[0].stride))
+
+    def tile(self, side: int | None) -> int | None:
+        """The side of tiles that is asked for, or one that fits the model; None where samples are
+        not cut."""
+        if "tile" not in self.shaped:
+            return None
+        return check_side(side, self.config.axes.of_space(self.config.levels[0].stride))
 
     @abstractmethod
     def take(self, model: Model, x: Tensor, sample: Sample) -> Part:
@@ -184,9 +177,9 @@ class Medium(ABC, Generic[Part]):
         """Write the parts of one sample to a file that is complete or not there. How many there
         were; of a sample that holds nothing, 0, and no file."""
 
-    @abstractmethod
     def ending(self, kind: Kind, how: Output) -> str:
         """What the name of a written file, or folder, of a source of this kind ends in."""
+        return f".{self.format(how)}"
 
     def check_output(self, how: Output) -> None:
         """ValueError where samples cannot be written like this."""
@@ -195,6 +188,7 @@ class Medium(ABC, Generic[Part]):
             raise ValueError(f"format is '{how.format}'; {self.what} are written as {legal}")
         given = {name for name in ("resolution", "tile") if getattr(how, name) is not None}
         self._refuse(given - self.shaped)
+        self.tile(how.tile)
 
     def format(self, how: Output) -> str:
         """What is asked for, or the usual one."""
@@ -237,7 +231,6 @@ class Medium(ABC, Generic[Part]):
             ValueError: it cannot be read, or has not so much to give.
         """
 
-    @abstractmethod
     def samples(self, root: Path, count: int, extent: Extent) -> Iterator[tuple[str, Tensor]]:
         """Names and beginnings `[1, C, *axes]` of `count` sources below `root`, spread evenly over
         all, at most of this extent.
@@ -246,6 +239,27 @@ class Medium(ABC, Generic[Part]):
 
         Raises:
             ValueError: nothing that suits the model lies there.
+        """
+        sources = self.beginning_sources(root)
+        count = min(count, len(sources))
+        for source in (sources[i * len(sources) // count] for i in range(count)):
+            try:
+                x = self.beginning_of(source, extent)
+            except UnreadableError as error:
+                log.warning("left out %s: %s", source.name, error.reason)
+                continue
+            yield source.name, x
+
+    def beginning_sources(self, root: Path) -> list[Source]:
+        """What lies below a folder and has a beginning, see `find`."""
+        return self.find(root)
+
+    @abstractmethod
+    def beginning_of(self, source: Source, extent: Extent) -> Tensor:
+        """The beginning of a source `[1, C, *axes]`, at most of this extent.
+
+        Raises:
+            UnreadableError: it cannot be read.
         """
 
     # measuring ----------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def stored(site: Site, posterior: Distribution, prior: Distribution) -> Tensor:
 
 def codes_of(encoded: Encoded, std: bool) -> list[Code]:
     """What each level says, with the rate at each position `[B, 1, *axes]`; `std` as for
-    `ClipEncoder`."""
+    `TiledEncoder`."""
     stds = encoded.stds if std else [None] * len(encoded.levels)
     parts = zip(encoded.levels, encoded.rates, stds, encoded.indices, strict=True)
     return [Code(z.float(), BITS_PER_NAT * nats, s, indices) for z, nats, s, indices in parts]
@@ -60,7 +60,7 @@ def whole_codes(
     """What the levels say about whole samples `[B, C, *axes]`.
 
     Args:
-        std: as for `ClipEncoder`.
+        std: as for `TiledEncoder`.
         held: chooses latents that then are the means of the posteriors.
     """
     encoded = model.encode(x, held or stored)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .walk import files_below, name_others, shown
+from ..files import UnreadableError as UnreadableError  # of the face of this package
+from .walk import files_below, name_others
 
 # Of every medium; data sets of latents say of each item which it was made of.
 Kind = Literal[
@@ -24,18 +25,6 @@ WORK = {
     "sound": (0.1, 1e5),
     "latents": (0.1, 1e7),
 }
-
-
-class UnreadableError(ValueError):
-    """A file that cannot be read: `path` and a short `reason`."""
-
-    def __init__(self, path: str | Path, reason: str):
-        super().__init__(str(path), reason)  # both in args, so that it survives pickling
-        self.path = Path(path)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{shown(self.path)}: {self.reason}"
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class Tiling:
             return parts[0]
         grids, shape, shares = self._layout(stride)
         whole = parts[0].new_zeros(*parts[0].shape[: -len(shape)], *shape)
-        most = torch.zeros(*shape)
+        most = torch.zeros(shape)
         for part, grid, share in zip(parts, grids, shares, strict=True):
             ahead = (share > _part(most, grid)).to(part.device)
             _part(whole, grid).copy_(torch.where(ahead, part, _part(whole, grid)))
@@ -126,7 +126,7 @@ class Tiling:
         """What each tile counts for at each of its positions; they add up to 1."""
         key = (*shape, *stride)
         if key not in self._shares:
-            total, weights = torch.zeros(*shape), []
+            total, weights = torch.zeros(shape), []
             for grid in grids:
                 weight = torch.ones(())
                 for axis in zip(grid, shape, self.overlap, stride, strict=True):

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..files import shown
+
 log = logging.getLogger(__name__)
 NAMED = 5  # of the files that are left out, in the log
 
@@ -53,12 +55,3 @@ def name_others(names: Sequence[str], root: Path) -> None:
         some = ", ".join(map(shown, sorted(names)[:NAMED]))
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         log.warning("left out in %s, of types that are not read: %s%s", shown(root), some, more)
-
-
-def shown(name: str | Path) -> str:
-    """A file's name as a terminal may show it: whatever would steer it, or is no text, as escapes.
-
-    >>> shown("red \\x1b[31m")
-    'red \\\\x1b[31m'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))

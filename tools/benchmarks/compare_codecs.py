@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
+import torch
 from av.video.reformatter import ColorRange, Colorspace
 from torch import Tensor
 
@@ -35,9 +36,9 @@ from stlatent.bits.quantise import STEP
 from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
 from stlatent.evaluate import plots
+from stlatent.media.coder import TiledDecoder
 from stlatent.media.metrics import psnr
 from stlatent.media.video.clips import centre_clip
-from stlatent.media.video.coder import ClipDecoder
 from stlatent.media.video.pixels import to_float, to_uint8
 
 STEPS = (STEP, 8.0, 16.0, 32.0, 64.0, 128.0)
@@ -142,16 +143,17 @@ def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
 def ladder(model: stlatent.Ladder, x: Tensor, steps: Sequence[float]) -> list[Point]:
     """Every step and prefix of a clip `[1, 3, T, H, W]`."""
     points, size = [], x.shape[2:]
+    shown = torch.from_numpy(to_uint8(x)).movedim(-1, 1)
     for step in steps:
         coding = make_coding(model, [step])
         encoder = StreamEncoder(model, size[1:], coding)
-        pieces = [piece for piece in (encoder.push(to_uint8(x)), encoder.end()) if piece]
+        pieces = [piece for piece in (encoder.push(shown), encoder.end()) if piece]
         levels = list(zip(*pieces, strict=True))
         streams = [b"".join(code.stream for code in level) for level in levels]
         for k, level in enumerate(levels):
             files = [io.BytesIO(stream) for stream in streams[: k + 1]]
-            decoder = ClipDecoder(model, size[1:])
-            frames = [decoder.push(z) for z in read_clip(model, coding, size, files)]
+            decoder = TiledDecoder(model, size[1:])
+            frames = [to_uint8(decoder.push(z)[0]) for z in read_clip(model, coding, size, files)]
             decoded = to_float(np.concatenate(frames)[: size[0]])[None]
             point = {"step": step, "levels": k + 1, "level_bytes": len(streams[k])}
             point["numbers"] = sum(code.latents.numel() for code in level)

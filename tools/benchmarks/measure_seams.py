@@ -19,8 +19,9 @@ import torch
 import stlatent
 from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
+from stlatent.media.coder import TiledDecoder, TiledEncoder
 from stlatent.media.tiles import check_side
-from stlatent.media.video.coder import ClipDecoder, ClipEncoder
+from stlatent.media.video.pixels import to_uint8
 from stlatent.media.video.readers import VideoReader
 from stlatent.model.device import autocast
 
@@ -30,7 +31,7 @@ def measure(model: stlatent.Ladder, x: np.ndarray, tile: int) -> dict[str, objec
     """Figures for frames `x` uint8 `[T, H, W, 3]`."""
     size = x.shape[1:3]
     unit = model.domain.of_space(model.levels[0].stride)
-    tiling = ClipEncoder(model, size, tile=check_side(tile, unit)).tiling
+    tiling = TiledEncoder(model, size, tile=check_side(tile, unit)).tiling
     if len(tiling.tiles) == 1:
         raise ValueError(
             f"frames of {size[0]}x{size[1]} are one tile of {tile}; give a smaller one"
@@ -53,7 +54,7 @@ def measure(model: stlatent.Ladder, x: np.ndarray, tile: int) -> dict[str, objec
             ("decoded_in_tiles", whole, tile),
             ("both_in_tiles", tiled, tile),
         ):
-            frames = ClipDecoder(model, size, tile=shown).push(codes)[: len(x)]
+            frames = to_uint8(TiledDecoder(model, size, tile=shown).push(codes)[0])[: len(x)]
             error = np.square(frames.astype(float) - x).mean((0, 3))
             figures[way] = {
                 "psnr_db": psnr_db(error),
@@ -65,8 +66,9 @@ def measure(model: stlatent.Ladder, x: np.ndarray, tile: int) -> dict[str, objec
 
 def encoded(model: stlatent.Ladder, x: np.ndarray, tile: int | None) -> list[torch.Tensor]:
     """Latents per level."""
-    encoder = ClipEncoder(model, x.shape[1:3], tile=tile)
-    parts = [codes for codes in (encoder.push(x[None]), encoder.end()) if codes]
+    encoder, frames = TiledEncoder(model, x.shape[1:3], tile=tile), torch.from_numpy(x)[None]
+    frames = frames.movedim(-1, 1)
+    parts = [codes for codes in (encoder.push(frames), encoder.end()) if codes]
     return [torch.cat([code.latents for code in pieces], 2) for pieces in zip(*parts)]
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...model import choose as choosing
-from ...model.choose import Choose
+from ...files import UnreadableError
 from ...model.device import chunk_pixels
 from ...model.ladder import Ladder
-from ...model.stream import decode_chunk
-from ..base import Medium, Sample, Stored
-from ..chunks import ChunkEncoder
-from ..encoder import Sink
 from ..figures import Bands, Figure
 from ..options import Extent, SourceOptions
 from ..output import Output
-from ..source import Kind, Source, UnreadableError
+from ..sample import Sample
+from ..source import Source
+from ..streaming import Streaming
 from ..training import TrainingSet
 from .child import SoundPlan
 from .measures import DEFINITIONS, FIGURES, snr_db, spectral_distance_db, spectrogram
@@ -35,15 +31,14 @@ RATE, SECONDS = 16000, 2.0  # where a model says nothing, and nobody asks
 SHOWN_SECONDS = 4  # of a file, in pictures
 SHARE = 4  # of the pixels of frames that go through a network at a time, as many samples
 
-log = logging.getLogger(__name__)
 
-
-class Sounds(Medium[np.ndarray]):
+class Sounds(Streaming):
     """Sound, domain `audio`: its waveform `[C, t]` in [-1, 1], mono or stereo; a part is some
     samples of it."""
 
     what = "sounds"
     parts = "samples"
+    kind = "sound"
     kinds = KINDS
     shipped = "audio"
     formats = tuple(CODECS)
@@ -75,54 +70,27 @@ class Sounds(Medium[np.ndarray]):
         return find_sounds(root)
 
     def plan(self, options: SourceOptions, device: torch.device) -> SoundPlan:
-        return SoundPlan(self.rate, self.channels, self._units(device) * self._unit)
-
-    def encoder(
-        self,
-        model: Ladder,
-        options: SourceOptions,
-        sink: Sink,
-        std: bool,
-        coder: Callable[..., Any] | None,
-    ) -> ChunkEncoder:
-        return ChunkEncoder(model, sink, std, "sound", _entered, self.rate)
+        return SoundPlan(self.rate, self.channels, self.units(device) * self._unit)
 
     @property
     def _unit(self) -> int:
         """Samples under one step of the coarsest level."""
         return self.config.levels[0].stride[0]
 
-    def _units(self, device: torch.device) -> int:
-        """How many of these go through the network at a time."""
+    def units(self, device: torch.device, size: Sequence[int] = ()) -> int:
         return max(1, chunk_pixels(device) // SHARE // self._unit)
 
-    # latents to files ---------------------------------------------------------------------------
+    def enter(self, values: np.ndarray) -> Tensor:
+        """`[C, n]` as a model reads it."""
+        return torch.from_numpy(values)[None]
 
-    def decode(
-        self,
-        model: Ladder,
-        latents: Stored,
-        sample: Sample,
-        draw: Choose = choosing.mean,
-        how: Output = Output(),  # noqa: B008
-    ) -> Iterator[np.ndarray]:
-        """Sounds of any length go through in constant memory."""
-        (left,), state, device = sample.size, None, next(model.parameters()).device
-        for levels in latents.stream(self._units(device)):
-            levels = [z.to(device) for z in levels]
-            x, state = decode_chunk(model, levels, (), state, draw)
-            if min(left, x.shape[2]):
-                yield self.take(model, x[..., :left], sample)
-            left -= min(left, x.shape[2])
+    # latents to files ---------------------------------------------------------------------------
 
     def take(self, model: Ladder, x: Tensor, sample: Sample) -> np.ndarray:
         return x[0].detach().float().clamp(-1, 1).cpu().numpy()
 
     def write(self, path: Path, parts: Iterable[np.ndarray], sample: Sample, how: Output) -> int:
         return write_sound(path, parts, round(sample.fps or self.rate), self.format(how))
-
-    def ending(self, kind: Kind, how: Output) -> str:
-        return f".{self.format(how)}"
 
     # pictures -----------------------------------------------------------------------------------
 
@@ -144,7 +112,7 @@ class Sounds(Medium[np.ndarray]):
         return self._picture(np.concatenate(heard, 1)[:, :count])
 
     def _picture(self, samples: np.ndarray) -> np.ndarray:
-        return self.frames(torch.from_numpy(samples)[None])[0]
+        return self.frames(self.enter(samples))[0]
 
     # samples ------------------------------------------------------------------------------------
 
@@ -158,24 +126,17 @@ class Sounds(Medium[np.ndarray]):
         return Sample("sound", (self._count(extent),), float(self.rate))
 
     def open(self, path: Path, sample: Sample) -> tuple[Tensor, Sample]:
-        x = torch.from_numpy(read_samples(path, self.rate, self.channels, sample.size[0]))[None]
+        x = self.enter(read_samples(path, self.rate, self.channels, sample.size[0]))
         if tuple(x.shape[2:]) != sample.size:
             seconds = x.shape[2] / self.rate
             raise ValueError(f"{path} has {seconds:.2f} s to give; ask for less with --seconds")
         return x, replace(sample)
 
-    def samples(self, root: Path, count: int, extent: Extent) -> Iterator[tuple[str, Tensor]]:
-        sources, length = self.find(root), self._count(extent)
-        count = min(count, len(sources))
-        for source in (sources[i * len(sources) // count] for i in range(count)):
-            try:
-                x = read_samples(source.path, self.rate, self.channels, length)
-                if not x.shape[1]:
-                    raise UnreadableError(source.path, "it holds no samples")
-            except UnreadableError as error:
-                log.warning("left out %s: %s", source.name, error.reason)
-                continue
-            yield source.name, torch.from_numpy(x)[None]
+    def beginning_of(self, source: Source, extent: Extent) -> Tensor:
+        x = read_samples(source.path, self.rate, self.channels, self._count(extent))
+        if not x.shape[1]:
+            raise UnreadableError(source.path, "it holds no samples")
+        return self.enter(x)
 
     # measuring and training ---------------------------------------------------------------------
 
@@ -212,8 +173,3 @@ class Sounds(Medium[np.ndarray]):
     def objects(self, model: Ladder, x: Tensor) -> np.ndarray:
         """Waveforms `[B, C, t]`, as the pipelines of `diffusers` for sound give them."""
         return x.detach().float().clamp(-1, 1).cpu().numpy()
-
-
-def _entered(values: np.ndarray) -> Tensor:
-    """`[C, n]` as a model reads it."""
-    return torch.from_numpy(values)[None]

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ..source import UnreadableError
+from ...files import UnreadableError
 from ..video.timeline import open_video, reason
 
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aif", ".aiff")

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ...files import UnreadableError
 from ...model.config import ModelConfig, Positive
 from ...model.domain import Domain
-from ..source import Source, UnreadableError, named_files
+from ..source import Source, named_files
 from ..training import Count, DataConfig, HeldOut, TrainingSet
 from .reader import SUFFIXES, read_samples, sound_seconds
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ...files import writing
+from ...files import UnreadableError, writing
 from ...geometry.volumes import array_headers
 from ...model.config import Scaling
-from ..source import UnreadableError, named_files
+from ..source import named_files
 
 PLANE_SUFFIXES = (".npy", ".npz")
 KINDS = dict.fromkeys(PLANE_SUFFIXES, "planes")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,16 @@ from torch import Tensor
 
 from ...model.config import Scaling
 from ...model.ladder import Ladder
-from ..base import Medium, Sample
+from ..base import Medium
+from ..coder import TiledEncoder
 from ..codes import whole_codes
 from ..encoder import About, Named, Sink, SourceEncoder
 from ..figures import PSNR, Figure
 from ..metrics import psnr
 from ..options import Extent, SourceOptions
 from ..output import Output
-from ..source import Kind, Source, UnreadableError, named_files
+from ..sample import Sample
+from ..source import Source, named_files
 from ..training import TrainingSet
 from .child import PlanePlan
 from .data import KINDS, WHAT, normalise, read_planes, restore, write_planes
@@ -31,8 +32,6 @@ DEFINITION = (
     "Over all values of an asset, of a range of four deviations, after rounding to 8 bits; the "
     "mean over assets."
 )
-
-log = logging.getLogger(__name__)
 
 
 class Planes(Medium[Tensor]):
@@ -80,7 +79,7 @@ class Planes(Medium[Tensor]):
         options: SourceOptions,
         sink: Sink,
         std: bool,
-        coder: Callable[..., Any] | None,
+        coder: Callable[[Sequence[int]], TiledEncoder] | None,
     ) -> PlaneEncoder:
         return PlaneEncoder(self, model, sink, std)
 
@@ -92,9 +91,6 @@ class Planes(Medium[Tensor]):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_planes(path, planes)
         return 1
-
-    def ending(self, kind: Kind, how: Output) -> str:
-        return f".{self.format(how)}"
 
     def read_picture(
         self, pieces: Iterable[tuple[Mapping[str, Any], np.ndarray]], start: int
@@ -126,16 +122,8 @@ class Planes(Medium[Tensor]):
             raise ValueError(f"{path} holds planes of {list(x.shape[2:])}, not {list(sample.size)}")
         return x, replace(sample)
 
-    def samples(self, root: Path, count: int, extent: Extent) -> Iterator[tuple[str, Tensor]]:
-        sources = self.find(root)
-        count = min(count, len(sources))
-        for source in (sources[i * len(sources) // count] for i in range(count)):
-            try:
-                x = self.enter(read_planes(source.path))
-            except UnreadableError as error:
-                log.warning("left out %s: %s", source.name, error.reason)
-                continue
-            yield source.name, x
+    def beginning_of(self, source: Source, extent: Extent) -> Tensor:
+        return self.enter(read_planes(source.path))
 
     # measuring and training ---------------------------------------------------------------------
 

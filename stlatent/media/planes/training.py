@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...files import UnreadableError
 from ...model.config import ModelConfig, Positive, Scaling
 from ...model.domain import Domain
-from ..source import UnreadableError
 from ..training import Count, DataConfig, HeldOut, TrainingSet
 from .data import PlaneDataset, find_planes, measure_scaling, read_planes
 

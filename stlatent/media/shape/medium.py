@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,20 @@ from ...checkpoint import Model
 from ...geometry.field import Field
 from ...geometry.metrics import volume_iou
 from ...geometry.preview import shape_picture
-from ...geometry.read import MESH_SUFFIXES, BadMeshError, read_surface
+from ...geometry.read import MESH_SUFFIXES, read_surface
 from ...geometry.values import CHANNELS, Values
 from ...geometry.voxelise import field_from_surface
 from ...geometry.whereabouts import Shape
 from ...geometry.write import WRITABLE
 from ...model.config import Cube
-from ..base import Medium, Sample
+from ..base import Medium
+from ..coder import TiledEncoder
 from ..encoder import Sink
 from ..figures import Bands, Figure
 from ..options import Extent, SourceOptions
 from ..output import Output
-from ..source import Kind, Source, named_files
+from ..sample import Sample
+from ..source import Source, named_files
 from ..training import TrainingSet
 from .child import ShapePlan
 from .data import BESIDE, KINDS, WHAT
@@ -38,8 +39,6 @@ from .figures import DEFINITIONS, FIGURES, compared
 from .training import ShapeData, training_set
 
 PIXELS = 256  # per edge of a view of a shape
-
-log = logging.getLogger(__name__)
 
 
 class Shapes(Medium[DecodedShape]):
@@ -94,7 +93,7 @@ class Shapes(Medium[DecodedShape]):
         options: SourceOptions,
         sink: Sink,
         std: bool,
-        coder: Callable[..., Any] | None,
+        coder: Callable[[Sequence[int]], TiledEncoder] | None,
     ) -> ShapeEncoder:
         return ShapeEncoder(model, sink, std, options.refine)
 
@@ -105,9 +104,6 @@ class Shapes(Medium[DecodedShape]):
 
     def write(self, path: Path, parts: Iterable[DecodedShape], sample: Sample, how: Output) -> int:
         return len(write_shapes(((part, path) for part in parts), how.resolution))
-
-    def ending(self, kind: Kind, how: Output) -> str:
-        return f".{self.format(how)}"
 
     # pictures -----------------------------------------------------------------------------------
 
@@ -141,19 +137,15 @@ class Shapes(Medium[DecodedShape]):
         where = Shape(placement=field.placement, band_voxels=field.band_voxels, route=field.route)
         return self.values.from_field(field)[None], replace(sample, shape=where)
 
-    def samples(self, root: Path, count: int, extent: Extent) -> Iterator[tuple[str, Tensor]]:
-        settings = shape_fields(self.config)
+    def beginning_sources(self, root: Path) -> list[Source]:
         meshes = [source for source in self.find(root) if source.kind == "mesh"]
         if not meshes:
             raise ValueError(f"{root} holds volumes, but no mesh ({' '.join(MESH_SUFFIXES)})")
-        count = min(count, len(meshes))
-        for source in (meshes[i * len(meshes) // count] for i in range(count)):
-            try:
-                field = field_from_surface(read_surface(source.path), settings)
-            except BadMeshError as error:
-                log.warning("left out %s: %s", source.name, error.reason)
-                continue
-            yield source.name, self.values.from_field(field)[None]
+        return meshes
+
+    def beginning_of(self, source: Source, extent: Extent) -> Tensor:
+        field = field_from_surface(read_surface(source.path), shape_fields(self.config))
+        return self.values.from_field(field)[None]
 
     # measuring and training ---------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Sequence
 
-from ..source import Source, UnreadableError
+from ...files import UnreadableError
+from ..source import Source
 from .readers import VideoReader
 from .timeline import reason
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..source import UnreadableError
+from ...files import UnreadableError
 from .display import WHITE, Colour
 from .readers import VideoReader
 from .scenes import scene_starts

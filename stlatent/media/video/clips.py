@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from ..source import Source, UnreadableError
+from ...files import UnreadableError
+from ..source import Source
 from .cache import FrameCache
 from .pixels import to_float
 from .readers import VideoReader

@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ...model.device import chunk_pixels
 from ...model.ladder import Ladder
+from ..coder import TiledEncoder
 from ..codes import Code
 from ..encoder import About, Named, Sink, SinkItem, SourceEncoder
 from ..options import SourceOptions
 from .child import resized
-from .coder import ClipEncoder
+from .pixels import scaled
 
 GATHERED_BYTES = 256 * 2**20  # of frames that wait for others of their size
 
@@ -26,7 +29,7 @@ class Clip:
     item: SinkItem
     left: int
     size: tuple[int, int]
-    encoder: ClipEncoder | None
+    encoder: TiledEncoder | None
     frames: list[np.ndarray] = field(default_factory=list)
 
 
@@ -48,7 +51,7 @@ class VideoEncoder(SourceEncoder):
         options: SourceOptions,
         sink: Sink,
         std: bool = False,
-        coder: Callable[[Sequence[int]], ClipEncoder] | None = None,
+        coder: Callable[[Sequence[int]], TiledEncoder] | None = None,
     ) -> None:
         super().__init__(model, sink, std)
         self.options, self.coder = options, coder
@@ -62,7 +65,7 @@ class VideoEncoder(SourceEncoder):
         if clip.encoder is None:
             clip.frames.append(values.copy())
         else:
-            _append(clip.item, clip.encoder.push(values[None]))
+            _append(clip.item, clip.encoder.push(self._entered(values[None], clip.size)))
         if not clip.left:
             self._clip = None
             if clip.encoder is None:
@@ -94,10 +97,15 @@ class VideoEncoder(SourceEncoder):
         short = not self.coder and 2 * count * size[0] * size[1] <= self.pixels
         return Clip(item, count, size, None if short else self._encoder(size))
 
-    def _encoder(self, size: tuple[int, int]) -> ClipEncoder:
+    def _entered(self, frames: np.ndarray, size: tuple[int, int]) -> Tensor:
+        """uint8 frames `[B, t, H, W, 3]` as the model reads them, resized as training does it."""
+        x = scaled(torch.from_numpy(frames).to(self.device), size).movedim(-1, 1)
+        return x if self.model.domain.has_time else x.squeeze(2)
+
+    def _encoder(self, size: tuple[int, int]) -> TiledEncoder:
         if self.coder:
             return self.coder(size)
-        return ClipEncoder(self.model, size, self.std, self.options.tile)
+        return TiledEncoder(self.model, size, self.std, self.options.tile)
 
     def _gather(self, clip: Clip) -> None:
         clip.frames = [np.concatenate(clip.frames)]
@@ -113,9 +121,9 @@ class VideoEncoder(SourceEncoder):
         group = self._groups.pop(key)
         codes = []
         with self.failing(*(clip.item.about.source for clip in group)):
-            encoder = self._encoder(group[0].size)
+            encoder, size = self._encoder(group[0].size), group[0].size
             frames = np.stack([clip.frames[0] for clip in group])
-            codes = [encoder.push(frames), encoder.end()]
+            codes = [encoder.push(self._entered(frames, size)), encoder.end()]
         for i, clip in enumerate(group if codes else ()):
             with self.failing(clip.item.about.source):
                 for part in codes:

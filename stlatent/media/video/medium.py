@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...model import choose as choosing
-from ...model.choose import Choose
-from ...model.device import chunk_pixels, chunk_units
+from ...model.device import chunk_pixels
 from ...model.ladder import Ladder
-from ..base import Medium, Sample, Stored
+from ..base import Medium
 from ..borders import worst_border_ratio
+from ..coder import TiledEncoder
 from ..encoder import Named, Sink
 from ..figures import PSNR, Figure
 from ..metrics import psnr, ssim
 from ..options import Extent, SourceOptions
 from ..output import Output
-from ..source import Kind, Source, UnreadableError
-from ..tiles import check_side
+from ..sample import Sample
+from ..source import Kind, Source
 from ..training import TrainingSet
 from .child import ClipPlan
 from .clips import centre_clip
-from .coder import ClipDecoder, ClipEncoder
 from .encode import VideoEncoder
 from .files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_sources
 from .pixels import to_uint8
@@ -52,8 +49,6 @@ DEFINITIONS = {
         "all others: 1 where blocks cannot be told. The worst level; the mean over clips."
     ),
 }
-
-log = logging.getLogger(__name__)
 
 
 class Clips(Medium[np.ndarray]):
@@ -103,7 +98,7 @@ class Clips(Medium[np.ndarray]):
             )
 
     def resolve(self, options: SourceOptions) -> dict[str, object]:
-        return super().resolve(options) | {"tile": self._side(options.tile)}
+        return super().resolve(options) | {"tile": self.tile(options.tile)}
 
     def plan(self, options: SourceOptions, device: torch.device) -> ClipPlan:
         return ClipPlan(
@@ -123,33 +118,11 @@ class Clips(Medium[np.ndarray]):
         options: SourceOptions,
         sink: Sink,
         std: bool,
-        coder: Callable[[Sequence[int]], ClipEncoder] | None,
+        coder: Callable[[Sequence[int]], TiledEncoder] | None,
     ) -> VideoEncoder:
         return VideoEncoder(model, options, sink, std, coder)
 
     # latents to files ---------------------------------------------------------------------------
-
-    def decode(
-        self,
-        model: Ladder,
-        latents: Stored,
-        sample: Sample,
-        draw: Choose = choosing.mean,
-        how: Output = Output(),  # noqa: B008
-    ) -> Iterator[np.ndarray]:
-        """Videos of any length go through in constant memory."""
-        decoder = ClipDecoder(model, sample.size[-2:], draw, self._side(how.tile))
-        if self.still:
-            yield decoder.push(latents.whole().levels)
-            return
-        left, *size = sample.size
-        unit = model.levels[0].stride[0]
-        for levels in latents.stream(chunk_units(decoder.device, size, unit)):
-            if not left:
-                return
-            frames = decoder.push(levels)[:left]
-            left -= len(frames)
-            yield frames
 
     def take(self, model: Ladder, x: Tensor, sample: Sample) -> np.ndarray:
         return to_uint8(x[0][:, None] if self.still else x[0])
@@ -165,13 +138,6 @@ class Clips(Medium[np.ndarray]):
 
     def ending(self, kind: Kind, how: Output) -> str:
         return suffix(self.format(how), kind == "image")
-
-    def check_output(self, how: Output) -> None:
-        super().check_output(how)
-        self._side(how.tile)
-
-    def _side(self, tile: int | None) -> int:
-        return check_side(tile, self.config.axes.of_space(self.config.levels[0].stride))
 
     # pictures -----------------------------------------------------------------------------------
 
@@ -214,17 +180,9 @@ class Clips(Medium[np.ndarray]):
             raise ValueError(f"{path} has {given} (TxHxW) to give, not {asked}; ask for less")
         return self._entered(clip), replace(sample, fps=fps)
 
-    def samples(self, root: Path, count: int, extent: Extent) -> Iterator[tuple[str, Tensor]]:
-        sources = self.find(root)
-        count = min(count, len(sources))
+    def beginning_of(self, source: Source, extent: Extent) -> Tensor:
         size = (extent.frames or FRAMES, *(extent.size or (SIDE, SIDE)))
-        for source in (sources[i * len(sources) // count] for i in range(count)):
-            try:
-                clip, _ = centre_clip(source.path, size)
-            except UnreadableError as error:
-                log.warning("left out %s: %s", source.name, error.reason)
-                continue
-            yield source.name, self._entered(clip)
+        return self._entered(centre_clip(source.path, size)[0])
 
     def _entered(self, clip: Tensor) -> Tensor:
         """`[1, 3, T, H, W]` as the model reads it."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..source import UnreadableError
+from ...files import UnreadableError
 from .display import WHITE, Colour, over
 from .files import numbered_files
 from .timeline import check_size, reason

@@ -12,7 +12,7 @@ from typing import Protocol
 import av
 import numpy as np
 
-from ..source import UnreadableError
+from ...files import UnreadableError
 from .display import WHITE, Colour
 from .files import IMAGE_SUFFIXES
 from .pictures import FolderDecoder, PictureDecoder

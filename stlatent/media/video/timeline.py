@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ..source import UnreadableError
+from ...files import UnreadableError
 from . import groups
 from .display import Look
 from .whole import check_boxes, check_gif, check_segment

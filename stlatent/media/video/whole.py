@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from ..source import UnreadableError
+from ...files import UnreadableError
 
 
 def check_segment(path: Path, size: int) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...files import put, remove, temporary
-from ..source import UnreadableError
+from ...files import UnreadableError, put, remove, temporary
 
 SUFFIXES = (".npy",)
 STEPS = 8  # volumes in memory at a time, where a file is only looked through

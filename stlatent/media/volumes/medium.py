@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,19 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...model import choose as choosing
-from ...model.choose import Choose
-from ...model.device import chunk_units
 from ...model.ladder import Ladder
-from ...model.stream import decode_chunk
-from ..base import Medium, Sample, Stored
-from ..chunks import ChunkEncoder
-from ..encoder import Sink
 from ..figures import PSNR, Bands, Figure
 from ..metrics import psnr
 from ..options import Extent, SourceOptions
 from ..output import Output
-from ..source import Kind, Source, UnreadableError
+from ..sample import Sample
+from ..source import Source
+from ..streaming import Streaming
 from ..training import TrainingSet
 from . import files
 from .files import centre, numbers, open_volumes, write_volumes
@@ -44,8 +38,6 @@ DEFINITION = (
     "8 bits; the mean over sequences."
 )
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class VolumesPlan:
@@ -56,12 +48,13 @@ class VolumesPlan:
     chunk: int
 
 
-class MovingVolumes(Medium[np.ndarray]):
+class MovingVolumes(Streaming):
     """Sequences of volumes such as 4D scans and simulations, domain `volumes`; a part is some of
     them `[t, X, Y, Z, C]` in their own range."""
 
     what = "volumes over time"
     parts = "volumes"
+    kind = "volumes"
     kinds = KINDS
     shipped = "volumes"
     formats = ("npy",)
@@ -82,17 +75,7 @@ class MovingVolumes(Medium[np.ndarray]):
     def plan(self, options: SourceOptions, device: torch.device) -> VolumesPlan:
         return VolumesPlan(max(1, self.config.levels[0].stride[0]))
 
-    def encoder(
-        self,
-        model: Ladder,
-        options: SourceOptions,
-        sink: Sink,
-        std: bool,
-        coder: Callable[..., Any] | None,
-    ) -> ChunkEncoder:
-        return ChunkEncoder(model, sink, std, "volumes", self._entered)
-
-    def _entered(self, values: np.ndarray) -> Tensor:
+    def enter(self, values: np.ndarray) -> Tensor:
         """`[t, X, Y, Z, C]` in their own range as the model reads them `[1, C, t, X, Y, Z]`."""
         if values.shape[-1] != self.config.channels:
             raise ValueError(
@@ -101,24 +84,6 @@ class MovingVolumes(Medium[np.ndarray]):
         return normalised(values, self.config.scaling)[None]
 
     # latents to files ---------------------------------------------------------------------------
-
-    def decode(
-        self,
-        model: Ladder,
-        latents: Stored,
-        sample: Sample,
-        draw: Choose = choosing.mean,
-        how: Output = Output(),  # noqa: B008
-    ) -> Iterator[np.ndarray]:
-        """Sequences of any length go through in constant memory."""
-        (left, *size), state, device = sample.size, None, next(model.parameters()).device
-        units = chunk_units(device, size, model.levels[0].stride[0])
-        for levels in latents.stream(units):
-            levels = [z.to(device) for z in levels]
-            x, state = decode_chunk(model, levels, tuple(size), state, draw)
-            if count := min(left, x.shape[2]):
-                yield self.take(model, x[:, :, :count], sample)
-            left -= count
 
     def take(self, model: Ladder, x: Tensor, sample: Sample) -> np.ndarray:
         x, scaling = x[0].detach().float().cpu(), self.config.scaling
@@ -132,9 +97,6 @@ class MovingVolumes(Medium[np.ndarray]):
     def write(self, path: Path, parts: Iterable[np.ndarray], sample: Sample, how: Output) -> int:
         return write_volumes(path, parts, sample.size)
 
-    def ending(self, kind: Kind, how: Output) -> str:
-        return f".{self.format(how)}"
-
     # pictures -----------------------------------------------------------------------------------
 
     def beginning(self, sample: Sample, start: int) -> int:
@@ -146,13 +108,13 @@ class MovingVolumes(Medium[np.ndarray]):
         last = None
         for _, values in pieces:
             last = values[-1:].copy()
-        return None if last is None else self.frames(self._entered(last))[0]
+        return None if last is None else self.frames(self.enter(last))[0]
 
     def part_picture(self, parts: Iterable[np.ndarray], sample: Sample) -> np.ndarray:
         count = self.beginning(sample, 0)
         for part in parts:
             if len(part) >= count:
-                return self.frames(self._entered(part[count - 1 : count]))[0]
+                return self.frames(self.enter(part[count - 1 : count]))[0]
             count -= len(part)
         raise ValueError("there are fewer volumes than the data set says")
 
@@ -166,22 +128,15 @@ class MovingVolumes(Medium[np.ndarray]):
         return Sample("volumes", self._size(extent))
 
     def open(self, path: Path, sample: Sample) -> tuple[Tensor, Sample]:
-        x = self._entered(numbers(centre(open_volumes(path), sample.size), path))
+        x = self.enter(numbers(centre(open_volumes(path), sample.size), path))
         if tuple(x.shape[2:]) != sample.size:
             given, asked = ("x".join(map(str, shape)) for shape in (x.shape[2:], sample.size))
             raise ValueError(f"{path} has {given} (TxXxYxZ) to give, not {asked}; ask for less")
         return x, replace(sample)
 
-    def samples(self, root: Path, count: int, extent: Extent) -> Iterator[tuple[str, Tensor]]:
-        sources, size = self.find(root), self._size(extent)
-        count = min(count, len(sources))
-        for source in (sources[i * len(sources) // count] for i in range(count)):
-            try:
-                x = numbers(centre(open_volumes(source.path), size), source.path)
-            except UnreadableError as error:
-                log.warning("left out %s: %s", source.name, error.reason)
-                continue
-            yield source.name, self._entered(x)
+    def beginning_of(self, source: Source, extent: Extent) -> Tensor:
+        found = centre(open_volumes(source.path), self._size(extent))
+        return self.enter(numbers(found, source.path))
 
     # measuring and training ---------------------------------------------------------------------
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ...files import UnreadableError
 from ...model.config import ModelConfig, Positive, Scaling
 from ...model.domain import Domain
-from ..source import Source, UnreadableError, named_files
+from ..source import Source, named_files
 from ..training import Count, DataConfig, HeldOut, TrainingSet
 from .files import SUFFIXES, centre, numbers, open_volumes, value_range
 
