@@ -250,7 +250,7 @@ def test_entropy_coded_sounds_are_as_near_as_the_posterior_says(model, sounds, t
         ("encode {sounds} --model {m} --out new --tile 64", "--tile"),
         ("encode {sounds} --model {m} --out new --resolution 32", "--resolution"),
         ("encode {empty} --model {m} --out new", "holds no sound"),
-        ("sample {m} --frames 17 --out new", "sounds have --seconds"),
+        ("sample {m} --frames 17 --out new", "sounds, which have --seconds"),
         ("sample {m} --format mp4 --out new", "wav, flac"),
         ("inspect {m} --data {empty} --out new", "holds no sound"),
     ],

@@ -14,7 +14,7 @@ from domains import config, ladder
 import stlatent
 from stlatent import ModelConfig, checkpoint
 from stlatent.cli import main
-from stlatent.diffusion import feed
+from stlatent.diffusion import data as diffusion_data
 from stlatent.diffusion.config import DiffusionRun
 from stlatent.export import statistics
 from stlatent.model.blocks import BLOCKS
@@ -306,7 +306,7 @@ def test_a_file_of_classes_is_one_line(text, words, tmp_path):
     data = {"root": "x", "labels": str(tmp_path / "labels.json")}
     run = parse(DiffusionRun, {"out": "y", "diffusion": stages, "data": data}, "test")
     with pytest.raises(ValueError, match=words) as error:
-        feed._labels(run, ["a"])
+        diffusion_data._labels(run, ["a"])
     assert str(error.value).isprintable()
 
 

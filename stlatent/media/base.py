@@ -23,7 +23,7 @@ from ..checkpoint import Model
 from ..files import UnreadableError
 from ..model import choose as choosing
 from ..model.choose import Choose
-from ..model.config import ModelConfig
+from ..model.config import ModelConfig, Strict
 from ..model.device import chunk_units
 from .coder import TiledDecoder, TiledEncoder
 from .encoder import Named, Sink, SourceEncoder
@@ -50,7 +50,8 @@ class Medium(ABC, Generic[Part]):
         parts: what one source holds one or many of.
         kinds: of sources, by the suffix of their files.
         shipped: the model that comes with the library.
-        takes: which of `SourceOptions` mean something here.
+        options: those of `SourceOptions` that mean something here, as a class of their own.
+        extents: which of `Extent` mean something here, the usual one first.
         formats: in which samples are written, the usual one first.
         shaped: which of `Output`, beside the format, mean something here.
         coded: whether latents can be entropy-coded.
@@ -64,7 +65,8 @@ class Medium(ABC, Generic[Part]):
     parts: ClassVar[str]
     kinds: ClassVar[Mapping[str, Kind]]
     shipped: ClassVar[str]
-    takes: ClassVar[frozenset[str]] = frozenset()
+    options: ClassVar[type[Strict]] = Strict
+    extents: ClassVar[tuple[str, ...]] = ()
     formats: ClassVar[tuple[str, ...]]
     shaped: ClassVar[frozenset[str]] = frozenset()
     coded: ClassVar[bool] = False
@@ -106,7 +108,8 @@ class Medium(ABC, Generic[Part]):
         Raises:
             ValueError: an option means nothing here.
         """
-        self._refuse({WORDS.get(name, name) for name in options.given() - self.takes})
+        others = options.given() - {*self.options.model_fields}
+        self._refuse({WORDS.get(name, name) for name in others})
         return {}
 
     @abstractmethod

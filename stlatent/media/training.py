@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import torch
 from pydantic import Field
@@ -55,21 +56,72 @@ def _place(name: str) -> float:
 
 
 class DataConfig(Strict):
-    """Where samples come from and how they are cut: `data` in the config of a run.
+    """Where samples come from and how they are cut: `data` in the config of a run. Every medium has
+    its own, with more settings.
 
-    Every medium has its own. All have `root`, a folder; `batch`, samples per process and step;
-    `workers`, processes that read; and `validation`, a `HeldOut`.
+    Attributes:
+        root: folder that is searched recursively.
+        batch: samples per process and step.
+        workers: processes that read; 0 reads in the training process itself.
+        validation: samples that are measured.
     """
+
+    root: Path
+    batch: Positive = 4
+    workers: Count = 2
+    validation: HeldOut = HeldOut()
 
     @abstractmethod
     def size(self, domain: Domain) -> tuple[int, ...]:
         """Axes of one sample."""
+
+    def check_names(self, found: Container[str], bad: Mapping[str, str] | None = None) -> None:
+        """ValueError unless all names that are held out are among those `found`; `bad` says why
+        others are not."""
+        for name in self.validation.names:
+            if name not in found:
+                relative = f"which is not in {self.root}; give names relative to data.root"
+                raise ValueError(
+                    f"data.validation.names lists '{name}', {(bad or {}).get(name, relative)}"
+                )
+
+    def check_left(self, left: Sized, what: str, bad: Mapping[str, str]) -> None:
+        """ValueError unless something is left to train on; `bad` says why it may not be."""
+        if not left:
+            some = "".join(f"; {name}: {why}" for name, why in [*bad.items()][:1])
+            raise ValueError(f"no {what} to train on in {self.root}{some}")
 
 
 class Batch(Protocol):
     """What is read for one forward pass. `failed`: reason by name of what turned out unreadable."""
 
     failed: Mapping[str, str]
+
+
+class Reading(NamedTuple):
+    """values: one sample `[C, *axes]` as the model reads it. failed: (name, reason) of files that
+    turned out unreadable on the way."""
+
+    values: Tensor
+    failed: tuple[tuple[str, str], ...] = ()
+
+
+class Readings(NamedTuple):
+    """Several of them. values: `[B, C, *axes]`. failed: reason by name."""
+
+    values: Tensor
+    failed: dict[str, str]
+
+
+def collate(readings: Sequence[Reading]) -> Readings:
+    """Samples of one size as a batch."""
+    failed = {name: why for one in readings for name, why in one.failed}
+    return Readings(torch.stack([one.values for one in readings]), failed)
+
+
+def entered(batch: Readings, device: torch.device) -> Tensor:
+    """What is read as the model reads it."""
+    return batch.values.to(device)
 
 
 @dataclass(frozen=True)
@@ -80,17 +132,17 @@ class TrainingSet:
         kinds: data sets of reads, a function of (seed, index) and the files alone: a common one,
             and perhaps a rare one.
         reads: of a batch, for each of these.
+        held_out: by name, `[1, C, *axes]` in [-1, 1].
+        bad: reason by name of what cannot be read, as far as it is known from the start.
         share: part of the batches that are of the rare one.
         collate: makes a batch of its reads.
         enter: what the model reads `[B, C, *axes]` of a batch, finite and in [-1, 1].
-        held_out: by name, `[1, C, *axes]` in [-1, 1].
-        bad: reason by name of what cannot be read, as far as it is known from the start.
     """
 
     kinds: Mapping[str, Dataset]
     reads: Mapping[str, int]
-    share: float
-    collate: Callable[[Sequence[Any]], Batch]
-    enter: Callable[[Any, torch.device], Tensor]
     held_out: Mapping[str, Tensor]
     bad: Mapping[str, str]
+    share: float = 0.0
+    collate: Callable[[Sequence[Any]], Batch] = collate
+    enter: Callable[[Any, torch.device], Tensor] = entered

@@ -42,6 +42,7 @@ class Sounds(Streaming):
     kinds = KINDS
     shipped = "audio"
     formats = tuple(CODECS)
+    extents = ("seconds",)
     data = SoundData
     noun = "sound"
     definitions = DEFINITIONS
@@ -120,9 +121,7 @@ class Sounds(Streaming):
         return max(1, round((extent.seconds or SECONDS) * self.rate))
 
     def blank(self, extent: Extent) -> Sample:
-        for name in ("frames", "size"):
-            if getattr(extent, name):
-                raise ValueError(f"--{name} is for videos; sounds have --seconds")
+        extent.check(self.what, self.extents)
         return Sample("sound", (self._count(extent),), float(self.rate))
 
     def open(self, path: Path, sample: Sample) -> tuple[Tensor, Sample]:

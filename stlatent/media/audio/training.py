@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from ...files import UnreadableError
 from ...model.config import ModelConfig, Positive
 from ...model.domain import Domain
 from ..source import Source, named_files
-from ..training import Count, DataConfig, HeldOut, TrainingSet
+from ..training import DataConfig, HeldOut, Reading, TrainingSet
 from .reader import SUFFIXES, read_samples, sound_seconds
 
 KINDS = dict.fromkeys(SUFFIXES, "sound")
@@ -38,42 +37,22 @@ class SoundHeldOut(HeldOut):
 
 
 class SoundData(DataConfig):
-    """Where sound comes from and how it is cut.
+    """How sound is cut, a stretch a sample.
 
     Attributes:
-        root: folder of sound files, searched recursively.
         rate: samples per second; files of another rate are resampled.
         samples: per stretch. At least 1 + 2 strides of the coarsest level, or else convolutions
             never see their whole past in training, as they will in use.
-        batch: stretches per process and step.
-        workers: processes that read; 0 reads in the training process itself.
-        validation: sounds that are measured.
     """
 
-    root: Path
     rate: Positive = 16000
     samples: Positive = 16385
     batch: Positive = 8
-    workers: Count = 2
     validation: SoundHeldOut = SoundHeldOut()
 
     def size(self, domain: Domain) -> tuple[int, ...]:
         """Axes of one sample."""
         return (self.samples,)
-
-
-class Stretch(NamedTuple):
-    """values: `[C, n]` in [-1, 1]. failed: (name, reason) of files that turned out unreadable."""
-
-    values: Tensor
-    failed: tuple[tuple[str, str], ...]
-
-
-class SoundBatch(NamedTuple):
-    """values: `[B, C, n]` in [-1, 1]. failed: reason by name of newly unreadable files."""
-
-    values: Tensor
-    failed: dict[str, str]
 
 
 class SoundDataset(Dataset):
@@ -100,7 +79,7 @@ class SoundDataset(Dataset):
         self.rate, self.channels = rate, channels
         self._bad: set[int] = set()  # known to this process: not tried again
 
-    def __getitem__(self, i: int) -> Stretch:
+    def __getitem__(self, i: int) -> Reading:
         number, failed = i // len(self.sources), []
         order = np.random.default_rng((self.seed, 0, number)).permutation(len(self.sources))
         for j in range(len(order)):
@@ -108,7 +87,7 @@ class SoundDataset(Dataset):
             if which in self._bad:
                 continue
             try:
-                return Stretch(self._stretch(*self.sources[which], i), tuple(failed))
+                return Reading(self._stretch(*self.sources[which], i), tuple(failed))
             except UnreadableError as error:
                 self._bad.add(which)
                 failed.append((self.sources[which][0].name, error.reason))
@@ -130,11 +109,7 @@ def training_set(model: ModelConfig, data: SoundData, seed: int) -> TrainingSet:
         ValueError: a folder is missing or holds nothing readable, or a held-out name is unknown.
     """
     found = {source.name: source for source in find_sounds(data.root)}
-    if unknown := [name for name in data.validation.names if name not in found]:
-        raise ValueError(
-            f"data.validation.names lists '{unknown[0]}', which is not in {data.root}; "
-            f"give names relative to data.root"
-        )
+    data.check_names(found)
     lengths, bad = {}, {}
     for name, source in found.items():
         try:
@@ -143,9 +118,7 @@ def training_set(model: ModelConfig, data: SoundData, seed: int) -> TrainingSet:
             bad[name] = error.reason
     names = data.validation.chosen(lengths)
     good = [(found[name], seconds) for name, seconds in lengths.items() if name not in names]
-    if not good:
-        some = "".join(f"; {name}: {why}" for name, why in [*bad.items()][:1])
-        raise ValueError(f"no sound to train on in {data.root}{some}")
+    data.check_left(good, "sound", bad)
     held = {
         name: read_samples(found[name].path, data.rate, model.channels, data.validation.samples)
         for name in names
@@ -153,14 +126,6 @@ def training_set(model: ModelConfig, data: SoundData, seed: int) -> TrainingSet:
     return TrainingSet(
         kinds={"sound": SoundDataset(good, data.samples, data.rate, model.channels, seed)},
         reads={"sound": data.batch},
-        share=0.0,
-        collate=_collate,
-        enter=lambda batch, device: batch.values.to(device),
         held_out={name: torch.from_numpy(x)[None] for name, x in held.items()},
         bad=bad,
     )
-
-
-def _collate(stretches: Sequence[Stretch]) -> SoundBatch:
-    failed = {name: why for one in stretches for name, why in one.failed}
-    return SoundBatch(torch.stack([one.values for one in stretches]), failed)

@@ -73,7 +73,7 @@ class LatentEncoder(SourceEncoder):
         return z / 2 if self.normalised else (z - mean) / unit  # a unit is two deviations
 
     def _append(self, this: UnderWay, z: Tensor) -> None:
-        if self.model.domain.causal is None:
+        if not self.model.domain.has_time:
             this.grid = [*z.shape[2:]]
             codes = whole_codes(self.model.ladder, z, self.std)
             this.item.append([code.sample(0) for code in codes])

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
 import torch
 
 from ...foundation.autoencoder import FoundationAutoencoder
 from ...model.device import chunk_pixels
-from ..base import Medium, Sample
+from ..base import Medium
+from ..coder import TiledEncoder
 from ..encoder import Named, Sink
 from ..options import SourceOptions
+from ..sample import Sample
 from ..source import Kind, Source, named_files
 from ..video.medium import Clips
 from .child import LatentPlan
 from .encode import LatentEncoder
+from .options import LatentOptions
 
 KINDS: dict[str, Kind] = dict.fromkeys((".safetensors", ".pt", ".pth"), "latents")
 WHAT = f"latents ({' '.join(KINDS)})"
@@ -30,7 +31,7 @@ class CachedLatents(Clips):
     what = "latents computed before"
     parts = "latents"
     kinds = KINDS
-    takes = frozenset({"normalised"})
+    options = LatentOptions
     coded = False
 
     def find(self, root: Path) -> list[Source]:
@@ -56,7 +57,7 @@ class CachedLatents(Clips):
         options: SourceOptions,
         sink: Sink,
         std: bool,
-        coder: Callable[..., Any] | None,
+        coder: Callable[[Sequence[int]], TiledEncoder] | None,
     ) -> LatentEncoder:
         return LatentEncoder(model, sink, std, options.normalised)
 

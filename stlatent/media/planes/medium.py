@@ -43,6 +43,7 @@ class Planes(Medium[Tensor]):
     kinds = KINDS
     shipped = "planes"
     formats = ("npy",)
+    extents = ("size",)
     data = PlaneData
     noun = "asset"
     definitions = {"PSNR": DEFINITION}  # noqa: RUF012
@@ -110,8 +111,7 @@ class Planes(Medium[Tensor]):
         return ((grey + 1) * 127.5).round().to(torch.uint8)[..., None].expand(-1, -1, 3).numpy()
 
     def blank(self, extent: Extent) -> Sample:
-        if extent.frames is not None:
-            raise ValueError("--frames is for videos; planes have --size")
+        extent.check(self.what, self.extents)
         if extent.size is None or extent.size[0] != extent.size[1]:
             raise ValueError("planes have any size: give --size N, samples per edge of a plane")
         return Sample("planes", (3, *extent.size))

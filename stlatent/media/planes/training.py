@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
 
 from ...files import UnreadableError
 from ...model.config import ModelConfig, Positive, Scaling
 from ...model.domain import Domain
-from ..training import Count, DataConfig, HeldOut, TrainingSet
+from ..training import DataConfig, Reading, TrainingSet, collate
 from .data import PlaneDataset, find_planes, measure_scaling, read_planes
 
 
 class PlaneData(DataConfig):
-    """Where planes come from.
+    """Of which size planes are, triplanes `[3, C, n, n]` (`.npy`, `.npz`).
 
     Attributes:
-        root: folder of triplanes `[3, C, n, n]` (`.npy`, `.npz`), searched recursively.
         side: n, samples per edge of a plane.
-        batch: assets per process and step.
-        workers: processes that read; 0 reads in the training process itself.
-        validation: planes that are measured.
     """
 
-    root: Path
     side: Positive = 64
-    batch: Positive = 4
-    workers: Count = 2
-    validation: HeldOut = HeldOut()
 
     def size(self, domain: Domain) -> tuple[int, ...]:
         """Axes of one sample."""
         return (3, self.side, self.side)
-
-
-class PlaneBatch(NamedTuple):
-    """planes: `[B, C, 3, n, n]` as the model reads them. failed: always empty, since all files are
-    read before the first step."""
-
-    planes: Tensor
-    failed: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -73,16 +52,11 @@ def split(model: ModelConfig, data: PlaneData) -> Split:
                 )
         except UnreadableError as error:
             bad[name] = error.reason
-    names = data.validation.names
-    for name in names:
-        if name not in files or name in bad:
-            why = bad.get(name, f"which is not in {data.root}")
-            raise ValueError(f"data.validation.names lists '{name}', {why}")
-    names = data.validation.chosen(name for name in files if name not in bad)
-    good = {n: p for n, p in files.items() if n not in bad and n not in names}
-    if not good:
-        some = "".join(f"; {name} {why}" for name, why in [*bad.items()][:1])
-        raise ValueError(f"no planes to train on in {data.root}{some}")
+    readable = {name: path for name, path in files.items() if name not in bad}
+    data.check_names(readable, bad)
+    names = data.validation.chosen(readable)
+    good = {name: path for name, path in readable.items() if name not in names}
+    data.check_left(good, "planes", bad)
     return Split(good, {name: files[name] for name in names}, bad)
 
 
@@ -98,13 +72,7 @@ def training_set(model: ModelConfig, data: PlaneData, seed: int) -> TrainingSet:
     return TrainingSet(
         kinds={"planes": PlaneDataset([*found.train.values()], model.scaling, seed)},
         reads={"planes": data.batch},
-        share=0.0,
-        collate=_collate,
-        enter=lambda batch, device: batch.planes.to(device),
+        collate=lambda planes: collate([Reading(one) for one in planes]),
         held_out={name: held.planes(i)[None] for i, name in enumerate(found.held_out)},
         bad=found.bad,
     )
-
-
-def _collate(planes: Sequence[Tensor]) -> PlaneBatch:
-    return PlaneBatch(torch.stack(list(planes)), {})

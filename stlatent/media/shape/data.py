@@ -5,10 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -21,27 +19,13 @@ from ...geometry.values import Values
 from ...geometry.volumes import VOLUME_SUFFIXES, Volumes, read_volumes
 from ...triplane.planes import turn_volume
 from ..source import named_files
+from ..training import Reading
 from ..video.files import IMAGE_SUFFIXES
 
 KINDS = dict.fromkeys(MESH_SUFFIXES, "mesh") | dict.fromkeys(VOLUME_SUFFIXES, "volume")
 WHAT = f"mesh ({' '.join(MESH_SUFFIXES)}) and no volume ({' '.join(VOLUME_SUFFIXES)})"
 BESIDE = (".mtl", ".bin", *IMAGE_SUFFIXES)  # what meshes refer to
 AS_IT_IS = (("x", "y", "z"),)
-
-
-class Shape(NamedTuple):
-    """values: `[C, X, Y, Z]` in [-1, 1]. failed: (name, reason) of files that turned out to be
-    unreadable on the way."""
-
-    values: Tensor
-    failed: tuple[tuple[str, str], ...]
-
-
-class ShapeBatch(NamedTuple):
-    """values: `[B, C, X, Y, Z]` in [-1, 1]. failed: reason by name of newly unreadable files."""
-
-    values: Tensor
-    failed: dict[str, str]
 
 
 def find_shapes(root: str | Path) -> dict[str, Path]:
@@ -118,7 +102,7 @@ class ShapeDataset(Dataset):
         self._unreadable: set[str] = set()  # known to this process: not tried again
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
 
-    def __getitem__(self, i: int) -> Shape:
+    def __getitem__(self, i: int) -> Reading:
         order, failed = self._pass(i // len(self.items)), []
         for j in range(len(order)):
             name, source, index = self.items[order[(i + j) % len(order)]]
@@ -126,7 +110,7 @@ class ShapeDataset(Dataset):
                 continue
             try:
                 rng = np.random.default_rng((self.seed, 1, i))
-                return Shape(self._shape(source, index, rng), tuple(failed))
+                return Reading(self._shape(source, index, rng), tuple(failed))
             except ValueError as error:
                 self._unreadable.add(name)
                 failed.append((name, getattr(error, "reason", str(error))))
@@ -147,12 +131,6 @@ class ShapeDataset(Dataset):
         else:
             field = self.cache.open(source, variant)
         return turn_volume(self.values.from_field(field)[None], axes)[0].contiguous()
-
-
-def collate_shapes(shapes: Sequence[Shape]) -> ShapeBatch:
-    """Several shapes as one batch."""
-    failed = {name: why for shape in shapes for name, why in shape.failed}
-    return ShapeBatch(torch.stack([shape.values for shape in shapes]), failed)
 
 
 def held_out_shapes(

@@ -36,6 +36,7 @@ from .data import BESIDE, KINDS, WHAT
 from .decoded import DecodedShape, shape_fields, shape_size, write_shapes
 from .encode import ShapeEncoder, field_of
 from .figures import DEFINITIONS, FIGURES, compared
+from .options import ShapeOptions
 from .training import ShapeData, training_set
 
 PIXELS = 256  # per edge of a view of a shape
@@ -52,7 +53,7 @@ class Shapes(Medium[DecodedShape]):
     parts = "shapes"
     kinds = KINDS
     shipped = "voxel"
-    takes = frozenset({"fields", "refine", "volume_axes", "max_voxels"})
+    options = ShapeOptions
     formats = tuple(suffix.removeprefix(".") for suffix in WRITABLE)
     shaped = frozenset({"resolution"})
     data = ShapeData
@@ -126,9 +127,7 @@ class Shapes(Medium[DecodedShape]):
     # samples ------------------------------------------------------------------------------------
 
     def blank(self, extent: Extent) -> Sample:
-        for name in ("frames", "size"):
-            if getattr(extent, name):
-                raise ValueError(f"--{name} is for videos; shapes have --resolution")
+        extent.check(self.what, self.extents)
         resolution = shape_fields(self.config).resolution
         return Sample("mesh", shape_size(self.config, resolution))
 

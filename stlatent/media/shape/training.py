@@ -12,11 +12,10 @@ from ...geometry.values import Values
 from ...losses.elbo import Share
 from ...model.config import ModelConfig, Positive
 from ...model.domain import Domain
-from ..training import Count, DataConfig, HeldOut, TrainingSet
+from ..training import DataConfig, TrainingSet
 from .data import (
     AS_IT_IS,
     ShapeDataset,
-    collate_shapes,
     find_shapes,
     held_out_shapes,
     symmetries,
@@ -24,12 +23,10 @@ from .data import (
 
 
 class ShapeData(DataConfig):
-    """Where shapes come from and how they are varied.
+    """How shapes are varied, of meshes and of volumes (`.npy`, `.npz`, many shapes each).
 
     Attributes:
-        root: folder of meshes and of volumes (`.npy`, `.npz`, many shapes each), searched
-            recursively.
-        more: a second such folder.
+        more: a second folder, as `root` is one.
         more_share: part of the batches that come from it.
         volume_axes: the direction in a volume's asset along which each of its axes runs, such as
             `[x, -z, y]` where the last axis points up.
@@ -38,13 +35,9 @@ class ShapeData(DataConfig):
         turned: whether each shape is shown in a random turn and reflection of the cube; false where
             all face the same way, and shapes that are drawn should too.
         upright: whether only those turns and reflections are shown that keep y up.
-        batch: shapes per process and step.
-        workers: processes that read; 0 reads in the training process itself.
         cache: folder that keeps the fields of meshes; `~` is the user's home.
-        validation: shapes that are measured.
     """
 
-    root: Path
     more: Path | None = None
     more_share: Share = 0.2
     volume_axes: Axes = ("x", "y", "z")
@@ -52,10 +45,7 @@ class ShapeData(DataConfig):
     variants: Positive = 8
     turned: bool = True
     upright: bool = False
-    batch: Positive = 4
-    workers: Count = 2
     cache: Path = Path("~/.cache/stlatent/fields")
-    validation: HeldOut = HeldOut()
 
     def size(self, domain: Domain) -> tuple[int, ...]:
         """Axes of one sample."""
@@ -84,8 +74,6 @@ def training_set(model: ModelConfig, data: ShapeData, seed: int) -> TrainingSet:
         kinds=kinds,
         reads=dict.fromkeys(kinds, data.batch),
         share=data.more_share,
-        collate=collate_shapes,
-        enter=lambda batch, device: batch.values.to(device),
         held_out={n: values.from_field(field)[None] for n, field in held.items()},
         bad=bad | {name: why for kind in kinds.values() for name, why in kind.bad.items()},
     )

@@ -29,6 +29,7 @@ from .child import ClipPlan
 from .clips import centre_clip
 from .encode import VideoEncoder
 from .files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_sources
+from .options import ClipOptions
 from .pixels import to_uint8
 from .training import ClipData, training_set
 from .write import FORMATS, frame_writer, suffix
@@ -62,7 +63,8 @@ class Clips(Medium[np.ndarray]):
     parts = "frames"
     kinds = dict.fromkeys(VIDEO_SUFFIXES, "video") | dict.fromkeys(IMAGE_SUFFIXES, "image")
     shipped = "video"
-    takes = frozenset({"short_side", "fps", "clip_frames", "scenes", "tile", "background"})
+    options = ClipOptions
+    extents = ("size", "frames")
     formats = FORMATS
     shaped = frozenset({"tile"})
     coded = True
@@ -163,6 +165,7 @@ class Clips(Medium[np.ndarray]):
     # samples ------------------------------------------------------------------------------------
 
     def blank(self, extent: Extent) -> Sample:
+        extent.check(self.what, self.extents)
         if self.still and extent.frames not in (None, 1):
             raise ValueError(
                 f"--frames is {extent.frames}, but an image model draws single pictures"

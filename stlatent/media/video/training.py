@@ -13,7 +13,7 @@ from ...losses.elbo import Share
 from ...model.config import ModelConfig, Positive
 from ...model.domain import Domain
 from ..source import Source
-from ..training import Count, DataConfig, HeldOut, Rate, TrainingSet
+from ..training import DataConfig, HeldOut, Rate, TrainingSet
 from .cache import FrameCache
 from .check import check_sources
 from .clips import Batch, ClipDataset, centre_clip, collate
@@ -34,34 +34,27 @@ class ValidationConfig(HeldOut):
 
 
 class ClipData(DataConfig):
-    """Where the samples come from and how they are cut.
+    """How clips are cut of videos, or of images for an image model.
 
     Attributes:
-        root: folder of videos (or of images, for an image model), searched recursively.
         photos: folder of images that a video model also sees, as single frames.
         photo_share: part of the batches that are photos.
         frames: per clip. With a causal axis at least 1 + 2 strides of the coarsest level, or else
             convolutions never see their whole past in training, as they will in use.
         crop: side of the square, in pixels.
-        batch: samples per process and step.
         frame_step: smallest and largest distance between the frames of a clip.
         scale: smallest and largest factor by which a frame is resized before it is cut.
         crops_per_read: samples cut from one decoded window of a file.
-        workers: processes that read; 0 reads in the training process itself.
         cache: folder that keeps decoded frames, where training is short of processors, not of disk.
-        validation: clips that are measured.
     """
 
-    root: Path
     photos: Path | None = None
     photo_share: Share = 0.1
     frames: Positive = 9
     crop: Positive = 128
-    batch: Positive = 4
     frame_step: tuple[Positive, Positive] = (1, 2)
     scale: tuple[Rate, Rate] = (0.5, 1.0)
     crops_per_read: Positive = 1
-    workers: Count = 2
     cache: Path | None = None
     validation: ValidationConfig = ValidationConfig()
 
@@ -89,11 +82,7 @@ def training_set(model: ModelConfig, data: ClipData, seed: int) -> TrainingSet:
     # to an image model, a folder of frames is so many pictures
     found = {s.name: s for s in find_sources(data.root, frame_folders=not still)}
     names = data.validation.names
-    if unknown := [name for name in names if name not in found]:
-        raise ValueError(
-            f"data.validation.names lists '{unknown[0]}', which is not in {data.root}; "
-            f"give names relative to data.root"
-        )
+    data.check_names(found)
     good, bad = check_sources([s for name, s in found.items() if name not in names])
     names = names or data.validation.chosen(source.name for source in good)
     good = [source for source in good if source.name not in names]

@@ -58,6 +58,7 @@ class MovingVolumes(Streaming):
     kinds = KINDS
     shipped = "volumes"
     formats = ("npy",)
+    extents = ("frames", "size")
     data = VolumesData
     noun = "sequence"
     definitions = {"PSNR": DEFINITION}  # noqa: RUF012
@@ -125,6 +126,7 @@ class MovingVolumes(Streaming):
         return (extent.frames or FRAMES, side[0], side[1], side[1])
 
     def blank(self, extent: Extent) -> Sample:
+        extent.check(self.what, self.extents)
         return Sample("volumes", self._size(extent))
 
     def open(self, path: Path, sample: Sample) -> tuple[Tensor, Sample]:

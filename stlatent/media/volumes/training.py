@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from ...files import UnreadableError
 from ...model.config import ModelConfig, Positive, Scaling
 from ...model.domain import Domain
 from ..source import Source, named_files
-from ..training import Count, DataConfig, HeldOut, TrainingSet
+from ..training import DataConfig, HeldOut, Reading, TrainingSet
 from .files import SUFFIXES, centre, numbers, open_volumes, value_range
 
 KINDS = dict.fromkeys(SUFFIXES, "volumes")
@@ -35,35 +34,21 @@ class VolumesHeldOut(HeldOut):
 
 
 class VolumesData(DataConfig):
-    """Where volumes over time come from and how they are cut.
+    """How volumes over time are cut, of `.npy` files `[T, X, Y, Z]` or `[T, X, Y, Z, C]`.
 
     Attributes:
-        root: folder of `.npy` files `[T, X, Y, Z]` or `[T, X, Y, Z, C]`, searched recursively.
         frames: volumes per sample; files that are shorter have their last one repeated.
         crop: edge of the cube, in voxels, at most that of the smallest volume.
-        batch: samples per process and step.
-        workers: processes that read; 0 reads in the training process itself.
-        validation: sequences that are measured.
     """
 
-    root: Path
     frames: Positive = 9
     crop: Positive = 32
     batch: Positive = 2
-    workers: Count = 2
     validation: VolumesHeldOut = VolumesHeldOut()
 
     def size(self, domain: Domain) -> tuple[int, ...]:
         """Axes of one sample."""
         return (self.frames, self.crop, self.crop, self.crop)
-
-
-class VolumesBatch(NamedTuple):
-    """values: `[B, C, T, X, Y, Z]` as the model reads them. failed: always empty, since all files
-    are looked through before the first step."""
-
-    values: Tensor
-    failed: dict[str, str]
 
 
 def find_volumes(root: str | Path) -> list[Source]:
@@ -89,7 +74,7 @@ class VolumesDataset(Dataset):
     ) -> None:
         self.sources, self.data, self.scaling, self.seed = list(sources), data, scaling, seed
 
-    def __getitem__(self, i: int) -> Tensor:
+    def __getitem__(self, i: int) -> Reading:
         number, place = divmod(i, len(self.sources))
         order = np.random.default_rng((self.seed, 0, number)).permutation(len(self.sources))
         path, rng = self.sources[order[place]].path, np.random.default_rng((self.seed, 1, i))
@@ -100,7 +85,7 @@ class VolumesDataset(Dataset):
         cut = volumes[(slice(first, first + self.data.frames), *cube)]
         x = normalised(numbers(cut, path), self.scaling)
         missing = self.data.frames - x.shape[1]
-        return torch.cat([x, *[x[:, -1:]] * missing], 1)
+        return Reading(torch.cat([x, *[x[:, -1:]] * missing], 1))
 
 
 def training_set(model: ModelConfig, data: VolumesData, seed: int) -> TrainingSet:
@@ -110,28 +95,18 @@ def training_set(model: ModelConfig, data: VolumesData, seed: int) -> TrainingSe
         ValueError: a folder is missing or holds nothing readable, or a held-out name is unknown.
     """
     good, bad = readable(model, data)
-    if unknown := [name for name in data.validation.names if name not in good]:
-        why = bad.get(unknown[0], f"which is not in {data.root}")
-        raise ValueError(f"data.validation.names lists '{unknown[0]}', {why}")
+    data.check_names(good, bad)
     names = data.validation.chosen(good)
     size = (data.validation.frames, *[data.validation.crop] * 3)
     held = {n: numbers(centre(open_volumes(good[n].path), size), good[n].path) for n in names}
     left = [source for name, source in good.items() if name not in names]
-    if not left:
-        raise ValueError(f"nothing is left to train on in {data.root}: all of it is held out")
+    data.check_left(left, "volumes", bad)
     return TrainingSet(
         kinds={"volumes": VolumesDataset(left, data, model.scaling, seed)},
         reads={"volumes": data.batch},
-        share=0.0,
-        collate=_collate,
-        enter=lambda batch, device: batch.values.to(device),
         held_out={name: normalised(x, model.scaling)[None] for name, x in held.items()},
         bad=bad,
     )
-
-
-def _collate(samples: Sequence[Tensor]) -> VolumesBatch:
-    return VolumesBatch(torch.stack(list(samples)), {})
 
 
 def readable(model: ModelConfig, data: VolumesData) -> tuple[dict[str, Source], dict[str, str]]:
@@ -153,9 +128,7 @@ def readable(model: ModelConfig, data: VolumesData) -> tuple[dict[str, Source], 
             bad[source.name] = f"has volumes of {x}x{y}x{z}; data.crop is {data.crop}"
         else:
             good[source.name] = source
-    if not good:
-        some = "".join(f"; {name} {why}" for name, why in [*bad.items()][:1])
-        raise ValueError(f"no volumes to train on in {data.root}{some}")
+    data.check_left(good, "volumes", bad)
     return good, bad
 
 
