@@ -139,12 +139,10 @@ MEDIA = {folder.name for folder in (ROOT / PACKAGE / "media").iterdir() if folde
 TOLD_APART = {*DOMAINS, *get_args(Kind), "t", "h", "w", "u", "v"}
 MODELS = {"Ladder", "TriplaneAutoencoder"}
 MAY_TELL = {  # and why
-    "stlatent.diffusion.generate": "shape",  # measures how whole the shapes are that were drawn
     # data sets of latents as sources: they lie in the store, of which media know nothing
     "stlatent.jobs.latents": "latents",
     "stlatent.jobs.latents_child": "latents",
     "stlatent.export.folder": "Ladder",  # what is loaded by name may be no ladder
-    "stlatent.triplane.autoencoder": "TriplaneAutoencoder",  # where the class is at home
 }
 
 

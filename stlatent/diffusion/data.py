@@ -18,7 +18,6 @@ from ..store.labels import VectorFile, folder_classes
 from ..store.reader import LatentStore, check_model
 from ..store.windows import LatentWindow, collate
 from ..train.interrupts import left_to_the_trainer
-from ..triplane.autoencoder import ladder_of
 from .config import DiffusionRun
 from .groups import open_windows, usual_steps
 
@@ -93,7 +92,7 @@ def open_data(config: DiffusionRun) -> LatentData:
     mean, std = ([v for s in figures for v in getattr(s, name)] for name in ("mean", "std"))
     model = load(config.model or manifest.model)
     check_model(model, manifest, whole.store.place)
-    return LatentData(*both, ladder_of(model), size, mean, std)
+    return LatentData(*both, model.exported, size, mean, std)
 
 
 def loader(data: Dataset, batches: Iterator[list[int]], workers: int) -> DataLoader:

@@ -25,7 +25,6 @@ from ..jobs.sample import draw_samples
 from ..media.options import Extent
 from ..media.output import Output, check_outputs
 from ..media.registry import medium_of
-from ..media.shape.decoded import DecodedShape
 from .pipeline import LadderPipeline
 
 COLUMNS = 8  # of the sheet
@@ -114,8 +113,8 @@ class Drawn:
         if self.wish.extent.seconds:
             return self.blank.size
         frames, size = self.wish.extent.frames, self.wish.extent.size
-        time, space = tuple(usual[:-2]), tuple(usual[-2:])
-        return ((frames,) if frames else time) + (size or space)
+        axes = self.medium.config.axes
+        return axes.size(frames or axes.of_time(usual), size or axes.of_space(usual))
 
     def _from_prior(self) -> Iterator[Tensor]:
         wish, size = self.wish, self.blank.size
@@ -155,8 +154,8 @@ def generate(
         part = medium.take(drawn.model, x, sample)
         medium.write(path, [part], sample, how)
         pictures.append(medium.part_picture([part], sample))
-        if isinstance(part, DecodedShape):
-            fields.append(part.field())
+        if (found := medium.field(part)) is not None:
+            fields.append(found)
     out.mkdir(parents=True, exist_ok=True)
     image = contact_sheet(np.stack(pictures), min(COLUMNS, len(pictures)))
     Image.fromarray(image).save(sheet)

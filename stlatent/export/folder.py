@@ -57,7 +57,7 @@ def export(
     """
     out = Path(out)
     _check_free(out, replace)
-    reference = None if isinstance(model, Ladder) else model
+    reference = model if isinstance(model, str | Path) else None
     ladder = load(model) if reference is not None else model
     if not isinstance(ladder, Ladder):
         raise ValueError(

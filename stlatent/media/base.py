@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..checkpoint import Model
 from ..files import UnreadableError
+from ..geometry.field import Field
 from ..model import choose as choosing
 from ..model.choose import Choose
 from ..model.config import ModelConfig, Strict
@@ -307,6 +308,10 @@ class Medium(ABC, Generic[Part]):
         return {}
 
     # objects ------------------------------------------------------------------------------------
+
+    def field(self, part: Part) -> Field | None:
+        """The field of a shape; None of all else."""
+        return None
 
     @property
     @abstractmethod

@@ -50,6 +50,11 @@ class AroundLadder(nn.Module):
         """Of what the ladder decodes to."""
         return self.ladder.likelihood
 
+    @property
+    def exported(self) -> nn.Module:
+        """What stands for this model in a pipeline of `diffusers`, see `Ladder.exported`."""
+        return self
+
     def as_input(self, x: Tensor | np.ndarray) -> Tensor:
         """`x` as this model reads it, see `inputs.as_input`."""
         return as_input(x, self.config, self.top, bounded=True)

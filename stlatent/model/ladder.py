@@ -143,6 +143,12 @@ class Ladder(nn.Module):
         bounded = self.config.scaling is None and self.config.field is None
         return as_input(x, self.config, self.top, bounded)
 
+    @property
+    def exported(self) -> Ladder:
+        """What stands for this model in a pipeline of `diffusers`: what makes its latents, and
+        decodes them to what it was given."""
+        return self
+
     # what one does with them ------------------------------------------------------------------
 
     def forward(

@@ -48,6 +48,11 @@ class TriplaneAutoencoder(AroundLadder):
         self.ladder = FieldLadder(config)
 
     @property
+    def exported(self) -> Ladder:
+        """The ladder alone: pipelines of `diffusers` make planes."""
+        return self.ladder
+
+    @property
     def size(self) -> tuple[int, int, int]:
         """Of the planes `(3, n, n)`."""
         n = self.config.field.resolution // self.config.field.lift.stride[1]
@@ -119,8 +124,3 @@ def as_volume(model: Ladder | TriplaneAutoencoder, decoded: Tensor) -> Tensor:
 def make_ladder(config: ModelConfig) -> Ladder:
     """A new ladder, over planes that stand for a field or over any domain."""
     return FieldLadder(config) if config.field else Ladder(config)
-
-
-def ladder_of(model: Ladder | TriplaneAutoencoder) -> Ladder:
-    """The ladder that makes a model's latents, and decodes them to what it was given."""
-    return model.ladder if isinstance(model, TriplaneAutoencoder) else model

@@ -183,6 +183,9 @@ class Shapes(Medium[DecodedShape]):
     def known(self, data: ShapeData) -> dict[str, object]:
         return {"cube": Cube(**{name: getattr(data.fields, name) for name in Cube.model_fields})}
 
+    def field(self, part: DecodedShape) -> Field:
+        return part.field()
+
     @property
     def object_type(self) -> str:
         return "mesh" if self.config.read_channels in CHANNELS else "pt"
