@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..checkpoint import Model
 from ..losses.elbo import LossConfig
@@ -18,7 +18,7 @@ from .config import OptimiserConfig
 from .extras import Extras
 from .loss import LadderTask
 from .steps import Alone, Steps
-from .task import Moment
+from .task import Moment, Task
 
 Precision = Literal["fp32", "bf16"]
 
@@ -55,7 +55,7 @@ class Fitted:
         seconds: of training.
     """
 
-    model: Model
+    model: nn.Module
     losses: list[float]
     skipped: int
     seconds: float
@@ -84,13 +84,27 @@ def fit(
     Raises:
         ValueError: neither steps nor seconds were given.
     """
+    task = LadderTask(ladder, loss, Extras(ladder, None, None, loss.spectral))
+    ladder.train()
+    return fit_task(task, batches, optimiser, steps, seconds, seed, precision, watch)
+
+
+def fit_task(
+    task: Task,
+    batches: Iterable[Any],
+    optimiser: OptimiserConfig,
+    steps: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    precision: Precision = "fp32",
+    watch: Callable[[int, dict[str, Any]], None] | None = None,
+) -> Fitted:
+    """The same for any task, whose `batches` are begun again as often as they end; see `fit`."""
     if not (steps or seconds):
         raise ValueError("fit needs an end: give steps, seconds, or both")
-    task = LadderTask(ladder, loss, Extras(ladder, None, None, loss.spectral))
-    device, losses, began = next(ladder.parameters()).device, [], time.monotonic()
+    device, losses, began = next(task.model.parameters()).device, [], time.monotonic()
     training = Steps(task, optimiser, Alone(device, precision == "bf16"))
     noise = torch.Generator(device).manual_seed(seed)
-    ladder.train()
     for step, x in enumerate(itertools.chain.from_iterable(itertools.repeat(batches))):
         spent = time.monotonic() - began
         progress = max(step / (steps or math.inf), spent / (seconds or math.inf))

@@ -4,15 +4,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..model.config import DecoderConfig
 from ..model.likelihoods import Sdf
 from ..triplane.fields import FieldDecoder, Points, cosine_planes
+from .config import OptimiserConfig
+from .fit import fit_task
+from .task import Loss, Moment, Task
 
-PLANES_LR, DECODER_LR = 5e-3, 1e-3
 BATCH = 4  # shapes per step
+OPTIMISER = OptimiserConfig(  # of planes; Adam without decay, and nothing is clipped or averaged
+    lr=5e-3, warmup_steps=0, final=0, betas=(0.9, 0.999), weight_decay=0, clip=1e9, skip=1e9, ema=0
+)
+DECODER_RATE = 0.2  # its learning rate, relative to that of planes
 
 
 class PlaneFitter:
@@ -45,18 +53,31 @@ class PlaneFitter:
         return self._descend(volumes, steps)[0]
 
     def _descend(self, volumes: Tensor, steps: int) -> tuple[Tensor, list[float]]:
-        planes = cosine_planes(volumes, self.decoder.planes, self.stride).requires_grad_(True)
-        learned = [p for p in self.points.parameters() if p.requires_grad]
-        groups = [{"params": [planes], "lr": PLANES_LR}, {"params": learned, "lr": DECODER_LR}]
-        adam = torch.optim.Adam(groups[: 1 + bool(learned)])
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(steps, 1))
-        losses = []
-        for _ in range(steps):
-            rows = torch.randperm(len(volumes))[:BATCH]
-            loss = self.points(planes[rows], volumes[rows]).mean()
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            schedule.step()
-            losses.append(float(loss.detach()))
-        return planes.detach(), losses
+        planes = cosine_planes(volumes, self.decoder.planes, self.stride)
+        task, losses = PlanesTask(planes, self.points, volumes), []
+        if steps:
+            losses = fit_task(task, _rows(len(volumes)), OPTIMISER, steps).losses
+        return task.model.planes.detach(), losses
+
+
+class PlanesTask(Task):
+    """Planes of some volumes, and what reads the field from them; a batch are rows of these."""
+
+    def __init__(self, planes: Tensor, points: Points, volumes: Tensor) -> None:
+        self.volumes = volumes
+        self.model = self.network = nn.Module()
+        self.model.planes = nn.Parameter(planes)
+        self.model.points = points
+
+    def parameters(self) -> list[dict[str, object]]:
+        learned = [p for p in self.model.points.parameters() if p.requires_grad]
+        groups = [{"params": [self.model.planes]}]
+        return groups + ([{"params": learned, "rate": DECODER_RATE}] if learned else [])
+
+    def loss(self, batch: Tensor, at: Moment) -> Loss:
+        return Loss(self.model.points(self.model.planes[batch], self.volumes[batch]).mean(), {})
+
+
+def _rows(count: int) -> Iterator[Tensor]:
+    while True:
+        yield torch.randperm(count)[:BATCH]

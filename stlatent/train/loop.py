@@ -78,6 +78,7 @@ class Loop:
         self._resume()
         self.began = time.monotonic() - self.counters.seconds
         self.progress, self.stopped = 0.0, False
+        self._agreed: Sequence[float] | None = None  # minutes, and whether to stop
 
     # the loop ----------------------------------------------------------------------------------
 
@@ -134,12 +135,16 @@ class Loop:
         return Moment(step, self.progress, noise, *ranks)
 
     def _agree(self, interrupts: Interrupts) -> None:
-        """Find how far the run is, and whether it is told to end: the same in all processes."""
-        minutes = (time.monotonic() - self.began) / 60
-        stopped = interrupts.noted is not None
-        if self.accelerator.num_processes > 1:
-            both = torch.tensor([minutes, float(stopped)], device=self.accelerator.device)
-            minutes, stopped = self.accelerator.gather(both[None]).amax(0).tolist()
+        """Find how far the run is, and whether it is told to end: the same in all processes, of
+        which several ask each other as often as they log."""
+        accelerator, alone = self.accelerator, self.accelerator.num_processes == 1
+        if alone or not self.done % self.config.log_every or self._agreed is None:
+            minutes = (time.monotonic() - self.began) / 60
+            self._agreed = minutes, float(interrupts.noted is not None)
+            if not alone:
+                now = torch.tensor([self._agreed], device=accelerator.device)
+                self._agreed = accelerator.gather(now).amax(0).tolist()
+        minutes, stopped = self._agreed
         spent = minutes / self.config.minutes if self.config.minutes else 0.0
         self.progress, self.stopped = max(self.done / self.config.steps, spent), bool(stopped)
 

@@ -88,7 +88,7 @@ class Steps:
         self.task, self.config, self.accelerator = task, config, accelerator
         self.average = AveragedWeights(task.model, config.ema)
         optimiser = torch.optim.AdamW(
-            task.model.parameters(),
+            task.parameters(),
             lr=config.lr,
             betas=config.betas,
             weight_decay=config.weight_decay,
@@ -101,7 +101,7 @@ class Steps:
         step, progress = moments[0].step, moments[0].progress
         lr = learning_rate(self.config, step, progress)
         for group in self.optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("rate", 1.0)
         self.optimiser.zero_grad()
         parts = [
             self._backward(batch, at, len(batches))

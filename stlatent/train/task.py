@@ -81,6 +81,11 @@ class Task(ABC):
     model: nn.Module
     network: nn.Module
 
+    def parameters(self) -> list[dict[str, Any]]:
+        """What is trained, as groups of an optimiser; `rate` is the learning rate of one, relative
+        to the others."""
+        return [{"params": list(self.model.parameters())}]
+
     @abstractmethod
     def loss(self, batch: Any, at: Moment) -> Loss:
         """Of one batch; run under autocast."""
