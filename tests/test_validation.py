@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import trimesh
@@ -11,6 +12,7 @@ from test_train import options as video_options
 
 import stlatent
 from stlatent.checkpoint import build
+from stlatent.media.audio.write import write_sound
 from stlatent.media.planes.data import write_planes
 from stlatent.media.training import HeldOut
 from stlatent.model.config import load
@@ -49,6 +51,17 @@ def meshes(folder: Path) -> None:
         trimesh.creation.box((1, 1, 1 + i / 4)).export(folder / f"{i}.off")
 
 
+def sounds(folder: Path) -> None:
+    for i in range(5):
+        tone = 0.5 * np.sin(np.arange(4000) * (i + 1) / 10)[None].astype(np.float32)
+        write_sound(folder / f"{i}.wav", [tone], 8000, "wav")
+
+
+def volumes(folder: Path) -> None:
+    for i in range(5):
+        np.save(folder / f"{i}.npy", np.random.default_rng(i).normal(size=(9, 16, 16, 16)))
+
+
 TINY_SHAPES = [
     "model.stem={stride: [2, 2, 2], width: 8, blocks: 1}",
     "model.levels=[{stride: [8, 8, 8], width: 8, latent: 4, blocks: 1}]",
@@ -58,6 +71,8 @@ KINDS = {
     "image": ("image/tiny", pictures, ["data.crop=32", "data.validation.crop=32"]),
     "voxel": ("shape/voxel", meshes, TINY_SHAPES),
     "triplane": ("shape/planes", planes, []),
+    "audio": ("audio/tiny", sounds, ["data.rate=8000"]),
+    "volumes": ("volumes/tiny", volumes, ["data.validation.crop=16"]),
 }
 
 

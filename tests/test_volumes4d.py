@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from diffusers import AutoModel
 
 import stlatent
 from stlatent.cli import main
@@ -62,6 +64,19 @@ def test_from_files_to_files_through_every_verb(folder, tmp_path, monkeypatch):
     assert set(report["bands"]) == {"spatial", "temporal"} and report["noun"] == "sequence"
     assert main(["sample", "run", "--frames", "5", "--size", "16", "--out", "drawn"]) == 0
     assert np.load(tmp_path / "drawn/0000.npy").shape == (5, 16, 16, 16)
+
+    assert main(["encode", str(folder), "--model", "run", "--out", "bits", "--entropy-code"]) == 0
+    coded, plain = (LatentStore(tmp_path / name) for name in ("bits", "z"))
+    for a, b in zip(coded["1.npy"].levels, plain["1.npy"].levels, strict=True):
+        assert a.shape == b.shape
+    assert main(["export", "run", "--out", "vae", "--data", str(folder)]) == 0
+    vae = AutoModel.from_pretrained(str(tmp_path / "vae"), trust_remote_code=True)
+    x = torch.from_numpy(whole[:, :, :9, :16, :16, :16])
+    latents = vae.encode(x).latent_dist.mode()
+    assert latents.shape[2:] == (3, 2, 2, 2)
+    back = vae.decode(latents).sample
+    expected = model.decode(model.encode(x))
+    assert back.shape == x.shape and np.abs((back - expected).detach().numpy()).max() < 1e-4
 
 
 def test_every_domain_has_a_medium():

@@ -22,7 +22,7 @@ def read(request: dict) -> Iterator[tuple[dict, np.ndarray]]:
     item = store.items[name]
     about, done = {"size": item.size, "fps": item.fps}, 0
     count = domain.of_time(item.grids[0])
-    if domain.causal is None:
+    if not domain.has_time:
         z = packing.pack(store.read(name, levels).levels)
         yield {**about, "count": count, "last": True}, z[0].numpy()
         return

@@ -101,7 +101,7 @@ class Layout:
 def _layout(shape: tuple[int, ...], request: dict, path: Path) -> Layout:
     """UnreadableError where these are not the foundation's latents."""
     domain, channels = DOMAINS[request["domain"]], request["channels"]
-    causal, space = domain.causal is not None, len(domain.space)
+    causal, space = domain.has_time, len(domain.space)
     still = causal and len(shape) == 1 + space
     inner = len(shape) - space - (causal and not still)  # up to the channels
     legal = range(inner - 1, len(shape) - space)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
 import torch
 
 from ...foundation.autoencoder import FoundationAutoencoder
