@@ -23,10 +23,10 @@ from .model.config import (
     DecoderConfig,
     ModelConfig,
     Strict,
-    digested,
     parse,
 )
 from .model.documents import from_json
+from .model.former import digested
 from .model.ladder import Ladder
 from .model.torch_modules import closed
 from .shipped import FILE, shipped_models

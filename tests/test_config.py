@@ -18,8 +18,9 @@ from stlatent.diffusion import data as diffusion_data
 from stlatent.diffusion.config import DiffusionRun
 from stlatent.export import statistics
 from stlatent.model.blocks import BLOCKS
-from stlatent.model.config import digested, dump, load, parse, read
+from stlatent.model.config import dump, load, parse, read
 from stlatent.model.documents import from_json, from_yaml
+from stlatent.model.former import digested
 from stlatent.model.kinds import (
     CellConfig,
     ConvNextCell,

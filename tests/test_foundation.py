@@ -11,10 +11,13 @@ from test_codec import write_video
 from stlatent import ModelConfig, checkpoint
 from stlatent.cli import main
 from stlatent.foundation.autoencoder import FoundationAutoencoder
+from stlatent.foundation.blur import blur_pixels, blurred
 from stlatent.foundation.frozen import FrozenAutoencoder, open_foundation
 from stlatent.foundation.seams import seams
 from stlatent.losses.pixels import pixel_error
-from stlatent.model.config import FoundationConfig, digested
+from stlatent.model.choose import Held
+from stlatent.model.config import FoundationConfig
+from stlatent.model.former import digested
 from stlatent.model.past import Past
 from stlatent.model.stream import decode_chunk, encode_chunk, encode_end
 from stlatent.store import LatentStore
@@ -166,9 +169,9 @@ def config(frozen: FrozenAutoencoder, **changes) -> ModelConfig:
     return ModelConfig.model_validate(values | changes)
 
 
-def autoencoder(frozen: FrozenAutoencoder) -> FoundationAutoencoder:
+def autoencoder(frozen: FrozenAutoencoder, **changes) -> FoundationAutoencoder:
     torch.manual_seed(0)
-    model = FoundationAutoencoder(config(frozen), frozen).eval().requires_grad_(False)
+    model = FoundationAutoencoder(config(frozen, **changes), frozen).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter += 0.05 * torch.randn_like(parameter)
     return model
@@ -212,6 +215,40 @@ def test_latents_are_those_of_the_class(frozen, name):
     mean, unit = (torch.tensor(values).view(wide) for values in (one.mean, one.unit))
     assert torch.allclose(z * unit + mean, own, atol=1e-5)
     assert torch.allclose(one.decode(z), one.module.decode(own).sample, atol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["AutoencoderKL", "AutoencoderKLWan", "AutoencoderKLCogVideoX"])
+def test_an_exact_ladder_gives_the_foundation_back(frozen, name):
+    """All levels are its very latents, to rounding, and so decode to what it decodes itself."""
+    model = autoencoder(frozen[name], exact=True)
+    size = (7, 33, 40) if model.domain.causal is not None else (33, 40)
+    latents = model.encode(x := pixels(*size))
+    assert [tuple(z.shape[1:]) for z in latents.levels] == model.latent_shape(size)
+    assert len(latents.levels) == len(model.levels) == 3
+    own = model._latents(x)
+    found = model.ladder.generate(Held(dict(enumerate(latents.levels))), own.shape[2:])
+    assert (found - own).abs().max() < 1e-5 * (1 + own.abs().max())
+    ceiling = model.domain.crop(model.frozen.decode(own), size)
+    assert (model.decode(latents) - ceiling).abs().max() < 1e-3
+    assert (model.decode(latents, 2) - ceiling).abs().mean() > 1e-3
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["AutoencoderKL", "AutoencoderKLWan"])
+def test_prefixes_learn_latents_of_blurred_pixels(frozen, name):
+    """The more levels, the less they are blurred; what keeps all of them is as it is."""
+    model = autoencoder(frozen[name])
+    assert blur_pixels(model.config, 1) > blur_pixels(model.config, 2) >= 1
+    size = (5, 64, 64) if model.domain.causal is not None else (64, 64)
+    x = pixels(*size, batch=3)
+    out = model(x)
+    wanted = model.target(out, x, torch.tensor([2, 1, 2]))
+    assert torch.equal(wanted[0], out.inputs[0]) and torch.equal(wanted[2], out.inputs[2])
+    soft = blurred(x[1:2], model.domain, blur_pixels(model.config, 1))
+    assert torch.allclose(wanted[1:2], model._latents(soft), atol=1e-5)
+    assert soft.std() < 0.5 * x.std() and soft.mean() == pytest.approx(float(x[1].mean()), abs=0.02)
+    assert torch.equal(model.target(out, x), out.inputs)
 
 
 def in_chunks(model: FoundationAutoencoder, x: torch.Tensor, cuts: list[int]) -> torch.Tensor:

@@ -3,7 +3,7 @@
 A chunk is some frames that go through the network together. Each becomes one stream per level (and
 tile, where frames are cut into tiles). What a file holds of one level of a clip is
 
-    steps       of rounding, of each channel `[C]`, bfloat16; none where the latents are codes
+    steps       of rounding, of each channel `[C]`, bfloat16; none of codes and of an exact level
     streams     chunk by chunk, in a chunk tile by tile, see `entropy.py`
 
 Both ways are the model's one top-down pass with another way to choose latents, see `quantise.py`.
@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import BinaryIO
 
 import numpy as np
@@ -32,7 +31,8 @@ from torch import Tensor
 
 from ..media.tiles import Tiling
 from ..model.choose import Site
-from ..model.config import Level
+from ..model.config import ExactLevel, Level
+from ..model.device import as_written
 from ..model.ladder import Ladder
 from ..model.passes import by_level
 from ..model.past import Past
@@ -116,14 +116,15 @@ def _descend(
 ) -> list[Tensor]:
     """Latents of the first levels of a chunk."""
     grid = model.domain.shape(size, model.levels[0].stride, past.started)
-    with exact(next(model.parameters()).device):
+    with torch.no_grad(), as_written(next(model.parameters()).device):
         steps, _ = model.descend(choose, grid, past, levels=levels)
     return list(by_level(steps, [step.z for step in steps]))
 
 
 def _steps_bytes(level: Level) -> int:
     """That the steps of a level take in a file."""
-    return 0 if level.codebook else 2 * level.latent * level.groups
+    stepless = level.codebook or isinstance(level, ExactLevel)
+    return 0 if stepless else 2 * level.latent * level.groups
 
 
 def _steps_of(levels: Sequence[Level], heads: Sequence[bytes]) -> dict[Site, Tensor]:
@@ -163,22 +164,6 @@ def _mismatch(chunk: int, level: int | None = None) -> str:
         f"chunk {chunk}: {where}; `stlatent verify` says whether files are damaged: if they are "
         f"not, this machine computes otherwise; read on a device like the writer's{less}"
     )
-
-
-@contextmanager
-def exact(device: torch.device) -> Iterator[None]:
-    """float32 as written: no autocast, no TF32, no algorithms that differ from run to run."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with (
-            torch.no_grad(),
-            torch.autocast(device.type, enabled=False),
-            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
-        ):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
 
 
 def check_mode(model: Ladder) -> None:

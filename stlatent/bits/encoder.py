@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ..media.coder import TiledEncoder
 from ..media.codes import Code
+from ..model.device import as_written
 from ..model.ladder import Ladder
 from ..model.past import Past
-from .bitstream import check_mode, chunk_frames, exact
+from .bitstream import check_mode, chunk_frames
 from .coding import Coding
 from .quantise import Stream, Writing
 
@@ -61,7 +62,7 @@ class StreamEncoder(TiledEncoder):
     def _chunk(self, x: Tensor) -> list[Code]:
         """What goes through together; the last one need not be whole."""
         tiles, streams, begun = [], [], self._begun
-        with exact(self.device):
+        with torch.no_grad(), as_written(self.device):
             for i, cut in enumerate(self._cut(x)):
                 tiles.append(self._chosen(i, cut))
                 first = self._steps_checked and not begun and i == 0

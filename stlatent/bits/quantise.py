@@ -7,6 +7,10 @@ latent of which the input says nothing is the prior's mean exactly:
 
 and P(k) is what the prior, moved to 0, has between k - 1/2 and k + 1/2 steps. Of latents that are
 codes the index is told, bit by bit, each under the odds that the prior gives its two branches.
+
+What an exact level stands for is rounded to the steps of 8-bit values, and told from the step that
+lies nearest to what the coarser levels decode to: 8-bit pixels come back bit for bit, other values
+to half a step.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from torch import Tensor
 
 from ..model.choose import Distribution, Site
 from ..model.codebook import CodePrior, Codes, vectors
+from ..model.exact import PRECISION, Exactly, Noise
 from ..model.gaussian import BITS_PER_NAT, Gaussian
 from .entropy import EDGE, EXCESS, MismatchError, StreamReader, StreamWriter
 
@@ -85,8 +90,10 @@ class Writing:
         return done
 
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
-        write = self._code if isinstance(posterior, Codes) else self._round
-        return write(site, posterior, prior)
+        for kind, write in ((Codes, self._code), (Exactly, self._exactly)):
+            if isinstance(posterior, kind):
+                return write(site, posterior, prior)
+        return self._round(site, posterior, prior)
 
     def _round(self, site: Site, posterior: Gaussian, prior: Gaussian) -> Tensor:
         if site not in self.steps:
@@ -94,6 +101,17 @@ class Writing:
             self.steps[site] = (self.step[site.level] * mean.exp()).bfloat16().cpu()
         step = _along_channels(self.steps[site], prior)
         symbols = ((posterior.mean - prior.mean) / step).round()
+        mass = bin_mass(symbols, prior.log_std - step.log())
+        self._numbers(site, symbols, _log_scale(prior, step), mass)
+        return prior.mean + step * symbols
+
+    def _exactly(self, site: Site, posterior: Exactly, prior: Noise) -> Tensor:
+        symbols = _grid(prior.values(posterior.mean)) - _grid(prior.centre)
+        log_scale = _log_steps(prior)
+        self._numbers(site, symbols, _flat(log_scale), bin_mass(symbols, log_scale))
+        return _on_grid(prior, symbols)
+
+    def _numbers(self, site: Site, symbols: Tensor, log_scale: np.ndarray, mass: Tensor) -> None:
         furthest = symbols.abs().max().item()
         if not furthest < EDGE + EXCESS:  # nor is NaN
             raise ValueError(
@@ -101,10 +119,8 @@ class Writing:
                 f"mean, and {EDGE + EXCESS} can be written; give a step larger than "
                 f"{self.step[site.level]:g}"
             )
-        self._streams[site.level].numbers(_log_scale(prior, step), _flat(symbols))
-        mass = bin_mass(symbols, prior.log_std - step.log())
+        self._streams[site.level].numbers(log_scale, _flat(symbols))
         self._bits[site.level] -= _sum_bits(mass.log())
-        return prior.mean + step * symbols
 
     def _code(self, site: Site, posterior: Codes, prior: CodePrior) -> Tensor:
         tree, indices = _tree(prior.logits), _flat(posterior.indices)
@@ -144,9 +160,14 @@ class Reading:
     def _read(self, stream: StreamReader, site: Site, prior: Distribution) -> Tensor:
         if isinstance(prior, CodePrior):
             return vectors(self._indices(stream, prior), prior.table)
+        if isinstance(prior, Noise):
+            return _on_grid(prior, self._numbers(stream, _flat(_log_steps(prior)), prior))
         step = _along_channels(self.steps[site], prior)
-        symbols = torch.from_numpy(stream.numbers(_log_scale(prior, step)))
-        return prior.mean + step * symbols.view(prior.mean.shape).to(prior.mean)
+        return prior.mean + step * self._numbers(stream, _log_scale(prior, step), prior)
+
+    def _numbers(self, stream: StreamReader, log_scale: np.ndarray, like: Gaussian) -> Tensor:
+        symbols = torch.from_numpy(stream.numbers(log_scale))
+        return symbols.view(like.mean.shape).to(like.mean)
 
     def _indices(self, stream: StreamReader, prior: CodePrior) -> Tensor:
         """Codes `[1, depth, *grid]`."""
@@ -176,6 +197,22 @@ def _along_channels(step: Tensor, prior: Gaussian) -> Tensor:
 
 def _log_scale(prior: Gaussian, step: Tensor) -> np.ndarray:
     return _flat(prior.log_std.cpu().double() - step.cpu().double().log())
+
+
+def _log_steps(prior: Noise) -> Tensor:
+    """Logarithm of the deviation of what is left over, in steps of 8-bit values; float64."""
+    return prior.log_scale.cpu().double() - math.log(PRECISION)
+
+
+def _grid(values: Tensor) -> Tensor:
+    """Values as whole numbers of steps of 8 bits, counted from -1."""
+    return ((values + 1) / PRECISION).round()
+
+
+def _on_grid(prior: Noise, symbols: Tensor) -> Tensor:
+    """Latents of the values so many steps from the nearest one to what is decoded."""
+    values = (_grid(prior.centre) + symbols) * PRECISION - 1
+    return prior.exactly(values).mean
 
 
 def _flat(x: Tensor) -> np.ndarray:

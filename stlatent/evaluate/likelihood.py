@@ -44,16 +44,19 @@ def log_likelihood(
 ) -> LogLikelihood:
     """log p(x) of `x` `[B, C, *axes]` in [-1, 1], estimated with `draws` draws from the posterior.
 
+    An exact ladder's is that of 8-bit values, whatever its likelihood, see `model/exact.py`.
+
     Args:
         at_a_time: draws that go through the network together.
 
     Raises:
         ValueError: the model's likelihood is an error and no density, or there are no draws.
     """
-    if not model.likelihood.density:
+    if not (model.likelihood.density or model.config.exact):
         raise ValueError(
             f"likelihood '{model.config.likelihood.kind}' is an error, no density, so nothing "
-            f"has a log-likelihood; use bernoulli, logistic_mixture, gaussian, laplace or fitted"
+            f"has a log-likelihood; use bernoulli, logistic_mixture, gaussian, laplace or fitted, "
+            f"or `exact: true`"
         )
     if draws < 1:
         raise ValueError(f"{draws} draws were asked for; at least 1 is needed")
@@ -70,7 +73,9 @@ def _log_weights(model: Ladder, x: Tensor, draws: int, generator: torch.Generato
     """log p(x, z) - log q(z | x) for so many draws of z, `[draws, B]`, in float64."""
     many = x.repeat(draws, *[1] * (x.ndim - 1))
     out = model(many, Draw(generator=generator))
-    log_p = -model.likelihood(out.parameters, many).double() * x[0].numel()
+    log_p = torch.zeros((), dtype=torch.float64)
+    if not model.config.exact:  # whose last step is the likelihood
+        log_p = -model.likelihood(out.parameters, many).double() * x[0].numel()
     for step in out.latents.steps:
         ratio = step.posterior.log_ratio(step.prior, step.z)
         log_p = log_p + ratio.flatten(1).double().sum(1)

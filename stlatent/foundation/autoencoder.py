@@ -28,6 +28,7 @@ from ..model.ladder import Ladder
 from ..model.latents import Latents
 from ..model.passes import Encoded, Pass, Step
 from ..model.past import Past
+from .blur import blur_pixels, blurred
 from .frozen import FrozenAutoencoder, open_foundation
 
 
@@ -139,9 +140,19 @@ class FoundationAutoencoder(AroundLadder):
         self.domain.check(size)
         return self.ladder.latent_shape(self._grid(size))
 
-    def target(self, out: Pass, x: Tensor) -> Tensor:
-        """What a pass over pixels `x` is compared with: the foundation's latents."""
-        return out.inputs
+    def target(self, out: Pass, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """What a pass over pixels `x` is compared with: the foundation's latents.
+
+        Args:
+            keep: levels that each sample keeps `[B]`: where these are not all, latents of pixels
+                that are blurred as far, see `blur.py`; None compares all with sharp ones.
+        """
+        wanted = out.inputs
+        for levels in range(1, len(self.config.levels)) if keep is not None else ():
+            if (rows := keep == levels).any():
+                soft = blurred(x[rows].float(), self.domain, blur_pixels(self.config, levels))
+                wanted = wanted.index_put((rows,), self._latents(soft))
+        return wanted
 
     def through_decoder(self, z: Tensor) -> Tensor:
         """Pixels of latents of the foundation, with gradients; see `losses/pixels.py`."""

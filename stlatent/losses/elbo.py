@@ -56,11 +56,14 @@ class PrefixConfig(Strict):
         share: of the samples, decoded once more from a random number of their first levels.
         until: part of the training (0 to 1) after which no sample is cut any more.
         preview: weight of the small heads that predict the input at each level's own stride.
+        blurred: of a ladder on a foundation, whether prefixes learn the latents of blurred pixels
+            and not the mean of sharp ones, which decodes to a weave; see `foundation/blur.py`.
     """
 
     share: Share = 0.1
     until: Share = 1.0
     preview: Weight = 0.1
+    blurred: bool = False
 
 
 class LossConfig(Strict):

@@ -170,7 +170,8 @@ class Medium(ABC, Generic[Part]):
         not cut."""
         if "tile" not in self.shaped:
             return None
-        return check_side(side, self.config.axes.of_space(self.config.levels[0].stride))
+        unit = self.config.axes.of_space(self.config.levels[0].stride)
+        return check_side(side, unit, self.config.exact)
 
     @abstractmethod
     def take(self, model: Model, x: Tensor, sample: Sample) -> Part:

@@ -140,12 +140,21 @@ class Tiling:
         return self._shares[key]
 
 
-def check_side(side: int | None, unit: Sequence[int]) -> int:
+def check_side(side: int | None, unit: Sequence[int], whole: bool = False) -> int | None:
     """The side of tiles that is asked for, or else one that fits a model of coarsest stride `unit`.
 
+    Args:
+        whole: samples are never cut, since an exact ladder's tiles would meet in means, which are
+            not exact; then there is no side.
+
     Raises:
-        ValueError: it is no multiple of the stride, or too small to overlap.
+        ValueError: it is no multiple of the stride, or too small to overlap, or one is given where
+            nothing is cut.
     """
+    if whole:
+        if side is not None:
+            raise ValueError("an exact ladder takes samples in one piece; leave out --tile")
+        return None
     step = math.lcm(*unit)
     if side is None:
         return max(2, LARGEST // step) * step

@@ -33,7 +33,7 @@ class AroundLadder(nn.Module):
     @property
     def levels(self) -> tuple[Level, ...]:
         """Coarsest first."""
-        return self.config.levels
+        return self.config.all_levels
 
     @property
     def cells(self) -> nn.ModuleList:

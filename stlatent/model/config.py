@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
-from pydantic_core import to_json
 
 from .domain import Domain
 from .domains import DOMAINS
-from .former import Ignored, former, is_former, migrate
+from .former import Ignored, is_former, migrate
 from .kinds import (
     CellConfig,
     CodebookConfig,
@@ -30,6 +29,7 @@ from .strict import Positive, Strict, dump, load, parse, read
 
 __all__ = [
     "DecoderConfig",
+    "ExactLevel",
     "FieldConfig",
     "Level",
     "ModelConfig",
@@ -38,7 +38,6 @@ __all__ = [
     "Stage",
     "Strict",
     "Stride",
-    "digested",
     "dump",
     "load",
     "parse",
@@ -79,6 +78,10 @@ class Level(Stage):
     groups: Positive = 1
     attention: bool = False
     codebook: CodebookConfig | None = None
+
+
+class ExactLevel(Level):
+    """The finest level of an exact ladder, see `exact.py`; no config lists it."""
 
 
 class DecoderConfig(Strict):
@@ -175,6 +178,7 @@ class ModelConfig(Strict):
             neighbourhood, the others of each position, so that blocks join smoothly; 1 is no such
             layer. See `spread.py`.
         drop_path: share of samples for which a block is left out in training.
+        exact: whether one more level, the finest, holds all that is left over; see `exact.py`.
         factorised: convolve space and time one after the other, (2+1)D, and not jointly.
         checkpointing: recompute activations in the backward pass, to save memory.
         field: of a triplane model that makes its planes of volumes and is judged by the field that
@@ -195,6 +199,7 @@ class ModelConfig(Strict):
     cell: CellConfig = ConvNextCell()
     spread: Annotated[int, Field(ge=1, le=15)] = 1
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    exact: bool = False
     factorised: bool = True
     checkpointing: bool = False
     field: FieldConfig | None = None
@@ -208,6 +213,15 @@ class ModelConfig(Strict):
     def axes(self) -> Domain:
         """The domain itself: what its axes mean."""
         return DOMAINS[self.domain]
+
+    @property
+    def all_levels(self) -> tuple[Level, ...]:
+        """`levels`, and the one that they leave over where the ladder is exact."""
+        if not self.exact:
+            return self.levels
+        stride = self.foundation.stride if self.foundation else (1,) * len(self.axes.axes)
+        latent = len(self.foundation.mean) if self.foundation else self.channels
+        return *self.levels, ExactLevel(stride=stride, width=self.stem.width, latent=latent)
 
     @property
     def read_channels(self) -> int:
@@ -256,8 +270,7 @@ class ModelConfig(Strict):
             if any(c % f for c, f in zip(coarse.stride, fine.stride, strict=True)):
                 raise ValueError(
                     f"stride {list(coarse.stride)} is followed by {list(fine.stride)}, which does "
-                    f"not divide it: list the levels coarsest first, each stride a multiple of "
-                    f"the next one's"
+                    f"not divide it: list levels coarsest first, each a multiple of the next's"
                 )
         if self.likelihood.kind == "logistic_mixture" and self.channels > MIXED_CHANNELS:
             raise ValueError(
@@ -283,6 +296,8 @@ class ModelConfig(Strict):
     def _field_fits(self) -> ModelConfig:
         if self.field is None:
             return self
+        if self.exact:
+            raise ValueError("exact is for what a ladder reads; planes with a field are made by it")
         if self.domain != "triplane" or self.likelihood.kind != "sdf":
             raise ValueError(
                 f"field is given for domain '{self.domain}' and likelihood "
@@ -313,13 +328,3 @@ class ModelConfig(Strict):
                     f"{self.channels} channels"
                 )
         return self
-
-
-def digested(config: ModelConfig) -> bytes:
-    """What fingerprints are made of: JSON without defaults, so that a new option does not change
-    the models that do without it. Where a foundation lies makes no difference, what it is does."""
-    values = former(config, config._ignored)
-    if config.foundation:
-        what = config.foundation.model_dump(mode="json", include={"stride", "mean", "unit"})
-        values = {**values, "foundation": what}
-    return to_json(values)

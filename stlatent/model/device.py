@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -36,6 +36,22 @@ def autocast(device: torch.device, precision: str | None = None) -> AbstractCont
     if precision not in PRECISIONS:
         raise ValueError(f"precision is '{precision}'; it can be {' or '.join(PRECISIONS)}")
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def as_written(device: torch.device) -> Iterator[None]:
+    """Run what follows in float32 as written: no autocast, no TF32, no algorithms that differ from
+    run to run."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with (
+            torch.autocast(device.type, enabled=False),
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
+        ):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
 
 
 def chunk_units(device: torch.device, size: Sequence[int], unit: int) -> int:

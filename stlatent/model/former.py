@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from .kinds import CellConfig, CodebookConfig, LikelihoodConfig, PosteriorConfig
 from .strict import kinds_of
@@ -75,6 +76,16 @@ def former(config: BaseModel, ignored: Ignored) -> dict[str, Any]:
             dumped["codebook"] = _in_order(dumped["codebook"], ("kind", *CODEBOOK))
     fields = type(config).model_fields
     return _in_order(values, [k for name in fields for k in (name, *BESIDE.get(name, ()))])
+
+
+def digested(config: BaseModel) -> bytes:
+    """What fingerprints are made of: JSON without defaults, so that a new option does not change
+    the models that do without it. Where a foundation lies makes no difference, what it is does."""
+    values = former(config, config._ignored)
+    if config.foundation:
+        what = config.foundation.model_dump(mode="json", include={"stride", "mean", "unit"})
+        values = {**values, "foundation": what}
+    return to_json(values)
 
 
 def _sorted_out(

@@ -17,6 +17,7 @@ sampling and prefix decoding differ only in the `choose` they hand to it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,8 @@ from .blocks import blocks
 from .cells import Cell
 from .choose import Choose, Draw, Held, Site
 from .config import ModelConfig
+from .device import as_written
+from .exact import ExactCell, in_half
 from .inputs import as_input, check_batch, check_held, check_prefix
 from .latents import Latents
 from .layers import Conv, Down, Up, name_layers
@@ -40,7 +43,7 @@ class Ladder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.config, self.domain, self.levels = config, config.axes, config.levels
+        self.config, self.domain, self.levels = config, config.axes, config.all_levels
         axes, stem = self.domain, config.stem
         self.stem = Down(axes, config.channels, stem.width, stem.stride)
         self.stem_blocks = blocks(config, stem.width, stem.blocks, rising=True)
@@ -66,6 +69,7 @@ class Ladder(nn.Module):
         self.head_blocks = blocks(config, stem.width, stem.blocks)
         self.likelihood = self._make_likelihood()
         self.head = Up(axes, stem.width, self.likelihood.parameter_channels, stem.stride)
+        self.exact = ExactCell(config) if config.exact else None
         name_layers(self)
         transform.initialise(self, self._expected_channels())
 
@@ -84,13 +88,14 @@ class Ladder(nn.Module):
     # the two passes ---------------------------------------------------------------------------
 
     def bottom_up(self, x: Tensor, past: Past) -> list[Tensor]:
-        """Bottom-up features per level, coarsest first, from a padded input."""
+        """Bottom-up features per level, coarsest first, from a padded input; of an exact level, the
+        input itself."""
         h = self.stem_blocks(self.stem(x, past), past)
         features = []
         for down, stack in zip(reversed(self.down), reversed(self.down_blocks), strict=True):
             h = stack(down(h, past), past)
             features.append(h)
-        return features[::-1]
+        return [*features[::-1], *([] if self.exact is None else [x])]
 
     def descend(
         self,
@@ -112,8 +117,8 @@ class Ladder(nn.Module):
                 decoding needs.
 
         Returns:
-            The steps, and the top-down features after each level and, with all of them, at the
-            stem.
+            The steps, and the top-down features after each level and, with all of them, what the
+            likelihood reads of a padded sample; it does not depend on an exact level.
         """
         batch = features[0].shape[0] if features is not None else batch
         h = self.top.view(1, -1, *[1] * len(grid)).expand(batch, -1, *grid)
@@ -125,18 +130,21 @@ class Ladder(nn.Module):
                 site = Site(level, group)
                 prior, h = cell.prior(h, past)
                 posterior = cell.posterior(h, features[level], prior, past) if features else None
-                steps.append(Step(site, posterior, prior, choose(site, posterior, prior)))
+                z = choose(site, posterior, prior)
+                steps.append(Step(site, posterior, prior, z if self.exact is None else in_half(z)))
                 if site == end:
                     return steps, merged
                 h = cell.merge(h, steps[-1].z, past)
             merged.append(h)
             h = self.up[level](h, past)
-        return steps, [*merged, self.head_blocks(h, past)]
-
-    def decode_features(self, h: Tensor, past: Past) -> Tensor:
-        """From the finest top-down features to the parameters of the likelihood
-        `[B, parameter_channels, *size]`."""
-        return self.head(h, past)
+        h = self.head_blocks(h, past)
+        parameters = self.head(h, past)
+        if self.exact is not None:
+            prior = self.exact.prior(self.likelihood.mean(parameters), h, past)
+            posterior = prior.exactly(features[-1]) if features else None
+            site = Site(len(merged), 0)
+            steps.append(Step(site, posterior, prior, choose(site, posterior, prior)))
+        return steps, [*merged, parameters]
 
     def as_input(self, x: Tensor) -> Tensor:
         """`x` as this model reads it, see `inputs.as_input`."""
@@ -167,7 +175,7 @@ class Ladder(nn.Module):
             x, *features = (_with_again(part, again) for part in (x, *features))
         steps, features = self.descend(choose, grid, past, features)
         previews = tuple(conv(h, past) for conv, h in zip(self.preview, features, strict=False))
-        parameters = self.domain.crop(self.decode_features(features[-1], past), size)
+        parameters = self.domain.crop(features[-1], size)
         return Pass(
             parameters, x, self.likelihood.mean(parameters), Encoded.of(steps, size), previews
         )
@@ -186,8 +194,9 @@ class Ladder(nn.Module):
         """
         past = past or Past()
         size, x, grid = self._enter(self.as_input(x), past)
-        features = self.bottom_up(x, past)
-        steps, _ = self.descend(choose, grid, past, features, levels=len(self.levels))
+        with self._numerics():
+            features = self.bottom_up(x, past)
+            steps, _ = self.descend(choose, grid, past, features, levels=len(self.levels))
         return Encoded.of(steps, size)
 
     def decode(
@@ -228,16 +237,29 @@ class Ladder(nn.Module):
         self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None
     ) -> Tensor:
         """The top-down pass alone, at `size`: what decoding and sampling have in common."""
-        return self.likelihood.mean(self.likelihood_parameters(choose, size, batch, past))
+        steps, parameters = self._down(choose, size, batch, past or Past())
+        if self.exact is not None:
+            return self.domain.crop(steps[-1].prior.values(steps[-1].z), size)
+        return self.likelihood.mean(self.domain.crop(parameters, size))
 
     def likelihood_parameters(
         self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None
     ) -> Tensor:
-        """The same as the likelihood reads it `[batch, parameter_channels, *size]`."""
-        past = past or Past()
+        """What the likelihood reads of the same `[batch, parameter_channels, *size]`."""
+        return self.domain.crop(self._down(choose, size, batch, past or Past())[1], size)
+
+    def _down(
+        self, choose: Choose, size: Sequence[int], batch: int, past: Past
+    ) -> tuple[list[Step], Tensor]:
+        """The steps, and what the likelihood reads of a padded sample."""
         grid = self.domain.shape(size, self.levels[0].stride, past.started)
-        _, features = self.descend(choose, grid, past, batch=batch)
-        return self.domain.crop(self.decode_features(features[-1], past), size)
+        with self._numerics():
+            steps, features = self.descend(choose, grid, past, batch=batch)
+        return steps, features[-1]
+
+    def _numerics(self) -> AbstractContextManager:
+        """What is exact is read again with the very numbers that it was made with."""
+        return nullcontext() if self.exact is None else as_written(self.top.device)
 
     # shapes -----------------------------------------------------------------------------------
 
@@ -255,8 +277,9 @@ class Ladder(nn.Module):
             for level in self.levels
         ]
 
-    def target(self, out: Pass, x: Tensor) -> Tensor:
-        """What a pass over `x` is compared with by the likelihood: `x` itself."""
+    def target(self, out: Pass, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """What a pass over `x` is compared with by the likelihood: `x` itself, however many levels
+        a sample keeps."""
         return x
 
     def preview_target(self, x: Tensor, level: int) -> Tensor:

@@ -48,7 +48,7 @@ class Encoded(Latents):
     @property
     def log_stds(self) -> tuple[Tensor | None, ...]:
         """Natural logarithms of the posteriors' standard deviations `[B, C_l, *grid_l]`; None for
-        codes, which have none."""
+        those that are certain: codes, and an exact level."""
         return self._of(Gaussian, lambda posterior: posterior.log_std)
 
     @property
@@ -87,9 +87,13 @@ class Encoded(Latents):
         return sum((step.posterior.penalty for step in self.steps), zero)
 
     def recentred(self) -> Encoded:
-        """The same, had the posteriors been centred on the latents that were chosen."""
+        """The same, had the posteriors been centred on the latents that were chosen; those that are
+        certain stay."""
         steps = (
-            replace(step, posterior=Gaussian(step.z, step.posterior.log_std)) for step in self.steps
+            replace(step, posterior=Gaussian(step.z, step.posterior.log_std))
+            if isinstance(step.posterior, Gaussian)
+            else step
+            for step in self.steps
         )
         return replace(self, steps=tuple(steps))
 
@@ -109,7 +113,8 @@ class Pass:
     Attributes:
         parameters: what the decoder gives to the likelihood `[B, parameter_channels, *size]`.
         inputs: the batch that the ladder read `[B, C, *size]`.
-        x: the decoded batch `[B, C, *size]`, in [-1, 1] up to over- and undershoot.
+        x: the decoded batch `[B, C, *size]`, in [-1, 1] up to over- and undershoot; of an exact
+            ladder, without its last level, which would leave nothing to learn from.
         latents: what it was decoded from, with the rates and all else that is known of it.
         previews: per level, the input averaged over space at the level's stride, as predicted
             from this level and the coarser ones `[B, C * frames, *grid]`, see `preview_target`.

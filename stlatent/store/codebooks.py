@@ -32,7 +32,7 @@ def codebook_tables(model: Ladder) -> dict[int, Tensor]:
     """The vectors of each level that has codes `[groups, depth, size, C]`, float32, on the CPU."""
     return {
         k: torch.stack([cell.posterior.codebook.table().cpu() for cell in cells])
-        for k, (level, cells) in enumerate(zip(model.levels, model.cells, strict=True))
+        for k, (level, cells) in enumerate(zip(model.config.levels, model.cells, strict=True))
         if level.codebook
     }
 

@@ -119,6 +119,8 @@ class Header(Strict):
         codes = [k for k, level in enumerate(model.levels) if level.codebook]
         if std and codes:
             raise ValueError(f"level {codes[0]} is made of codes, which have no --std")
+        if std and model.config.exact:
+            raise ValueError("the finest level is exact, so it has no --std")
         if std and coding:
             raise ValueError("--entropy-code stores no standard deviations; leave out --std")
         levels = [

@@ -112,16 +112,16 @@ class TrainingData:
 def measured(
     medium: Medium, model: Model, held_out: Mapping[str, Tensor]
 ) -> tuple[Figures, np.ndarray]:
-    """The medium's first figure of every prefix of levels and the bits per input value of every
-    level, means over samples; and a picture, uint8 `[H, W, 3]`: a row per sample, the original and
-    then each prefix."""
+    """The medium's first figure of every prefix of levels, an exact one left out, and the bits per
+    input value of every level, means over samples; and a picture, uint8 `[H, W, 3]`: a row per
+    sample, the original and then each prefix."""
     quality, bits, rows = [], [], []
     device = next(model.parameters()).device
     for x in held_out.values():
         latents = model.encode(x.to(device))
         bits.append([float(kl.sum()) * BITS_PER_NAT / x.numel() for kl in latents.kl])
-        decoded = [as_volume(model, model.decode(latents, k + 1)) for k in range(len(model.levels))]
-        decoded = [y.to(x.device) for y in decoded]
+        prefixes = range(1, 1 + len(model.config.levels))
+        decoded = [as_volume(model, model.decode(latents, k)).to(x.device) for k in prefixes]
         quality.append([medium.quality(x, y) for y in decoded])
         if len(rows) < SHOWN:
             rows.append(np.concatenate([medium.frames(y)[-1] for y in (x, *decoded)], 1))

@@ -47,11 +47,11 @@ def batch_loss(
         The loss, and the pass: first the whole samples, then those cut to a prefix.
     """
     share = config.prefix.share if at.progress < config.prefix.until else 0.0
-    batches = Batches(len(x), at)
-    everywhere = draw_prefixes(batches.samples, len(ladder.levels), share, at.noise, x.device)
-    draw = batches.draw(everywhere < len(ladder.levels))
+    batches, learned = Batches(len(x), at), len(ladder.config.levels)
+    everywhere = draw_prefixes(batches.samples, learned, share, at.noise, x.device)
+    draw = batches.draw(everywhere < learned)
     prefix = everywhere[batches.own]
-    again = prefix < len(ladder.levels)
+    again = prefix < learned
     keep = torch.cat([torch.full_like(prefix, len(ladder.levels)), prefix[again]])
     rows = torch.cat([x, x[again]])
     with seeded(at.network_seed(), x.device):  # dropped paths and restarted codes
@@ -63,11 +63,11 @@ def batch_loss(
         (preview.float() - ladder.preview_target(out.inputs, level)).abs().mean()
         for level, preview in enumerate(out.previews)
     ]
+    target = ladder.target(out, rows, keep if config.prefix.blurred else None)
     if config.pixels and at.step % config.pixels.every == 0:
         decode, window = ladder.through_decoder, config.pixels.window
-        error = pixel_error(decode, out.x, out.inputs, window, at.noise).mean()
+        error = pixel_error(decode, out.x, target, window, at.noise).mean()
         more = more + config.pixels.weight * config.pixels.every * error
-    target = ladder.target(out, rows)
     result = objective(
         ladder.likelihood(out.parameters, target),
         out.latents.group_kl,

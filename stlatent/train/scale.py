@@ -38,5 +38,5 @@ def scale_error(ladder: Ladder, x: Tensor, out: Pass) -> Tensor:
     half = domain.pool(domain.pad(x, coarsest), factors)
     past = Past()
     _, features = ladder.descend(held, domain.shape(half.shape[2:], coarsest), past, batch=len(x))
-    parameters = domain.crop(ladder.decode_features(features[-1], past), half.shape[2:])
+    parameters = domain.crop(features[-1], half.shape[2:])
     return ladder.likelihood(parameters, half).mean()

@@ -109,7 +109,7 @@ class TriplaneAutoencoder(AroundLadder):
         n = size[0] // self.config.field.lift.stride[1]
         return self.ladder.latent_shape((3, n, n))
 
-    def target(self, out: Pass, volume: Tensor) -> Tensor:
+    def target(self, out: Pass, volume: Tensor, keep: Tensor | None = None) -> Tensor:
         """What a pass over `volume` is compared with by the likelihood: `volume` itself."""
         return volume
 

@@ -12,7 +12,7 @@ from ...geometry.field import Field
 from ...geometry.values import Values
 from ...geometry.whereabouts import Shape
 from ...model.choose import Held
-from ..codes import whole_codes
+from ..codes import stored, whole_codes
 from ..encoder import About, Named, Sink, SourceEncoder
 from .decoded import shape_size
 from .refine import refine
@@ -39,7 +39,7 @@ class ShapeEncoder(SourceEncoder):
         held = None
         if self.refine:
             better = refine(self.model, x, self.model.encode(x), self.refine)
-            held = Held(dict(enumerate(better.levels)))
+            held = Held(dict(enumerate(better.levels)), stored)
         codes = whole_codes(self.model, x, self.std, held)
         item.append([code.sample(0) for code in codes])
         item.end(shape_size(self.model.config, len(field.distance)))
