@@ -19,7 +19,6 @@ import stlatent
 from stlatent import Ladder, LadderPipeline, TriplaneAutoencoder, checkpoint
 from stlatent.cli import main
 from stlatent.evaluate import write_report
-from stlatent.evaluate.assets import main_share
 from stlatent.evaluate.spectrum import spatial_energy
 from stlatent.geometry import (
     Field,
@@ -467,14 +466,8 @@ def test_the_shapes_of_a_run_are_measured_beside_its_draws(config, meshes, tmp_p
     run(config, [*options(meshes, tmp_path), "steps=1"])
     beside = ["generate", str(tmp_path / "run"), "-n", "2", "--out", str(tmp_path / "drawn")]
     assert main([*beside, "--beside-data", str(tmp_path / "run")]) == 0
-    data = json.loads((tmp_path / "drawn" / "figures.json").read_text())["data"]
-    assert (
-        data["assets"] == 2 and data["closed_and_one_component"] == 1 and 0 < data["diversity"] < 1
-    )
-
-
-def test_main_components():
-    inside = np.zeros((8, 8, 8), bool)
-    assert main_share(inside) == 0
-    inside[:2, :2, :3] = inside[5, 5, 5:7] = True
-    assert main_share(inside) == pytest.approx(12 / 14)
+    found = json.loads((tmp_path / "drawn" / "figures.json").read_text())
+    data = found["data"]
+    assert data["assets"] == 2 and data["valid"] == 1 and 0 < data["diversity"] < 1
+    assert found["nearest_trained_on"] > 0 and 0 <= found["neighbour"] <= 1
+    assert 0 < found["coverage"] <= 1 and found["mmd"] > 0

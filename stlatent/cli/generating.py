@@ -28,8 +28,8 @@ def add_generate(verb: Verb) -> None:
         "training, one after the other (1)")  # fmt: skip
     add("--fps", type=shared.rate, metavar="F", help="of mp4 files (24)")
     add("--seed", type=int, default=0, metavar="S", help="of the first; the next ones count on (0)")
-    add("--beside-data", metavar="RUN", help="of shapes: measure as many that RUN, a run folder, "
-        "was trained on beside them")  # fmt: skip
+    add("--beside-data", metavar="RUN", help="of shapes: measure them beside those that RUN, "
+        "a run folder, was trained on and those that it held back")  # fmt: skip
     shared.format(verb)
     shared.resolution(verb, "the model's own")
     shared.machine(verb)

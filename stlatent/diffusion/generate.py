@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..checkpoint import Model, check_device, load, replace_text
-from ..evaluate.assets import measure_assets, trained_on
+from ..evaluate.assets import Beside, measure_assets
 from ..geometry.preview import contact_sheet
 from ..jobs.sample import draw_samples
 from ..media.options import Extent
@@ -136,14 +136,14 @@ def generate(
 
     Args:
         fps: of videos; None is the medium's choice.
-        beside: a run folder; as many shapes that it was trained on are measured, too.
+        beside: a run folder, beside whose shapes those that are drawn are measured, see `Beside`.
 
     Raises:
         ValueError: a file exists, or samples cannot be written like this.
     """
     medium = drawn.medium
     medium.check_output(how)
-    data = trained_on(beside, drawn.wish.count) if beside else None
+    data = Beside(beside) if beside else None
     ending = medium.ending(drawn.blank.kind, how)
     paths = [out / f"{k:04d}{ending}" for k in range(drawn.wish.count)]
     sheet, pictures, fields = out / "sheet.png", [], []
@@ -161,6 +161,6 @@ def generate(
     Image.fromarray(image).save(sheet)
     if not fields:
         return {}
-    found = measure_assets(fields) | ({"data": measure_assets(data)} if data else {})
+    found = measure_assets(fields) | (data.measure(fields) if data else {})
     replace_text(out / "figures.json", json.dumps(found, indent=1) + "\n")
     return found

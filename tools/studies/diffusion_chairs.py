@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor
+
+from stlatent.geometry.likeness import Likeness, likeness
 
 SIDE = 32
 SIZE = (SIDE,) * 3
@@ -29,7 +30,6 @@ LOSS = {
 }
 MIRROR = 1  # of [C, x, y, z]: left and right
 SHIFT = 2  # voxels, of the copies that are trained on
-INFINITE = 2.0 * SIDE  # distance from a shape that is empty
 
 
 @dataclass(frozen=True)
@@ -72,59 +72,9 @@ def varied(shapes: Tensor, generator: torch.Generator) -> Tensor:
     return torch.stack(out)
 
 
-@dataclass(frozen=True)
-class Scores:
-    """How near samples come to reference shapes (Achlioptas et al. 2018; Yang et al. 2019).
-
-    Attributes:
-        coverage: share of the references that are the nearest one of some sample.
-        mmd: minimum matching distance: from a reference to the nearest sample, mean.
-        neighbour: accuracy of telling samples from references by the nearest other one of both;
-            0.5 where the two cannot be told apart.
-    """
-
-    coverage: float
-    mmd: float
-    neighbour: float
-
-
-def scores(samples: Tensor, references: Tensor) -> Scores:
-    """Of two equally large sets `[N, 1, 32, 32, 32]`; distances are `chamfer`'s."""
-    a, b = Surfaces.of(samples), Surfaces.of(references)
-    across, within_a, within_b = a.chamfer(b), a.chamfer(a), b.chamfer(b)
-    within_a.fill_diagonal_(torch.inf)
-    within_b.fill_diagonal_(torch.inf)
-    right = (within_a.amin(1) < across.amin(1)).sum() + (within_b.amin(1) < across.amin(0)).sum()
-    return Scores(
-        coverage=len(across.argmin(1).unique()) / len(references),
-        mmd=float(across.amin(0).mean()),
-        neighbour=float(right) / (len(samples) + len(references)),
-    )
-
-
-@dataclass(frozen=True)
-class Surfaces:
-    """Voxels on the surface as shares that add up to 1, distances to it in voxels `[N, 32^3]`."""
-
-    share: Tensor
-    distance: Tensor
-
-    @staticmethod
-    def of(shapes: Tensor) -> Surfaces:
-        share, distance = [], []
-        for inside in (shapes[:, 0] > 0).numpy():
-            surface = inside & ~binary_erosion(inside, border_value=0)
-            far = distance_transform_edt(~surface) if surface.any() else np.full(SIZE, INFINITE)
-            share.append(surface.ravel() / max(surface.sum(), 1))
-            distance.append(far.ravel())
-        return Surfaces(*(torch.from_numpy(np.stack(v)).float() for v in (share, distance)))
-
-    def chamfer(self, other: Surfaces) -> Tensor:
-        """Mean distance from one surface to the other and back, in voxels `[N, M]`; far from
-        everything where a shape is empty."""
-        there, back = self.share @ other.distance.T, self.distance @ other.share.T
-        empty = (self.share.sum(1) == 0)[:, None] | (other.share.sum(1) == 0)
-        return torch.where(empty, INFINITE, 0.5 * (there + back))
+def scores(samples: Tensor, references: Tensor) -> Likeness:
+    """Of two equally large sets `[N, 1, 32, 32, 32]`."""
+    return likeness(*((shapes[:, 0] > 0).numpy() for shapes in (samples, references)))
 
 
 def iou(a: Tensor, b: Tensor) -> float:

@@ -1,0 +1,84 @@
+"""What is wrong with a shape that was drawn, as one sees it without knowing what it should be.
+
+Data have next to none of it: each voxel of a solid is as wide as a voxel, and so is each gap. What
+is drawn in doubt has, between its voxels: threads, strings of beads, torn walls, crumbs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .extras import needed
+from .field import Field
+
+NARROW = 0.45  # voxels: half the width below which a part is too thin, and a gap a crack
+SLACK = 0.75  # samples that edges and corners may be sharper than what is taken away and put back
+FINE = 96  # samples per edge at which a field is looked at, at least, and at least 2 per voxel
+
+
+@dataclass(frozen=True)
+class Flaws:
+    """Shares of a shape's volume; of nothing at all, 1 each.
+
+    Attributes:
+        loose: what is not joined to the largest part.
+        thin: what is thinner than 0.9 voxels, as far as samples tell.
+        gaps: what it would take to fill holes and cracks narrower than 0.9 voxels.
+    """
+
+    loose: float
+    thin: float
+    gaps: float
+
+    @property
+    def valid(self) -> bool:
+        """Whether an eye would take the shape: no flaw is above its limit."""
+        return self.loose <= 0.01 and self.thin <= 0.005 and self.gaps <= 0.01
+
+    @classmethod
+    def of(cls, inside: np.ndarray, voxel: float) -> Flaws:
+        """Of a solid, or of its outline in a picture.
+
+        Args:
+            inside: bool, with any number of axes.
+            voxel: samples per voxel of what the shape was drawn on.
+        """
+        if not inside.any():
+            return cls(1.0, 1.0, 1.0)
+        inside = np.pad(_bounded(inside), int(np.ceil(voxel)) + 1)
+        reach = NARROW * voxel
+        label, _ = needed("scipy.ndimage").label(inside, np.ones((3,) * inside.ndim))
+        volume = np.count_nonzero(inside)
+        opened = _grown(_shrunk(inside, reach), reach + SLACK) & inside
+        closed = _shrunk(_grown(inside, reach), reach) | inside
+        largest = np.bincount(label[inside]).max()
+        return cls(
+            loose=float(1 - largest / volume),
+            thin=float(1 - opened.sum() / volume),
+            gaps=float(closed.sum() / volume - 1),
+        )
+
+    @classmethod
+    def of_field(cls, field: Field) -> Flaws:
+        """Of a field, which is looked at between its voxels, too."""
+        finer = max(2, -(-FINE // max(field.distance.shape)))
+        zoom = needed("scipy.ndimage").zoom
+        distance = zoom(field.distance, finer, order=1, mode="nearest", grid_mode=True)
+        return cls.of(distance < 0, finer)
+
+
+def _bounded(inside: np.ndarray) -> np.ndarray:
+    """The smallest box that holds all."""
+    at = np.argwhere(inside)
+    box = zip(at.min(0), at.max(0) + 1, strict=True)
+    return inside[tuple(slice(low, high) for low, high in box)]
+
+
+def _grown(inside: np.ndarray, reach: float) -> np.ndarray:
+    return needed("scipy.ndimage").distance_transform_edt(~inside) <= reach
+
+
+def _shrunk(inside: np.ndarray, reach: float) -> np.ndarray:
+    return needed("scipy.ndimage").distance_transform_edt(inside) > reach

@@ -1,0 +1,126 @@
+"""What is measured of shapes that were drawn: flaws as an eye sees them, and likeness to others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from stlatent.evaluate.assets import at_side, measure_assets
+from stlatent.geometry import (
+    Field,
+    FieldSettings,
+    field_from_occupancy,
+    field_from_surface,
+    surface_of,
+)
+from stlatent.geometry.flaws import Flaws
+from stlatent.geometry.likeness import likeness
+
+DRAWS = Path(__file__).parents[1] / "docs" / "pictures" / "drawn_assets.png"
+PIXELS, VOXEL = 192, 5.0  # of a draw in that picture, and of one of its voxels
+# As a person sees them, row by row: w, one would keep it; x, rubble: pieces in the air, torn
+# surfaces, crumbs, legs that are strings of beads.
+LABELS = "xxxxxxxx wxxxxwxx xxxxxxxx".replace(" ", "")
+
+
+def draws() -> list[np.ndarray]:
+    """The outlines of the draws in the picture."""
+    picture = np.asarray(Image.open(DRAWS).convert("RGB"))
+    rows, columns = picture.shape[0] // PIXELS, picture.shape[1] // PIXELS
+    tiles = picture.reshape(rows, PIXELS, columns, PIXELS, 3).swapaxes(1, 2)
+    return [(tile < 245).any(-1) for row in tiles for tile in row]
+
+
+def solid(*boxes: tuple) -> np.ndarray:
+    """Boxes of voxels in a cube of 32, as slices."""
+    inside = np.zeros((32, 32, 32), bool)
+    for box in boxes:
+        inside[box] = True
+    return inside
+
+
+SEAT = np.s_[8:24, 14:17, 8:24]
+BACK = np.s_[8:24, 17:28, 8:10]
+LEGS = [np.s_[x : x + 2, 4:14, z : z + 2] for x in (8, 22) for z in (8, 22)]
+CHAIR = solid(SEAT, BACK, *LEGS)
+
+
+def field(inside: np.ndarray) -> Field:
+    return field_from_occupancy(inside)
+
+
+def test_an_eye_agrees_on_the_draws_of_the_studies() -> None:
+    found = ["w" if Flaws.of(outline, VOXEL).valid else "x" for outline in draws()]
+    assert "".join(found) == LABELS
+
+
+def test_what_an_eye_calls_whole_has_fewer_thin_parts_than_all_rubble() -> None:
+    flaws = [Flaws.of(outline, VOXEL) for outline in draws()]
+    whole = [f for f, label in zip(flaws, LABELS, strict=True) if label == "w"]
+    rubble = [f for f, label in zip(flaws, LABELS, strict=True) if label == "x"]
+    assert max(f.thin for f in whole) < min(f.thin for f in rubble)
+
+
+def test_a_chair_is_valid_and_crumbs_and_floating_parts_are_not() -> None:
+    chair = Flaws.of_field(field(CHAIR))
+    assert chair.valid and chair.loose == 0
+    crumbs = Flaws.of_field(
+        field(CHAIR | solid(*(np.s_[k : k + 2, 28:30, 20:22] for k in (4, 12, 20))))
+    )
+    assert not crumbs.valid and crumbs.loose > 0.01
+    short = [np.s_[x : x + 2, 4:12, z : z + 2] for x in (8, 22) for z in (8, 22)]
+    assert not Flaws.of_field(field(solid(SEAT, BACK, *short))).valid
+    assert not Flaws.of_field(field(np.zeros((32, 32, 32), bool))).valid
+
+
+def layered(y: np.ndarray) -> Field:
+    """A field whose distance in voxels follows the y axis alone."""
+    distance = np.zeros((32, 32, 32)) + np.clip(y / 3, -1, 1)[:, None]
+    plain = field(CHAIR)
+    return Field(distance.astype(np.float32), plain.colour, plain.known, 3.0)
+
+
+@pytest.mark.parametrize("voxels, valid", [(0.5, False), (1.5, True)])
+def test_thickness_under_a_voxel_counts(voxels: float, valid: bool) -> None:
+    found = Flaws.of_field(layered(np.abs(np.arange(32) - 15.0) - voxels / 2))
+    assert found.valid is valid and (found.thin > 0.5) is not valid
+
+
+@pytest.mark.parametrize("voxels, valid", [(0.6, False), (1.5, True)])
+def test_cracks_count_and_wide_gaps_do_not(voxels: float, valid: bool) -> None:
+    away = np.abs(np.arange(32) - 15.0)
+    joined = layered(np.maximum(voxels / 2 - away, away - 6))
+    joined.distance[:4] = np.clip((away - 6) / 3, -1, 1)[:, None]  # one piece, all the same
+    found = Flaws.of_field(joined)
+    assert found.valid is valid and found.loose == 0 and (found.gaps > 0.01) is not valid
+
+
+def test_figures_of_draws() -> None:
+    found = measure_assets(
+        [field(CHAIR), field(solid(np.s_[4:9, 4:9, 4:9], np.s_[20:25, 4:9, 4:9]))]
+    )
+    assert found["assets"] == 2 and found["valid"] == 0.5
+    assert found["loose"] == pytest.approx(0.25) and found["diversity"] > 0.9
+
+
+def test_copies_are_seen_and_sets_compared() -> None:
+    shapes = [solid(np.s_[4 : 8 + 3 * k, 4:20, 4:20]) for k in range(6)]
+    same, apart = likeness(shapes, shapes), likeness(shapes[:3], shapes[3:])
+    assert (same.coverage, same.mmd, same.nearest) == (1, 0, 0)
+    assert apart.mmd > 0 and apart.nearest > 0 and apart.neighbour > 0.5
+    assert likeness(shapes[:1] * 6, shapes).coverage < 0.2
+    far = likeness([np.zeros((32, 32, 32), bool)], shapes)
+    assert far.mmd == far.nearest == 64
+    with pytest.raises(ValueError, match="no shapes"):
+        likeness(shapes, [])
+
+
+@pytest.mark.parametrize("resolution", [24, 32, 64])
+def test_shapes_of_any_resolution_are_compared_on_one_grid(resolution: int) -> None:
+    wall = surface_of(trimesh.creation.box((2, 2, 0.07)))
+    small = at_side(field_from_surface(wall, FieldSettings(resolution=resolution)).inside)
+    assert small.shape == (32, 32, 32) and small.any((1, 2)).sum() > 20
