@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from .. import __version__
 from .decoding import add_decode, decode
 from .doctor import add_doctor, doctor
+from .evaluating import add_evaluate, evaluate
 from .generating import add_generate, add_mix, generate, mix
 from .jobs import add_encode, add_jobs, add_verify, encode, jobs, verify
 from .models import add_export, add_inspect, add_push, export, inspect, push
@@ -24,6 +25,7 @@ EXAMPLES = {
     "decode": "stlatent decode latents/ --levels 1 --out previews/ --format mp4\n"
     "  stlatent decode latents/ --levels 2 --out meshes/ --format glb --resolution 128",
     "inspect": "stlatent inspect video --data VIDEOS --out report/",
+    "evaluate": "stlatent evaluate video --data SETS --set mcl-jcv --beside madebyollin/taesd",
     "export": "stlatent export video --out vae/",
     "push": "stlatent push runs/mine user/model --license apache-2.0",
     "sample": "stlatent sample video --frames 33 --size 128x128 --keep-level 0 --from clip.mp4",
@@ -80,6 +82,11 @@ VERBS: dict[str, tuple[str, Callable[[Verb], None], Callable[[Options], int]]] =
         decode,
     ),
     "inspect": ("measure and show what each level of a model holds", add_inspect, inspect),
+    "evaluate": (
+        "measure prefixes on a public set, beside autoencoders of diffusers",
+        add_evaluate,
+        evaluate,
+    ),
     "export": ("hand a model to diffusers", add_export, export),
     "push": ("put a model on the Hugging Face hub, with a page about it", add_push, push),
     "sample": ("draw from a model, holding levels of something real", add_sample, sample),

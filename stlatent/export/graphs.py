@@ -24,6 +24,7 @@ from torch.export import Dim, ExportedProgram
 
 from ..files import writing
 from ..model.past import Past
+from ..runtime import onnxruntime
 from .autoencoder import AutoencoderLadder
 
 TOLERANCE = 1e-4  # relative to the largest value, in float32: other kernels, other rounding
@@ -191,11 +192,10 @@ def _compare(runtime: ModuleType, part: Part, path: Path) -> None:
 def _runtime() -> ModuleType:
     try:
         import onnx  # noqa: F401
-        import onnxruntime
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
         raise ValueError(
             f"graphs need {error.name}, which is not installed; "
             f"install it with: pip install 'stlatent[onnx]'"
         ) from None
-    return onnxruntime
+    return onnxruntime()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
+from pathlib import Path
+
+from torch import Tensor
 
 from ..checkpoint import Model
 from ..model.config import ModelConfig
@@ -38,6 +41,24 @@ def medium_of(model: Model | ModelConfig) -> Medium:
     """The medium that a model is for; ValueError where there is none."""
     config = model if isinstance(model, ModelConfig) else model.config
     return medium_for(config.domain, config.field is not None)(config)
+
+
+def yardstick(model: Model, root: Path, name: str) -> Iterator[tuple[str, Tensor]]:
+    """Names and clips `[1, 3, T, H, W]` in [-1, 1] of a public set, see `video/yardsticks.py`.
+
+    Raises:
+        ValueError: the model reads nothing of the kind, or the set does not lie there.
+    """
+    from .video.medium import Clips
+    from .video.yardsticks import read_yardstick
+
+    medium = medium_of(model)
+    if not isinstance(medium, Clips):
+        raise ValueError(
+            f"public sets are of videos and pictures; of {medium.what}, `stlatent inspect` "
+            f"measures what prefixes give"
+        )
+    return read_yardstick(root, name, medium.still)
 
 
 def usual_model(suffixes: Iterable[str]) -> str:
