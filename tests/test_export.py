@@ -12,7 +12,7 @@ from domains import SIZES, batch, ladder
 from exported import autoencoder, tiny
 from torch.distributions import Normal, kl_divergence
 
-from stlatent import DOMAINS, Draw, Ladder, Level, ModelConfig, Stage
+from stlatent import DOMAINS, Draw, Ladder, Level, ModelConfig, Stage, load
 from stlatent.checkpoint import save
 from stlatent.evaluate.latents import ABOUT, measure_latents
 from stlatent.export import AutoencoderLadder, export, folder
@@ -20,6 +20,7 @@ from stlatent.export.check import differences
 from stlatent.export.folder import parse_levels, wrap
 from stlatent.export.packing import packing_of
 from stlatent.export.statistics import figures_of
+from stlatent.model.layout import grid_of
 from stlatent.shipped import shipped_models
 
 
@@ -294,3 +295,126 @@ def test_strides_that_pipelines_cannot_say() -> None:
     config = ModelConfig(domain="image", levels=levels, stem=Stage(stride=(2, 2), width=8))
     with pytest.raises(ValueError, match="single factor"):
         wrap(Ladder(config), 1, [0.0] * 2, [1.0] * 2)
+
+
+# other grids ------------------------------------------------------------------------------------
+
+
+def grids(domain: str) -> list[tuple[int, ...]]:
+    """The grid of each level, and between them: one axis of the coarsest, the others of the
+    finest."""
+    strides = [level.stride for level in ladder(domain).levels]
+    found = {*strides}
+    for i in range(len(strides[0])):
+        found.add(tuple(strides[0 if i == k else -1][k] for k in range(len(strides[0]))))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("started", [False, True])
+@pytest.mark.parametrize("domain", SIZES)
+def test_packing_on_any_grid_is_exact(domain: str, started: bool) -> None:
+    model, axes = ladder(domain), DOMAINS[domain]
+    stride = model.levels[0].stride
+    size = axes.samples([axis.size or 3 for axis in axes.axes], stride, started)
+    levels = [
+        torch.randn(2, level.latent * level.groups, *axes.shape(size, level.stride, started))
+        for level in model.levels
+    ]
+    count = sum(z.shape[1] for z in levels)
+    least = sum(z[0].numel() for z in levels) // 2
+    for grid in grids(domain):
+        for channels in (0, 64):
+            packing = packing_of(model, 3, [0.0] * count, [1.0] * count, grid, channels)
+            packed = packing.fold(levels, started)
+            assert packed.shape[2:] == axes.shape(size, grid, started)
+            assert packed.shape[1] == packing.channels >= channels
+            assert packed[0].numel() > least
+            for found, expected in zip(packing.unfold(packed, started), levels, strict=True):
+                assert torch.equal(found, expected)
+            unused = packing.channels - sum(packing.widths)
+            assert not packed[:, packing.channels - unused :].any()
+
+
+def test_the_shipped_model_has_fifteen_channels_on_its_finest_grid() -> None:
+    model = load("video")
+    figures = [0.0] * 26, [1.0] * 26
+    assert packing_of(model, 3, *figures).channels == 433
+    assert packing_of(model, 3, *figures, (4, 8, 8)).widths == [1, 2, 12]
+    assert packing_of(model, 3, *figures, (4, 8, 8), 16).channels == 16
+    assert packing_of(model, 3, *figures, (4, 16, 16)).widths == [3, 5, 48]
+
+
+def test_copies_of_a_coarse_channel_are_averaged() -> None:
+    """What a diffusion model makes of them differs by its errors, of which the mean is less."""
+    model, size = ladder("image"), (32, 32)
+    levels = [torch.randn(1, *shape) for shape in model.latent_shape(size)]
+    count = sum(z.shape[1] for z in levels)
+    packing = packing_of(model, 3, [0.0] * count, [1.0] * count, model.levels[-1].stride)
+    packed = packing.fold(levels)
+    noise = torch.randn(200, *packed.shape[1:])
+    errors = packing.unfold(packed + noise)[0] - levels[0]
+    copies = packing.layouts[0].copies
+    assert copies.min() > 1
+    variance = errors.square().mean((0, 2, 3))
+    torch.testing.assert_close(variance * copies, torch.ones(len(copies)), atol=0.3, rtol=0)
+
+
+@pytest.mark.parametrize("grid", [(2, 4, 4), (4, 4, 4), (2, 8, 8)])
+def test_an_autoencoder_on_another_grid_gives_the_same(grid: tuple[int, ...]) -> None:
+    coarsest = tiny()
+    vae = on_grid(coarsest, grid)
+    x = torch.rand(2, 3, 21, 80, 104, generator=torch.manual_seed(0)) * 2 - 1
+    one, other = (v.encode(x).latent_dist for v in (coarsest, vae))
+    y = coarsest.decode(one.mode()).sample
+    assert close(vae.decode(other.mode()).sample, y)
+    assert vae.config.grid == list(grid) and vae.config.scale_factor_spatial == grid[1]
+    torch.testing.assert_close(one.kl(), other.kl())
+    torch.testing.assert_close(one.nll(one.mean), other.nll(other.mean))
+    drawn = (p.sample(torch.manual_seed(1)) for p in (one, other))
+    parts = zip(*(v.packing.unfold(z) for v, z in zip((coarsest, vae), drawn)))
+    assert all(torch.equal(a, b) for a, b in parts)
+    vae.enable_tiling(64, 64, 32, 32, tile_sample_min_num_frames=8)
+    coarsest.enable_tiling(64, 64, 32, 32, tile_sample_min_num_frames=8)
+    assert close(vae(x).sample, coarsest(x).sample, 0.02)  # overlaps fade along other positions
+
+
+def test_of_a_finer_grid_any_number_of_steps_is_decoded() -> None:
+    """A pipeline counts 1 + (n - 1) // 2 steps, of which level 0 has every second."""
+    vae = on_grid(tiny(), (2, 4, 4))
+    for count in range(1, 12, 2):
+        x = torch.rand(1, 3, count, 32, 40, generator=torch.manual_seed(0)) * 2 - 1
+        posterior = vae.encode(x).latent_dist
+        assert posterior.mean.shape[2] == (count - 1) // 2 + 1
+        decoded = vae.decode(posterior.mode()).sample
+        assert decoded.shape == x.shape and vae(x).sample.shape == x.shape
+        whole = vae.encode(vae.ladder.domain.pad(x, (4, 8, 8))).latent_dist
+        full = vae.decode(whole.mode()).sample[:, :, :count]
+        known = max(1, count - 2)  # frames of steps that are there
+        assert close(decoded[:, :, :known], full[:, :, :known], 0.2)
+    with pytest.raises(ValueError, match=r"multiple of 2 x 2, such as \[1, 8, 6\]"):
+        vae.decode(torch.zeros(1, vae.config.latent_channels, 1, 7, 5))
+
+
+def on_grid(vae: AutoencoderLadder, grid: tuple[int, ...]) -> AutoencoderLadder:
+    config = {**vae.config, "grid": grid, "_use_default_values": []}
+    other = AutoencoderLadder.from_config(config).eval().requires_grad_(False)
+    other.load_state_dict(vae.state_dict())
+    return other
+
+
+def test_grids_are_named(tmp_path: Path) -> None:
+    strides = [(8, 32, 32), (4, 16, 16), (4, 8, 8)]
+    names = {"coarsest": 0, "finest": 2, "0": 0, "1": 1, "8x32x32": 0, "4x8x8": 2}
+    for text, level in names.items():
+        assert grid_of(text, strides) == strides[level]
+    assert grid_of("2x8x8", strides) == (2, 8, 8)
+    for text in ("3", "fine", "8x8", "axbxc"):
+        with pytest.raises(ValueError, match="give coarsest, finest, a level from 0 to 2"):
+            grid_of(text, strides)
+    model, x = ladder("video"), batch("video")
+    for grid, words in (("3x8x8", "does not lie evenly"), ("16x32x32", "does not divide level 0")):
+        with pytest.raises(ValueError, match=words):
+            export(model, tmp_path / "vae", data=[x], grid=grid)
+    out = export(model, tmp_path / "vae", data=[x], grid="finest", least_channels=40)
+    config = AutoencoderLadder.from_pretrained(out).config
+    assert config.latent_channels == 40 and config.grid == list(model.levels[-1].stride)

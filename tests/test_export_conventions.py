@@ -24,7 +24,9 @@ def seeds(*values: int) -> list[torch.Generator]:
 def floored(vae: AutoencoderLadder) -> AutoencoderLadder:
     """The same, of which last frames that fill no step are left out."""
     config = vae.config
-    return wrap(vae.ladder, config.levels, config.measured_mean, config.measured_std, "floor")
+    return wrap(
+        vae.ladder, config.levels, config.measured_mean, config.measured_std, frames="floor"
+    )
 
 
 def test_of_a_list_of_generators_the_first_ones_are_used() -> None:

@@ -71,8 +71,8 @@ def latents(domain: str, levels: int, labels: torch.Tensor | None = None) -> Lat
     return LatentData(LatentTensors(whole, labels), held_out, model, SIZES[domain], mean, std)
 
 
-def config(out, stages=(3,), condition=None, **more) -> DiffusionRun:
-    network = {"width": 16, "depth": 1, "head": 8}
+def config(out, stages=(3,), condition=None, grid="coarsest", **more) -> DiffusionRun:
+    network = {"width": 16, "depth": 1, "head": 8, "grid": grid}
     diffusion = {
         "stages": [network | {"levels": levels} for levels in stages],
         "noise": more.pop("noise", {}),
@@ -164,10 +164,11 @@ def test_every_way_trains_samples_and_reloads(domain, way, tmp_path):
     assert not torch.allclose(draw(made, [0, 1], guidance_scale=2.0, seed=1), x)
 
 
+@pytest.mark.parametrize("grid", ["coarsest", "finest"])
 @pytest.mark.parametrize("domain", SIZES)
-def test_what_a_stage_makes_and_is_given_are_the_levels(domain, tmp_path):
+def test_what_a_stage_makes_and_is_given_are_the_levels(domain, grid, tmp_path):
     data = latents(domain, 3)
-    denoiser = make_denoiser(config(tmp_path, (1, 2)), data)
+    denoiser = make_denoiser(config(tmp_path, (1, 2), grid=grid), data)
     levels = [z.unsqueeze(0) for z in data.train[3].latents]
     made = [z for k in range(2) for z in denoiser.unfold(k, denoiser.fold(k, levels))]
     assert all(torch.equal(a, b) for a, b in zip(made, levels, strict=True))
@@ -176,6 +177,20 @@ def test_what_a_stage_makes_and_is_given_are_the_levels(domain, tmp_path):
     assert torch.equal(given[0, :-1].flatten(1).amax(1), levels[0][0].flatten(1).amax(1))
     loud = denoiser.given(1, levels, torch.ones(1), torch.Generator().manual_seed(0))
     assert loud[0, -1].min() == 1 and not torch.isclose(loud[0, :-1], given[0, :-1]).all()
+
+
+def test_levels_are_diffused_on_the_finest_grid(tmp_path):
+    data = latents("video", 3)
+    made = train(config(tmp_path / "run", (3,), grid="finest"), data)
+    strides, (channels, *grid) = made.denoiser.strides, made.denoiser.latent_shape(0, data.size)
+    coarse = made.denoiser.domain.shape(data.size, strides[0])
+    assert grid == [n * a // b for n, a, b in zip(coarse, strides[0], strides[-1])]
+    assert channels < make_denoiser(config(tmp_path, (3,)), data).latent_shape(0, data.size)[0]
+    assert draw(made).shape == (1, 3, *data.size)
+    again = LadderPipeline.from_pretrained(tmp_path / "run" / "pipeline")
+    assert again.denoiser.stages[0].grid == "finest"
+    with pytest.raises(ValueError, match="does not divide that of a level above"):
+        make_denoiser(config(tmp_path, (2, 1), grid="x".join(map(str, strides[0]))), data)
 
 
 def test_a_denoiser_s_config_that_is_wrong_is_one_line(tmp_path):

@@ -68,6 +68,10 @@ def add_export(verb: Verb) -> None:
     help = "all levels, or level 0 with the prior below it (packed)"
     verb.add_argument("--layout", choices=["packed", "coarse"], default="packed", help=help)
     help = "what becomes of last frames that fill no step of latents (pad: none is lost)"
+    grid = "on which levels are packed: coarsest, finest, a level's number, or a stride, 4x16x16"
+    verb.add_argument("--grid", default="coarsest", metavar="G", help=f"{grid} (coarsest)")
+    least = "channels that the latents have at least; zeros fill them up"
+    verb.add_argument("--channels", type=shared.positive, default=0, metavar="N", help=least)
     verb.add_argument("--frames", choices=["pad", "floor"], default="pad", help=help)
     verb.add_argument("--data", metavar="DATA", help="to measure the latents' mean and deviation "
         "on (those that the model carries, or else what the run was trained on)")  # fmt: skip
@@ -79,8 +83,9 @@ def export(options: Options) -> int:
     from ..export.folder import parse_levels
 
     levels = parse_levels(options.levels) if options.levels else None
-    layout, data, frames, replace = options.layout, options.data, options.frames, options.replace
-    print(write(options.model, options.out, levels, layout, data, frames, replace))
+    how = {"layout": options.layout, "data": options.data, "frames": options.frames}
+    how |= {"grid": options.grid, "least_channels": options.channels, "replace": options.replace}
+    print(write(options.model, options.out, levels, **how))
     return 0
 
 

@@ -38,13 +38,17 @@ class BackboneConfig(Strict):
 
 
 class StageConfig(BackboneConfig):
-    """One denoiser: the next levels, folded on the grid of the coarsest of them.
+    """One denoiser: the next levels, on one grid.
 
     Attributes:
         levels: how many it makes, after those of the stages before it, which it is given.
+        grid: `coarsest` or `finest` of these levels, one of them by its number, 0 for the coarsest,
+            or a stride such as `4x16x16`; see `model/packing.py`. Finer grids have more positions
+            of fewer channels.
     """
 
     levels: Positive
+    grid: str = "coarsest"
 
 
 class NoiseConfig(Strict):

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from ..model.config import parse
 from ..model.domains import DOMAINS
+from ..model.layout import grid_of
 from ..model.packing import Packing
 from ..model.past import Past
 from .backbones import make_backbone
@@ -72,7 +73,9 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
                 f"{len(channels)} numbers of channels are given; give one of each per level"
             )
         self.levels = [range(*ends_of) for ends_of in itertools.pairwise(ends)]
-        self.packings = [self._packing(levels) for levels in self.levels]
+        self.packings = [
+            self._packing(levels, stage.grid) for levels, stage in zip(self.levels, self.stages)
+        ]
         if past and not self.domain.has_time:
             raise ValueError(f"past is {list(past)}, but domain '{domain}' has no time")
         self.backbones, self.conditions = nn.ModuleList(), nn.ModuleList()
@@ -92,10 +95,17 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
         parse(DenoiserConfig, {k: config_dict[k] for k in own}, f"config.json of {cls.__name__}")
         return super().extract_init_dict(config_dict, **kwargs)
 
-    def _packing(self, levels: range) -> Packing:
+    def _packing(self, levels: range, grid: str) -> Packing:
         channels = [self.channels[k] for k in levels]
         figures = [0.0] * sum(channels), [1.0] * sum(channels)
-        return Packing(self.domain, [self.strides[k] for k in levels], channels, *figures)
+        strides = [self.strides[k] for k in levels]
+        stride = grid_of(grid, strides)
+        for above in self.strides[: levels.start]:
+            if any(c % g for c, g in zip(above, stride, strict=True)):
+                raise ValueError(
+                    f"a grid of {list(stride)} does not divide that of a level above, {list(above)}"
+                )
+        return Packing(self.domain, strides, channels, *figures, stride)
 
     def _memory(self, stage: int, width: int) -> ContextEncoder:
         """Of the levels down to those that a stage makes."""

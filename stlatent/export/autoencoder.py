@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -13,6 +13,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
+from pydantic import Field
 from torch import Tensor
 
 from ..checkpoint import replace_text
@@ -50,6 +51,8 @@ class Exported(Strict):
         levels: how many are packed, from the coarsest on.
         measured_mean, measured_std: of every channel of these levels, over data.
         frames: what becomes of those that fill no step of latents.
+        grid: stride of the packed latents.
+        least_channels: of the packed latents.
     """
 
     model: dict[str, Any]
@@ -57,11 +60,14 @@ class Exported(Strict):
     measured_mean: tuple[float, ...]
     measured_std: tuple[float, ...]
     frames: Frames = "pad"
+    grid: tuple[Positive, ...] | None = None
+    least_channels: Annotated[int, Field(ge=0)] = 0
 
 
 @register
 class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin, PeftAdapterMixin):
-    """The first levels of a ladder as one normalised tensor `[B, C, *grid]`; see ../packing.py.
+    """The first levels of a ladder as one normalised tensor `[B, C, *grid]`, see
+    `model/packing.py`.
 
     Where these are not all levels, decoding takes the finer ones from the ladder's own prior: its
     mean, or draws from it after `enable_prior_sampling`.
@@ -72,6 +78,8 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin, PeftAdapterMixin):
         measured_mean, measured_std: of every channel of these levels, over data.
         frames: of a video whose last ones fill no step of latents: `pad` repeats the last one, so
             that none is lost; `floor` leaves them out, as most autoencoders of `diffusers` do.
+        grid: stride of the packed latents, which divides that of level 0; None is that of level 0.
+        least_channels: of the packed latents; those that no level needs hold zeros.
 
     `config` also holds every name that pipelines look up, see pipeline_names.py.
 
@@ -90,12 +98,15 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin, PeftAdapterMixin):
         measured_mean: Sequence[float],
         measured_std: Sequence[float],
         frames: Frames = "pad",
+        grid: Sequence[int] | None = None,
+        least_channels: int = 0,
     ) -> None:
         super().__init__()
         if frames not in get_args(Frames):
             raise ValueError(f"frames is '{frames}'; give {' or '.join(get_args(Frames))}")
         self.ladder = make_ladder(parse(ModelConfig, model, "model"))
-        self.packing = packing_of(self.ladder, levels, measured_mean, measured_std)
+        figures = measured_mean, measured_std
+        self.packing = packing_of(self.ladder, levels, *figures, grid, least_channels)
         open_up(self.ladder)
         self.requires_grad_()
         names = pipeline_names(self.ladder, self.packing)
@@ -226,10 +237,10 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin, PeftAdapterMixin):
         """
         if temb is not None:
             raise ValueError("a timestep is given, but this decoder is not conditioned on one")
-        stride = self.packing.stride
+        stride, domain = self.packing.stride, self.ladder.domain
         shape = (None, self.config.latent_channels, *[None] * len(stride))
         z = as_level(z, "latent", shape, self.ladder.top)
-        if size is not None and self.ladder.domain.shape(size, stride) != tuple(z.shape[2:]):
+        if size is not None and self.packing.grid(size) != tuple(z.shape[2:]):
             raise ValueError(
                 f"size is {list(size)}, but the latents have a grid of {list(z.shape[2:])} at "
                 f"stride {list(stride)}"
@@ -238,8 +249,9 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin, PeftAdapterMixin):
             generator = None  # some pipelines always give theirs
         elif generator is None and self.prior_seed is not None:
             generator = torch.Generator(z.device).manual_seed(self.prior_seed)
-        x = self._decoded(z, generator).to(z.dtype)
-        x = x if size is None else self.ladder.domain.crop(x, size)
+        covered = domain.samples(z.shape[2:], stride)
+        x = self._decoded(self.packing.completed(z), generator).to(z.dtype)
+        x = domain.crop(x, covered if size is None else size)
         return DecoderOutput(sample=x) if return_dict else (x,)
 
     def forward(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from diffusers.utils import CONFIG_NAME
@@ -18,6 +18,7 @@ from torch import Tensor
 from ..checkpoint import load, write
 from ..files import writing
 from ..model.ladder import Ladder
+from ..model.layout import grid_of
 from ..model.torch_modules import opened
 from .autoencoder import AutoencoderLadder, Frames
 from .statistics import Data, figures_of
@@ -33,6 +34,8 @@ def export(
     layout: Layout = "packed",
     data: Data = None,
     frames: Frames = "pad",
+    grid: str = "coarsest",
+    least_channels: int = 0,
     replace: bool = False,
 ) -> Path:
     """Write `model` as an `AutoencoderLadder` that `diffusers` loads, and check it.
@@ -49,6 +52,9 @@ def export(
             `[B, C, *axes]` in [-1, 1]. By default those that lie in the model's file, or exported
             folder, are taken, or else it is what the run was trained on.
         frames: what becomes of those that fill no step of latents, see `AutoencoderLadder`.
+        grid: on which levels are packed: `coarsest` or `finest`, that of a level by its number, or
+            a stride such as `4x16x16`.
+        least_channels: that the latents are to have; zeros fill them up.
         replace: put it in the place of a former export.
 
     Raises:
@@ -66,7 +72,9 @@ def export(
         )
     levels = _levels(ladder, levels, layout)
     figures, x = figures_of(ladder, levels, data, reference)
-    vae = wrap(ladder, levels, *figures.first(levels), frames)
+    strides = [level.stride for level in ladder.levels[:levels]]
+    more = {"frames": frames, "grid": grid_of(grid, strides), "least_channels": least_channels}
+    vae = wrap(ladder, levels, *figures.first(levels), **more)
     with writing(out) as folder:
         vae.save_pretrained(folder)
         _compare(ladder, x, levels, folder)
@@ -74,15 +82,15 @@ def export(
 
 
 def wrap(
-    model: Ladder, levels: int, mean: list[float], std: list[float], frames: Frames = "pad"
+    model: Ladder, levels: int, mean: list[float], std: list[float], **more: Any
 ) -> AutoencoderLadder:
-    """An `AutoencoderLadder` with the weights of `model`, in memory; see its arguments."""
+    """An `AutoencoderLadder` with the weights of `model`, in memory; `more` of its arguments."""
     vae = AutoencoderLadder(
         model=model.config.model_dump(mode="json"),
         levels=levels,
         measured_mean=mean,
         measured_std=std,
-        frames=frames,
+        **more,
     )
     vae.ladder.load_state_dict(opened(model.state_dict(), vae.ladder))
     return vae.to(next(model.parameters()).device).eval().requires_grad_(False)

@@ -68,7 +68,16 @@ class Decoder(Part):
 
 
 def parts(vae: AutoencoderLadder) -> dict[str, Part]:
-    """The graphs of `vae`, by name."""
+    """The graphs of `vae`, by name.
+
+    Raises:
+        ValueError: its latents lie on a finer grid than that of level 0.
+    """
+    if max(vae.packing.unit) > 1:
+        raise ValueError(
+            f"graphs take latents on the grid of level 0, and these are at "
+            f"{list(vae.packing.stride)}; export with grid='coarsest'"
+        )
     found: dict[str, Part] = {"encoder": Encoder(vae, False), "decoder": Decoder(vae, False)}
     if vae.ladder.domain.has_time:
         found |= {"encoder_next": Encoder(vae, True), "decoder_next": Decoder(vae, True)}

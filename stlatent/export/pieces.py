@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -144,8 +145,11 @@ class Pieces(AutoencoderMixin):
         if not self._in_chunks:
             return self.decode_step(z, Past(), rest)
         size = domain.of_space(domain.samples(z.shape[2:], stride))
+        each, total = self.tiles.frames // domain.of_time(stride), domain.of_time(z.shape[2:])
+        first = each - domain.of_time(self.packing.unit) + 1  # the first step is alone
         state, pieces = None, []
-        for part in domain.chunks(z, self.tiles.frames // domain.of_time(stride)):
+        for edges in itertools.pairwise([0, *range(first, total, each), total]):
+            part = domain.steps(z, *edges)
             levels = self.packing.unpack(part, state is not None)
             frames, state = decode_chunk(self.ladder, levels, size, state, rest)
             pieces.append(frames)

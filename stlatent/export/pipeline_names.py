@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from ..model.domain import Domain
 from ..model.ladder import Ladder
 from ..model.packing import Packing
 
@@ -22,9 +24,10 @@ def pipeline_names(model: Ladder, packing: Packing) -> dict[str, Any]:
     of two. They are left out where the strides are none.
 
     Raises:
-        ValueError: the strides of the space axes differ.
+        ValueError: the strides of the space axes differ, of the packed latents or of level 0.
     """
-    space, time = ratios(model)
+    ratios(model.domain, model.levels[0].stride)  # tiles are made of its latents
+    space, time = ratios(model.domain, packing.stride)
     names: dict[str, Any] = {
         "in_channels": model.config.channels,
         "out_channels": model.config.channels,
@@ -39,6 +42,7 @@ def pipeline_names(model: Ladder, packing: Packing) -> dict[str, Any]:
         "scaling_factor": 1.0,
         "shift_factor": 0.0,
         "invert_scale_latents": False,
+        "grid": list(packing.stride),
         "timestep_conditioning": False,
         "force_upcast": False,
     }
@@ -51,13 +55,12 @@ def pipeline_names(model: Ladder, packing: Packing) -> dict[str, Any]:
     return names
 
 
-def ratios(model: Ladder) -> tuple[int, int]:
-    """Input samples per packed latent along space and along time."""
-    stride = model.levels[0].stride
-    space = set(model.domain.of_space(stride)) or {1}
+def ratios(domain: Domain, stride: Sequence[int]) -> tuple[int, int]:
+    """Input samples per latent of `stride` along space and along time."""
+    space = set(domain.of_space(stride)) or {1}
     if len(space) > 1:
         raise ValueError(
-            f"level 0 has stride {list(stride)}; diffusers knows a single factor for all space "
-            f"axes: train a model whose level 0 is as coarse along each"
+            f"latents have stride {list(stride)}; diffusers knows a single factor for all space "
+            f"axes: train a model whose level 0 is as coarse along each, and pack it on such a grid"
         )
-    return space.pop(), model.domain.of_time(stride)
+    return space.pop(), domain.of_time(stride)

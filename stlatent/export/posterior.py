@@ -10,11 +10,9 @@ import torch
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor
 
-from ..model.packing import Packing
+from ..model.packing import CERTAIN, Packing
 from ..model.passes import Encoded
 from .noise import Generators
-
-CERTAIN = -30.0  # log-variance of a code, which leaves nothing to draw; diffusers clamps there
 
 
 @dataclass
@@ -56,8 +54,9 @@ class LadderPosterior:
         size: tuple[int, ...],
         dtype: torch.dtype,
     ) -> None:
-        self.mean, self.logvar, self.size, self.dtype = mean, logvar, size, dtype
-        self._packing, self._redraw = packing, redraw
+        self._packing, self._redraw, self.size, self.dtype = packing, redraw, size, dtype
+        self._whole = mean, logvar  # of all steps under the last one of level 0
+        self.mean, self.logvar = self._shown(mean), self._shown(logvar)
 
     @property
     def parameters(self) -> Tensor:
@@ -78,7 +77,7 @@ class LadderPosterior:
 
     def sample(self, generator: Generators = None) -> Tensor:
         """A draw from the whole chain; one generator, or one per sample."""
-        return self._redraw(generator).to(self.dtype)
+        return self._shown(self._redraw(generator)).to(self.dtype)
 
     def nll(self, sample: Tensor, dims: Sequence[int] | None = None) -> Tensor:
         """-log q(sample) in nats, of each level given the means of the coarser ones.
@@ -90,14 +89,21 @@ class LadderPosterior:
         """
         offset = (sample.float() - self.mean).square() * torch.exp(-self.logvar)
         nats = 0.5 * (offset + self.logvar + math.log(2 * math.pi))
-        return self._total(nats) if dims is None else nats.sum(tuple(dims))
+        if dims is None:
+            return self._total(self._packing.completed(nats))
+        return nats.sum(tuple(dims))
+
+    def _shown(self, packed: Tensor) -> Tensor:
+        """The steps that latents of so many frames have."""
+        domain = self._packing.domain
+        return domain.steps(packed, 0, domain.of_time(self._packing.grid(self.size)))
 
     def kl(self, other: LadderPosterior | None = None) -> Tensor:
         """KL to a standard normal, or to another posterior, in nats `[B]`: summed over all axes
         but the batch, with the repeated latents of the first step counted once."""
-        mean, logvar = (0.0, 0.0) if other is None else (other.mean, other.logvar)
-        ratio = self.logvar - logvar
-        offset = (self.mean - mean).square() * (torch.exp(-other.logvar) if other else 1.0)
+        mine, (mean, logvar) = self._whole, (0.0, 0.0) if other is None else other._whole
+        ratio = mine[1] - logvar
+        offset = (mine[0] - mean).square() * (torch.exp(-logvar) if other else 1.0)
         nats = 0.5 * (offset + torch.expm1(ratio) - ratio)
         return self._total(nats)
 
