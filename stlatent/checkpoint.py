@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from . import hub
 from .files import writing
 from .foundation.autoencoder import FoundationAutoencoder
-from .foundation.frozen import FrozenAutoencoder, open_foundation
+from .foundation.frozen import FrozenAutoencoder, check_named, open_foundation
 from .model.budget import Budget
 from .model.config import (
     DecoderConfig,
@@ -108,15 +108,21 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Model:
             folder that `stlatent.export` has written, or a model on the Hugging Face hub
             (`user/model`, `user/model@revision`), which is kept in its cache.
 
+    A model on a foundation names where that lies: a folder of this machine, or a model of the hub
+    at a fixed commit, which is then fetched unless it is in the cache. Only safetensors are read.
+
     Raises:
         ValueError: nothing of the kind is there, the file is no model of this library, its tensors
-            are not those that its config asks for, or the device cannot be used.
+            are not those that its config asks for, its foundation is elsewhere, or the device
+            cannot be used.
     """
     check_device(device)
     path = locate(reference)
     config, tensors = (_read_exported if path.name == EXPORTED else _read_model)(path)
-    # a foundation's weights lie in files of their own, whatever this one holds
-    frozen = open_foundation(config.foundation) if config.foundation else None
+    frozen = None
+    if config.foundation:  # its weights lie in files of their own, whatever this one holds
+        check_named(config.foundation, str(path))
+        frozen = open_foundation(config.foundation)
     return _filled(lambda: build(config, frozen), tensors, path).to(device)
 
 

@@ -34,17 +34,16 @@ ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"(?:^<!-- (.*?) -->\n)?^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 # What makes each command take seconds, by the words that it begins with.
-SMALL_FIELDS = "steps=1 data.variants=1 data.batch=1 data.workers=0 data.fields.resolution=32 "
+SMALL_FIELDS = "steps=1 data.variants=1 data.batch_size=1 data.workers=0 data.fields.resolution=32 "
 TINY = {
-    "train video/on_foundation": "steps=1 data.frames=9 data.crop=64 data.batch=1 data.workers=0",
-    "train video/": "steps=1 data.frames=9 data.crop=64 data.batch=1 data.workers=0",
-    "train image/on_foundation": "steps=1 data.crop=64 data.batch=1 data.workers=0",
+    "train video/": "steps=1 data.frames=9 data.crop=64 data.batch_size=1 data.workers=0",
+    "train image/on_foundation": "steps=1 data.crop=64 data.batch_size=1 data.workers=0",
     "train shape/": SMALL_FIELDS + "data.cache=fields",
-    "train audio/": "steps=1 data.batch=1 data.workers=0",
-    "train diffusion/coarse": "steps=3 data.batch=4 data.workers=0 diffusion.stages.0.width=32 "
-    "diffusion.stages.0.depth=1",
-    "inspect voxel": "--clips 1",
-    "inspect": "--frames 9 --size 64 --clips 2",
+    "train audio/": "steps=1 data.batch_size=1 data.workers=0",
+    "train diffusion/coarse": "steps=3 data.batch_size=4 data.workers=0 "
+    "diffusion.stages.0.width=32 diffusion.stages.0.depth=1",
+    "inspect voxel": "--count 1",
+    "inspect": "--frames 9 --size 64 --count 2",
     "generate runs/diffusion": "--steps 2 -n 2",
 }
 

@@ -154,7 +154,7 @@ def test_stretches_are_a_function_of_seed_and_index(sounds):
 
 def test_from_files_to_files_through_every_verb(sounds, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    overrides = [f"data.root={sounds}", "out=run", "steps=3", "tracker=null", "data.batch=2"]
+    overrides = [f"data.root={sounds}", "out=run", "steps=3", "tracker=null", "data.batch_size=2"]
     overrides += ['data.validation={"names": ["wav/0.wav"], "samples": 4096, "every": 3}']
     assert main(["train", str(ROOT / "configs/audio/tiny.yaml"), *overrides]) == 0
     assert stlatent.load("run").config.sample_rate == RATE

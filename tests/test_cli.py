@@ -261,6 +261,7 @@ WRONG_USAGE = {
     f"{SAMPLE} -n 0": "not a whole number from 1 on",
     "decode latents --out s3://bucket/x": "'s3://bucket/x' is a URL; give a folder of this machine",
     "export video --out s3://bucket/x": "is a URL",
+    "inspect video --data x --out y --clips 4": "--clips is called --count now",
     "train a.yaml --fast": "unrecognized arguments: --fast",
 }
 

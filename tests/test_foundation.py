@@ -3,6 +3,7 @@
 import copy
 
 import diffusers
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -365,6 +366,33 @@ def test_what_does_not_suit_is_named(frozen, tmp_path):
     (tmp_path / "config.json").write_text('{"_class_name": "UNet2DModel"}')
     with pytest.raises(ValueError, match="class UNet2DModel, which is no autoencoder"):
         open_foundation(FoundationConfig(path=str(tmp_path)))
+
+
+@pytest.fixture
+def hub(frozen, tmp_path, monkeypatch):
+    """A cache of the hub that holds `some/vae` at one commit, and no way to the hub."""
+    commit, home = "0123456789" * 4, tmp_path / "hub" / "models--some--vae"
+    frozen["AutoencoderTiny"].module.save_pretrained(home / "snapshots" / commit)
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return commit
+
+
+def test_what_a_model_s_file_names_is_here_or_at_a_fixed_commit(hub, frozen, tmp_path):
+    file, tiny = tmp_path / "model.safetensors", frozen["AutoencoderTiny"]
+    model = FoundationAutoencoder(config(tiny, foundation={"path": "some/vae"}))
+    assert model.config.foundation.revision == hub  # of a branch, the commit is kept
+    checkpoint.save(model, file)
+    assert checkpoint.load(file).config == model.config
+    gone = str(tmp_path / "gone")
+    for path, revision in ("some/vae", None), ("some/vae", "main"), (gone, None), ("..", hub):
+        place = model.config.foundation.model_copy(update={"path": path, "revision": revision})
+        model.config = model.config.model_copy(update={"foundation": place})
+        checkpoint.save(model, file)
+        with pytest.raises(ValueError, match="no folder here|holds no autoencoder"):
+            checkpoint.load(file)
 
 
 def test_from_training_to_videos(frozen, tmp_path, capsys):

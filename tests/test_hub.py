@@ -15,7 +15,7 @@ import stlatent
 from stlatent import checkpoint
 from stlatent.cli import main
 
-TINY = ["steps=1", "data.frames=9", "data.crop=64", "data.batch=1", "data.workers=0"]
+TINY = ["steps=1", "data.frames=9", "data.crop=64", "data.batch_size=1", "data.workers=0"]
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def config(out, stages=(3,), condition=None, grid="coarsest", **more) -> Diffusi
     }
     values = {
         "diffusion": diffusion,
-        "data": {"root": "nowhere", "batch": 4, "workers": 0},
+        "data": {"root": "nowhere", "batch_size": 4, "workers": 0},
         "out": str(out),
         "steps": 3,
         "log_every": 1,
@@ -338,7 +338,7 @@ def test_the_command_trains_on_a_data_set_and_leaves_a_pipeline(clips, tmp_path)
     pipeline = LadderPipeline.from_pretrained(tmp_path / "run" / "pipeline")
     assert draw(pipeline, 1).shape == (1, 3, 9, 32, 32)
     assert draw(pipeline, 1, size=(17, 40, 32)).shape == (1, 3, 17, 40, 32)
-    assert main([*arguments, "data.batch=2"]) == 2  # another run lies there
+    assert main([*arguments, "data.batch_size=2"]) == 2  # another run lies there
 
 
 @pytest.mark.parametrize("name", ["packed", "coarse", "cascade"])
@@ -425,7 +425,7 @@ def test_the_usual_window(clips, mixed):
 
 
 def test_the_plain_script_trains_and_goes_on(clips, tmp_path):
-    options = {"levels": 0, "length": 2, "width": 48, "depth": 1, "workers": 0, "batch": 2}
+    options = {"levels": 0, "length": 2, "width": 48, "depth": 1, "workers": 0, "batch_size": 2}
     arguments = [f"--{name}={value}" for name, value in options.items()]
     arguments += [str(clips / "latents"), "--classes", f"--out={tmp_path}"]
     for steps in (2, 4):

@@ -137,7 +137,7 @@ def test_what_a_reading_process_says_is_one_line(tmp_path, capsys, workers):
     for name in ("a.off", "b.off"):
         (tmp_path / name).write_text("no mesh")
     more = [f"data.root={tmp_path}", f"out={tmp_path / 'run'}", f"data.workers={workers}"]
-    more += ["data.batch=1", f"data.cache={tmp_path / 'cache'}", "tracker=null"]
+    more += ["data.batch_size=1", f"data.cache={tmp_path / 'cache'}", "tracker=null"]
     recipe = TINY.parents[1] / "shape" / "voxel.yaml"
     small = "model.levels=[{stride: [32, 32, 32], width: 8, latent: 4, blocks: 1}]"
     assert main(["train", str(recipe), small, *more]) == 2

@@ -76,8 +76,8 @@ def torch_run(text: str, arguments: list[str], place: Path) -> None:
 
 
 def test_two_processes_are_one_with_the_whole_batch(videos, tmp_path):  # noqa: F811
-    run(TINY, options(videos, tmp_path / "one", **MORE, **{"data.batch": 4}))
-    arguments = [str(TINY), *options(videos, tmp_path / "two", **MORE, **{"data.batch": 2})]
+    run(TINY, options(videos, tmp_path / "one", **MORE, **{"data.batch_size": 4}))
+    arguments = [str(TINY), *options(videos, tmp_path / "two", **MORE, **{"data.batch_size": 2})]
     torch_run(PROGRAM, arguments, tmp_path)
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert [rank["processes"] for rank in ranks] == [2, 2]
@@ -124,7 +124,12 @@ def test_two_processes_train_one_diffusion_model(tmp_path):
     reference = str(tmp_path / "model.safetensors")
     encode_folder(model, tmp_path / "in", tmp_path / "latents", reference)
     out = tmp_path / "run"
-    settings = {"data.root": tmp_path / "latents", "data.batch": 2, "steps": 2, "save_every": 2}
+    settings = {
+        "data.root": tmp_path / "latents",
+        "data.batch_size": 2,
+        "steps": 2,
+        "save_every": 2,
+    }
     settings |= {"log_every": 1, "tracker": "null", "out": out, "data.held_out": 0}
     arguments = [str(TINY.parents[1] / "diffusion/tiny.yaml")]
     arguments += [f"{name}={value}" for name, value in settings.items()]

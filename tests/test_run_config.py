@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from stlatent.cli import main
+from stlatent.diffusion.config import DiffusionRun
 from stlatent.model.config import load
 from stlatent.train.config import RunConfig
 from stlatent.train.plan import step_memory
@@ -38,6 +39,18 @@ def test_terms_that_a_model_does_not_have_are_refused(recipe, override, words):
 @pytest.mark.parametrize("override", ["adversarial={weight: 0.1}", "loss.equivariance=0.1"])
 def test_planes_that_are_data_have_all_terms_but_those_of_pictures(override):
     load(RunConfig, CONFIGS / "shape" / "planes.yaml", [override])
+
+
+@pytest.mark.parametrize("recipe", ["video/tiny", "shape/voxel", "diffusion/tiny"])
+def test_what_settings_were_called_is_still_read(recipe, tmp_path):
+    text = (CONFIGS / f"{recipe}.yaml").read_text()
+    assert "batch_size: " in text
+    (tmp_path / "old.yaml").write_text(text.replace("batch_size: ", "batch: "))
+    schema = DiffusionRun if recipe.startswith("diffusion") else RunConfig
+    old, new = (load(schema, path) for path in (tmp_path / "old.yaml", CONFIGS / f"{recipe}.yaml"))
+    assert old == new
+    with pytest.raises(ValueError, match="unknown key 'data.batch', which is called 'batch_size'"):
+        load(schema, CONFIGS / f"{recipe}.yaml", ["data.batch=1"])
 
 
 @pytest.mark.parametrize("crop", [10**6, 2 * 10**9])

@@ -122,7 +122,7 @@ def either(request: pytest.FixtureRequest) -> checkpoint.Model:
 def config(tmp_path: Path) -> Path:
     text = {
         "model": TINY,
-        "data": {"root": "x", "fields": {"resolution": 16}, "batch": 2, "variants": 2},
+        "data": {"root": "x", "fields": {"resolution": 16}, "batch_size": 2, "variants": 2},
         "optimiser": {"warmup_steps": 1},
         "out": "x",
         "steps": 4,
@@ -437,7 +437,7 @@ def test_diffusion_of_shapes_ends_in_meshes(either, meshes, tmp_path):
     stlatent.save(either, tmp_path / "model.safetensors", {})
     encoded = ["--model", str(tmp_path / "model.safetensors"), "--out", str(tmp_path / "latents")]
     assert main(["encode", str(meshes), *encoded]) == 1  # one of them is broken
-    run = [f"data.root={tmp_path / 'latents'}", f"out={tmp_path / 'run'}", "data.batch=2"]
+    run = [f"data.root={tmp_path / 'latents'}", f"out={tmp_path / 'run'}", "data.batch_size=2"]
     run += ["steps=2", "tracker=null", "data.workers=0", "diffusion.stages.0.levels=1"]
     assert main(["train", str(CONFIGS / "diffusion" / "tiny.yaml"), *run]) == 0
     folder = tmp_path / "run" / "pipeline"

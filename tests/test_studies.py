@@ -45,8 +45,8 @@ def study(script: str, out: Path, *arguments: object) -> dict:
 
 
 def test_mnist_ladder(digits: Path, tmp_path: Path):
-    few = ["--minutes", 0.02, "--batch", 16, "--few", 2, "--draws", 3, "--digits", 20, "--models"]
-    report = study("mnist_ladder.py", tmp_path, digits, *few, "naive", "residual")
+    few = ["--minutes", 0.02, "--batch-size", 16, "--few", 2, "--draws", 3, "--digits", 20]
+    report = study("mnist_ladder.py", tmp_path, digits, *few, "--models", "naive", "residual")
     assert report["residual"]["units"] == [4, 8, 16, 32, 64]
     for row in report.values():
         rough, more = row["few_draws"], row["many_draws"]
@@ -74,7 +74,7 @@ def test_deep_stack(tmp_path: Path):
     for i in range(2):
         pixels = np.random.default_rng(i).integers(0, 255, (96, 96, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
-    few = ["--steps", 2, "--batch", 2, "--crops", 8, "--variants", "all on", "nothing"]
+    few = ["--steps", 2, "--batch-size", 2, "--crops", 8, "--variants", "all on", "nothing"]
     report = study("deep_stack.py", tmp_path / "out", tmp_path / "photos", *few)
     assert [len(row["losses"]) for row in report.values()] == [2, 2]
     assert report["all on"]["not_finite"] == 0
@@ -93,7 +93,7 @@ def test_where_a_loss_diverges():
 
 
 def test_fine_lesions(tmp_path: Path):
-    few = ["--minutes", 0.02, "--retinas", 8, "--test", 3, "--batch", 2]
+    few = ["--minutes", 0.02, "--retinas", 8, "--test", 3, "--batch-size", 2]
     report = study("fine_lesions.py", tmp_path, *few)
     models = [row for row in report.values() if isinstance(row, dict) and "latents" in row]
     assert len(models) == 5 and {row["latents"] for row in models} == {1024}
@@ -102,7 +102,7 @@ def test_fine_lesions(tmp_path: Path):
 
 
 def test_diffusion_of_clips(tmp_path: Path):
-    few = ["--clips", 24, "--samples", 6, "--batch", 8, "--steps", 1, 2, "--save-every", 50]
+    few = ["--clips", 24, "--samples", 6, "--batch-size", 8, "--steps", 1, 2, "--save-every", 50]
     short = ["--ladder-minutes", 0.02, "--classifier-minutes", 0.02, "--minutes", 0.02]
     report = study("study_diffusion.py", tmp_path, "clips", *few, *short)
     assert {"ladder alone", "level 0 held, rest drawn", "other real clips"} <= set(report)
@@ -124,7 +124,7 @@ def test_diffusion_of_chairs(tmp_path: Path):
     grid = np.stack(np.meshgrid(*[np.arange(32)] * 3, indexing="ij"))
     boxes = [(abs(grid - 16).max(0) < side).ravel() for side in range(4, 12)] * 2
     np.savez(tmp_path / "boxes.npz", occupancy=np.packbits(boxes, axis=1), count=len(boxes))
-    few = ["--held-out", 4, "--copies", 1, "--batch", 4, "--steps", 1, "--ways", "level 0"]
+    few = ["--held-out", 4, "--copies", 1, "--batch-size", 4, "--steps", 1, "--ways", "level 0"]
     short = ["--ladder-minutes", 0.02, "--minutes", 0.02, "--save-every", 50]
     data = ["--data", tmp_path / "boxes.npz"]
     report = study("study_diffusion.py", tmp_path / "out", "chairs", *data, *few, *short)

@@ -120,7 +120,7 @@ def test_photos_are_videos_of_one_frame(videos, tmp_path):
     "change, words",
     [
         ({"seed": 1}, "another `seed`"),
-        ({"data.batch": 3}, "another `data`"),
+        ({"data.batch_size": 3}, "another `data`"),
         ({"out": "{}"}, "is of no run"),
         ({"data.validation.names": "[nothing.mp4]", "out": "{}/new"}, "'nothing.mp4'"),
         ({"loss.rate.weight": "[1, 2]", "out": "{}/new"}, "2 entries; the model has 3 levels"),

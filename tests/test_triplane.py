@@ -448,7 +448,7 @@ def start(tmp_path: Path, model: ModelConfig, data: dict) -> stlatent.Ladder:
     """Two steps of `stlatent train`, measured; the same command once more changes nothing."""
     values = {
         "model": model.model_dump(mode="json", exclude_unset=True),
-        "data": data | {"batch": 2, "workers": 0},
+        "data": data | {"batch_size": 2, "workers": 0},
         "out": str(tmp_path / "run"),
         "steps": 2,
         "tracker": None,

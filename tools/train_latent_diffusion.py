@@ -111,7 +111,7 @@ def train(options: argparse.Namespace) -> None:
         step = state.load(file, *parts)["step"]
     torch.manual_seed(step)
     ranks = accelerator.process_index, accelerator.num_processes
-    batches = order(len(data), options.batch, 0, step, *ranks)
+    batches = order(len(data), options.batch_size, 0, step, *ranks)
     loader = DataLoader(
         data, batch_sampler=batches, collate_fn=collate, num_workers=options.workers
     )
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--classes", action="store_true", help="are the folders of the items")
     parser.add_argument("--width", type=int, default=384, help="a multiple of 48")
     parser.add_argument("--depth", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=32, help="per process")
+    parser.add_argument("--batch-size", type=int, default=32, help="per process")
     parser.add_argument("--steps", type=int, default=50_000)
     parser.add_argument("--save-every", type=int, default=1000)
     parser.add_argument("--lr", type=float, default=3e-4)

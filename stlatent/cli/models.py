@@ -24,7 +24,7 @@ def add_inspect(verb: Verb) -> None:
         "--size", type=shared.size, default=(256, 256), help="central crop, at most (256)"
     )
     verb.add_argument("--seconds", type=shared.rate, metavar="S", help="of sound, at most (2)")
-    verb.add_argument("--clips", type=shared.positive, default=8, help="so many files of all (8)")
+    shared.count(verb, 8, "so many files of all")
     help = "also the importance-weighted log-likelihood, of so many draws (such as 64)"
     verb.add_argument("--draws", type=shared.positive, default=0, metavar="N", help=help)
     shared.machine(verb)
@@ -38,7 +38,7 @@ def inspect(options: Options) -> int:
 
     model = shared.load_model(options.model, options)
     extent = Extent(options.frames, options.size, options.seconds)
-    clips = medium_of(model).samples(Path(options.data), options.clips, extent)
+    clips = medium_of(model).samples(Path(options.data), options.count, extent)
     title, draws, replace = options.model, options.draws, options.replace
     write_report(model, clips, options.out, title=title, draws=draws, replace=replace)
     for line in _streaming(model, options):

@@ -78,8 +78,8 @@ def _local(text: str) -> str:
     return text
 
 
-def count(verb: Verb, usual: int) -> None:
-    help = f"how many ({usual})"
+def count(verb: Verb, usual: int, what: str = "how many") -> None:
+    help = f"{what} ({usual})"
     verb.add_argument("-n", "--count", type=positive, default=usual, metavar="N", help=help)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -148,16 +149,19 @@ class LatentDataConfig(Strict):
         root: a data set made by `stlatent encode`.
         frames: of a sample, where latents have time; by default whole items where all are of one
             length, else three steps of level 0. Items that are shorter are samples as they are.
-        batch: samples per process and step, all of one size; fewer of larger ones than most are.
+        batch_size: samples per process and step, all of one size; fewer of larger ones than most
+            are.
         workers: processes that read; 0 reads in the training process itself.
         held_out: part of the items that is measured and never trained on.
         labels: of the items, by name or source: a JSON file of their classes, or a safetensors file
             of their embeddings; by default classes are the folders that items lie in.
     """
 
+    former: ClassVar[Mapping[str, str]] = {"batch": "batch_size"}
+
     root: Path
     frames: Positive | None = None
-    batch: Positive = 64
+    batch_size: Positive = 64
     workers: Count = 2
     held_out: Share = 0.02
     labels: Path | None = None

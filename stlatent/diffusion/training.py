@@ -112,7 +112,7 @@ class Diffusion(RunTask):
 
     def batches(self, step: int, rank: int, processes: int) -> Iterable[LatentWindow]:
         run, first = self.run, step * self.run.optimiser.accumulate
-        found = batches(self.data.train, run.data.batch, run.seed, first, rank, processes)
+        found = batches(self.data.train, run.data.batch_size, run.seed, first, rank, processes)
         return loader(self.data.train, found, run.data.workers)
 
     def loss(self, batch: LatentWindow, at: Moment) -> Loss:
@@ -124,7 +124,7 @@ class Diffusion(RunTask):
     @torch.no_grad()
     def measure(self, model: LadderDenoiser, step: int) -> Figures | None:
         """Losses on held-out latents, with the same noise every time."""
-        held_out, batch = self.data.held_out, self.run.data.batch
+        held_out, batch = self.data.held_out, self.run.data.batch_size
         count = min(len(held_out), MEASURED)
         if not count:
             return None

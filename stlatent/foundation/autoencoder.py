@@ -234,6 +234,8 @@ def _resolved(config: ModelConfig, frozen: FrozenAutoencoder) -> ModelConfig:
                 f"stride {list(stage.stride)} is not a multiple of {list(unit)}, that of {name}; "
                 "strides are counted in pixels"
             )
+    if frozen.commit:  # the branch may move on
+        found["revision"] = frozen.commit
     return config.model_copy(update={"foundation": given.model_copy(update=found)})
 
 

@@ -13,6 +13,7 @@ HunyuanVideo, CogVideoX, Cosmos and Mochi.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -28,6 +29,7 @@ from ..model.past import Past
 from .streams import Stream, stream_of
 
 CLASSES: dict[str, type] = {}  # that `register` has added to those of diffusers
+COMMIT = "[0-9a-f]{40}"  # of the hub, which stays the same for ever
 PROBE = 64  # pixels along each side of what is encoded to measure strides; most need 32 at least
 PROBE_FRAMES = 65  # five latents and more
 
@@ -55,12 +57,13 @@ class FrozenAutoencoder:
         stride: pixels per latent along each axis of the domain.
         pace: latents in time come by so many after the first one: CogVideoX decodes them two by
             two, and an even number to other frames than it was encoded from.
+        commit: of the model on the hub, where it is from there.
         mean, unit: latents are given as (z - mean) / unit, so that they lie in about [-1, 1], two
             deviations to each side; one per channel.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module.eval().requires_grad_(False)
+    def __init__(self, module: nn.Module, commit: str | None = None) -> None:
+        self.module, self.commit = module.eval().requires_grad_(False), commit
         self.domain = self._probe_domain()
         self.channels, self.stride, self.pace = self._probe()
         mean, std = _statistics(module, self.channels)
@@ -170,7 +173,7 @@ def open_foundation(config: FoundationConfig) -> FrozenAutoencoder:
     """
     named = f"'{config.path}'" + (f" (subfolder {config.subfolder})" if config.subfolder else "")
     try:
-        return FrozenAutoencoder(_opened(config, named))
+        return FrozenAutoencoder(*_opened(config, named))
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
@@ -179,23 +182,36 @@ def open_foundation(config: FoundationConfig) -> FrozenAutoencoder:
         ) from None
 
 
-def _opened(config: FoundationConfig, named: str) -> nn.Module:
-    from diffusers import ModelMixin
+def check_named(config: FoundationConfig, source: str) -> None:
+    """A file that anyone may have written names this foundation: ValueError unless that is a folder
+    of this machine, or a model of the hub with the commit that it is to be of."""
+    if not Path(config.path).is_dir() and not re.fullmatch(COMMIT, config.revision or ""):
+        raise ValueError(
+            f"{source} stands on '{config.path}', which is no folder here, and of the hub only "
+            "with a commit as `revision`: put the foundation there if you trust it"
+        )
+
+
+def _opened(config: FoundationConfig, named: str) -> tuple[nn.Module, str | None]:
+    """The autoencoder, and its commit where it is of the hub."""
+    from diffusers import AutoencoderKL
     from diffusers.utils import logging
 
     place, options = config.path, {"subfolder": config.subfolder, "revision": config.revision}
     if Path(config.path).is_dir():
-        place, options = str(Path(config.path, config.subfolder or "")), {}
+        place, options, commit = str(Path(config.path, config.subfolder or "")), {}, None
         about = _read_config(Path(place, "config.json"))
     else:
-        about = ModelMixin.load_config(place, **options)
+        about, commit = AutoencoderKL.load_config(place, return_commit_hash=True, **options)
+        options["revision"] = commit or config.revision
     if (cls := _class(name := str(about.get("_class_name")))) is None:
         raise ValueError(f"{named} is of class {name}, which is no autoencoder of diffusers")
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
         dtype = getattr(torch, config.dtype)
-        return cls.from_pretrained(place, use_safetensors=True, torch_dtype=dtype, **options)
+        module = cls.from_pretrained(place, use_safetensors=True, torch_dtype=dtype, **options)
+        return module, commit
     finally:
         logging.set_verbosity(verbosity)
 

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from pydantic import Field
@@ -61,13 +61,15 @@ class DataConfig(Strict):
 
     Attributes:
         root: folder that is searched recursively.
-        batch: samples per process and step.
+        batch_size: samples per process and step.
         workers: processes that read; 0 reads in the training process itself.
         validation: samples that are measured.
     """
 
+    former: ClassVar[Mapping[str, str]] = {"batch": "batch_size"}
+
     root: Path
-    batch: Positive = 4
+    batch_size: Positive = 4
     workers: Count = 2
     validation: HeldOut = HeldOut()
 

@@ -147,7 +147,7 @@ class FoundationConfig(Strict):
         path: a folder that `save_pretrained` of diffusers wrote, or a model of the Hugging Face hub
             by its name.
         subfolder: of it that holds the autoencoder, such as `vae` in a whole pipeline.
-        revision: of the model on the hub, so that it stays the same.
+        revision: of the model on the hub; of a branch, what is trained remembers the commit.
         dtype: in which it computes.
         stride: pixels per latent of it along each axis; found when it is opened, as are
         mean, unit: of its latents per channel; the ladder reads (latent - mean) / unit.

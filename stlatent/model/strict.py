@@ -7,7 +7,7 @@ import functools
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -32,15 +32,23 @@ _short.maxstring = _short.maxother = LONGEST_NAME
 
 class Strict(BaseModel):
     """A frozen model in which an unknown key is an error that names the nearest valid one, and
-    every number is finite."""
+    every number is finite.
 
+    Attributes:
+        former: names that fields once had, and those of today, under which such values are read.
+    """
+
+    former: ClassVar[Mapping[str, str]] = {}
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _known_keys(cls, values: Any) -> Any:
-        unknown = set(values) - set(cls.model_fields) if isinstance(values, Mapping) else set()
-        if unknown:
+        if not isinstance(values, Mapping):
+            return values
+        names = {old: new for old, new in cls.former.items() if new not in values}
+        values = {names.get(key, key): value for key, value in values.items()}
+        if unknown := set(values) - set(cls.model_fields):
             keys = sorted(str(key)[:LONGEST_NAME] for key in unknown)[:MOST_REASONS]
             raise ValidationError.from_exception_data(
                 cls.__name__, [cls._unknown(key) for key in keys]
@@ -51,6 +59,8 @@ class Strict(BaseModel):
     def _unknown(cls, key: str) -> InitErrorDetails:
         near = difflib.get_close_matches(key, cls.model_fields, 1, 0.0)
         hint = f", the nearest valid key is '{near[0]}'" if near else ""
+        if key in cls.former:
+            hint = f", which is called '{cls.former[key]}' now, and is given as well"
         return {"type": PydanticCustomError(UNKNOWN_KEY, hint), "loc": (key,), "input": None}
 
 

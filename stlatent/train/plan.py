@@ -26,7 +26,7 @@ def describe(config: RunConfig) -> str:
     lines.append(f"# all levels: {total} numbers, 1/{values / total:.1f} of the input values")
     if not any(level.codebook for level in model.levels):
         model = model.to("meta")  # any size is counted, and none computed; codes need values
-    weights, activations = step_memory(model, (config.data.batch, channels, *size))
+    weights, activations = step_memory(model, (config.data.batch_size, channels, *size))
     lines.append(
         f"# memory of one step in float32: {weights / 2**20:.0f} MiB for weights, gradients, "
         f"moments and average, {activations / 2**20:.0f} MiB for activations"

@@ -86,7 +86,7 @@ def run(name: str, clips: Tensor, options: argparse.Namespace) -> dict[str, Any]
     torch.manual_seed(options.seed)
     done = fit(
         Ladder(parse(ModelConfig, MODEL | model, name)),
-        Shuffled(clips, options.batch, torch.Generator().manual_seed(options.seed), entered),
+        Shuffled(clips, options.batch_size, torch.Generator().manual_seed(options.seed), entered),
         parse(LossConfig, LOSS | loss, name),
         parse(OptimiserConfig, OPTIMISER | optimiser, name),
         steps=options.steps,
@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--crops", type=int, default=2048)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))

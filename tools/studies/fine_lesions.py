@@ -58,7 +58,7 @@ def trained(name: str, images: Tensor, options: argparse.Namespace) -> Ladder:
     torch.manual_seed(options.seed)
     done = fit(
         Ladder(parse(ModelConfig, values | {"levels": MODELS[name]}, name)),
-        Shuffled(images, options.batch, torch.Generator().manual_seed(options.seed)),
+        Shuffled(images, options.batch_size, torch.Generator().manual_seed(options.seed)),
         parse(LossConfig, LOSS, name),
         OptimiserConfig(lr=5e-4, warmup_steps=100, ema=0.995, clip=10),
         seconds=60 * options.minutes,
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--retinas", type=int, default=2000, help="to train on")
     parser.add_argument("--test", type=int, default=100, help="to measure on")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--likelihood", default="fitted")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of training")
     parser.add_argument("--seed", type=int, default=0)

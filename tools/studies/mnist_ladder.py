@@ -89,7 +89,7 @@ def trained(name: str, digits: mnist_data.Digits, options: argparse.Namespace) -
     torch.manual_seed(options.seed)
     ladder = Ladder(config)
     batches = mnist_data.BinaryBatches(
-        digits, options.batch, torch.Generator().manual_seed(options.seed)
+        digits, options.batch_size, torch.Generator().manual_seed(options.seed)
     )
 
     def tell(step: int, metrics: dict[str, Any]) -> None:
@@ -186,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("data", type=Path, help="mnist.npz")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--minutes", type=float, default=15, help="of training per model")
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of training")
     parser.add_argument("--few", type=int, default=50, help="draws of the bound for every digit")

@@ -258,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--held-out", type=int, default=120, help="chairs that are never trained on")
     add("--copies", type=int, default=16, help="of every chair, varied, to train diffusion on")
     add("--ladder-batch", type=int, default=8)
-    add("--batch", type=int, default=64, help="of diffusion")
+    add("--batch-size", type=int, default=64, help="of diffusion")
     add("--at-a-time", type=int, default=50)
     add("--save-every", type=int, default=500)
     add("--temperature", type=float, default=1.0, help="of the ladder's prior")

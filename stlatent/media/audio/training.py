@@ -47,7 +47,7 @@ class SoundData(DataConfig):
 
     rate: Positive = 16000
     samples: Positive = 16385
-    batch: Positive = 8
+    batch_size: Positive = 8
     validation: SoundHeldOut = SoundHeldOut()
 
     def size(self, domain: Domain) -> tuple[int, ...]:
@@ -125,7 +125,7 @@ def training_set(model: ModelConfig, data: SoundData, seed: int) -> TrainingSet:
     }
     return TrainingSet(
         kinds={"sound": SoundDataset(good, data.samples, data.rate, model.channels, seed)},
-        reads={"sound": data.batch},
+        reads={"sound": data.batch_size},
         held_out={name: torch.from_numpy(x)[None] for name, x in held.items()},
         bad=bad,
     )

@@ -71,7 +71,7 @@ def training_set(model: ModelConfig, data: PlaneData, seed: int) -> TrainingSet:
     held = PlaneDataset([*found.held_out.values()], model.scaling)
     return TrainingSet(
         kinds={"planes": PlaneDataset([*found.train.values()], model.scaling, seed)},
-        reads={"planes": data.batch},
+        reads={"planes": data.batch_size},
         collate=lambda planes: collate([Reading(one) for one in planes]),
         held_out={name: held.planes(i)[None] for i, name in enumerate(found.held_out)},
         bad=found.bad,

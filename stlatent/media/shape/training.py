@@ -72,7 +72,7 @@ def training_set(model: ModelConfig, data: ShapeData, seed: int) -> TrainingSet:
         kinds["more"] = dataset(find_shapes(data.more))
     return TrainingSet(
         kinds=kinds,
-        reads=dict.fromkeys(kinds, data.batch),
+        reads=dict.fromkeys(kinds, data.batch_size),
         share=data.more_share,
         held_out={n: values.from_field(field)[None] for n, field in held.items()},
         bad=bad | {name: why for kind in kinds.values() for name, why in kind.bad.items()},

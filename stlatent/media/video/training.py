@@ -64,9 +64,9 @@ class ClipData(DataConfig):
 
     @model_validator(mode="after")
     def _whole_reads(self) -> ClipData:
-        if self.batch % self.crops_per_read:
+        if self.batch_size % self.crops_per_read:
             raise ValueError(
-                f"batch is {self.batch}; it must be a multiple of crops_per_read, "
+                f"batch_size is {self.batch_size}; it must be a multiple of crops_per_read, "
                 f"{self.crops_per_read}"
             )
         return self
@@ -87,7 +87,7 @@ def training_set(model: ModelConfig, data: ClipData, seed: int) -> TrainingSet:
     names = names or data.validation.chosen(source.name for source in good)
     good = [source for source in good if source.name not in names]
     kinds = {"clips": _dataset(data, good, 1 if still else data.frames, seed)}
-    reads = {"clips": data.batch // data.crops_per_read}
+    reads = {"clips": data.batch_size // data.crops_per_read}
     if data.photos is not None:  # they fill a batch with as many latents as clips do
         photos, unreadable = check_sources(find_sources(data.photos, frame_folders=False))
         kinds["photos"] = _dataset(data, photos, 1, seed)

@@ -43,7 +43,7 @@ class VolumesData(DataConfig):
 
     frames: Positive = 9
     crop: Positive = 32
-    batch: Positive = 2
+    batch_size: Positive = 2
     validation: VolumesHeldOut = VolumesHeldOut()
 
     def size(self, domain: Domain) -> tuple[int, ...]:
@@ -103,7 +103,7 @@ def training_set(model: ModelConfig, data: VolumesData, seed: int) -> TrainingSe
     data.check_left(left, "volumes", bad)
     return TrainingSet(
         kinds={"volumes": VolumesDataset(left, data, model.scaling, seed)},
-        reads={"volumes": data.batch},
+        reads={"volumes": data.batch_size},
         held_out={name: normalised(x, model.scaling)[None] for name, x in held.items()},
         bad=bad,
     )
