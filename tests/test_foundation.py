@@ -11,6 +11,7 @@ from test_codec import write_video
 
 from stlatent import ModelConfig, checkpoint
 from stlatent.cli import main
+from stlatent.evaluate.report import write_report
 from stlatent.foundation.autoencoder import FoundationAutoencoder
 from stlatent.foundation.blur import blur_pixels, blurred
 from stlatent.foundation.frozen import FrozenAutoencoder, open_foundation
@@ -250,6 +251,24 @@ def test_prefixes_learn_latents_of_blurred_pixels(frozen, name):
     assert torch.allclose(wanted[1:2], model._latents(soft), atol=1e-5)
     assert soft.std() < 0.5 * x.std() and soft.mean() == pytest.approx(float(x[1].mean()), abs=0.02)
     assert torch.equal(model.target(out, x), out.inputs)
+
+
+def test_a_report_shows_the_ceiling_and_the_latents(frozen, tmp_path):
+    """What the foundation does alone, which an exact ladder does, too; who owns its latents."""
+    model, clips = autoencoder(frozen["AutoencoderKL"], exact=True), [("a", pixels(64, 64))]
+    numbers = write_report(model, clips, tmp_path / "report")
+    alone = numbers["foundation"]
+    assert alone["psnr_db"] == pytest.approx(numbers["prefixes"][-1]["psnr_db"], abs=0.01)
+    assert alone["explained"] == sorted(alone["explained"])
+    assert alone["explained"][-1] == pytest.approx(1, abs=1e-6)
+    shares = numbers["bands"]["latents_spatial"]
+    assert shares["unit"] == "latents" and len(shares["of_level"]) == 3
+    assert [sum(row) for row in shares["of_level"]] == pytest.approx([1, 1, 1])
+    assert numbers["exact"]["bits_per_number"] > 0 < numbers["exact"]["flat_bits_per_number"]
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert page.count("foundation alone") >= 2 and "by themselves" in page
+    plain = write_report(autoencoder(frozen["AutoencoderTiny"]), clips, tmp_path / "plain")
+    assert plain["exact"] is None and len(plain["foundation"]["explained"]) == 2
 
 
 def in_chunks(model: FoundationAutoencoder, x: torch.Tensor, cuts: list[int]) -> torch.Tensor:

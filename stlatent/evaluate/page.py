@@ -85,11 +85,15 @@ def _facts(report: dict[str, Any]) -> list[str]:
             f"log-likelihood {nats:,.1f} nats{mean}, {bits:.3f} bits per dimension "
             f"({found['draws']} draws)"
         )
+    if found := report["exact"]:
+        given, flat = found["bits_per_number"], found["flat_bits_per_number"]
+        facts.append(f"exact level {given:.2f} bits per number, {flat:.2f} by themselves")
     return facts
 
 
 def _prefix_table(report: dict[str, Any]) -> Table:
     (main, *others), prefixes = report["figures"], report["prefixes"]
+    foundation = report["foundation"]
     rows = []
     for k, prefix in enumerate(prefixes):
         rows.append(
@@ -102,12 +106,17 @@ def _prefix_table(report: dict[str, Any]) -> Table:
                 f"{prefix['bits_per_value']:.3g}",
                 f"{prefix['bits'] / 1000:,.1f}",
                 _worst(report["clips"], k, main),
+                *([f"{foundation['explained'][k]:.1%}"] if foundation else []),
             ]
         )
+    if foundation:
+        figures = [_number(foundation, figure) for figure in (main, *others)]
+        rows.append(["foundation alone", figures[0], "–", *figures[1:], *"–" * 4, "100.0%"])
     _name, _, unit = main["title"].partition(", ")
     header = ["Kept", main["title"], "Gain" + (f", {unit}" if unit else "")]
     header += [*(figure["title"] for figure in others), "Numbers per value", "Bits per value"]
-    return [*header, "Mean kbit", f"Worst {main['title']}"], rows
+    header += ["Mean kbit", f"Worst {main['title']}"]
+    return [*header, *(["Latents explained"] if foundation else [])], rows
 
 
 def _worst(clips: Sequence[dict[str, Any]], k: int, main: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ from ..media.figures import Figure
 from ..media.registry import medium_of
 from ..model.ladder import Ladder
 from . import plots
+from .beneath import BeneathTally
 from .codes import CodeTally
 from .diagnostics import (
     LevelStatistics,
@@ -119,6 +120,7 @@ class _Measurement:
         self.sizes: list[tuple[int, ...]] = []
         self.rows: list[tuple[Any, ...]] = []
         self.levels, self.bands, self.codes = LevelTally(), BandTally(medium), CodeTally()
+        self.beneath = BeneathTally(model, medium, self.generator)
         self.likelihoods: list[LogLikelihood] = []
 
     @torch.no_grad()
@@ -150,10 +152,12 @@ class _Measurement:
             for first, last in ((k, count - 1), (0, k)):
                 y = redraw(self.model, latents, range(first, last + 1), self.generator)
                 shown[f"levels {first}–{last} redrawn"] = y
+        shown |= self.beneath.add(x, latents)
         return {label: fitted(self.medium.frames(y)) for label, y in shown.items()}
 
     def result(self) -> tuple[list[PrefixQuality], list[LevelStatistics], dict[str, BandShares]]:
-        return gather(self.rows), self.levels.result(), self.bands.result()
+        bands = self.bands.result() | self.beneath.bands()
+        return gather(self.rows), self.levels.result(), bands
 
 
 def _numbers(
@@ -189,6 +193,7 @@ def _numbers(
         "levels": [_level(level, model, prefixes) for level in levels],
         "codes": [asdict(use) for use in measured.codes.result()],
         "log_likelihood": _log_likelihood(measured),
+        **measured.beneath.result(),
         "bands": {
             name: {**asdict(share), "of_band": share.of_band, "of_level": share.of_level}
             for name, share in bands.items()
@@ -252,6 +257,7 @@ def _plots(
 ) -> Iterator[Plot]:
     """Draw every plot in both themes; the light one is also written as a file."""
     words = {"spatial": "in space", "temporal": "in time"}
+    words |= {f"latents_{name}": f"{word}, of latents" for name, word in words.items()}
     drawings = {
         "rate_quality": (
             partial(plots.rate_quality, shown=main),

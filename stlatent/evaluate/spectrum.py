@@ -8,7 +8,7 @@ quarter of the clip are told apart poorly.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -49,25 +49,37 @@ class BandShares:
 
 
 class BandTally:
-    """Collects `BandShares` clip by clip; bands are those of `medium`."""
+    """Collects `BandShares` clip by clip.
 
-    def __init__(self, medium: Medium) -> None:
-        self.medium, self.domain = medium, medium.config.axes
+    Args:
+        bands: along space and, if there is any, along time, by their names; by default those of
+            `medium`, `spatial` and `temporal`.
+        reach: values beyond it are cut, as they are where they are shown.
+    """
+
+    def __init__(
+        self, medium: Medium, bands: Mapping[str, Bands] | None = None, reach: float = 1.0
+    ) -> None:
+        self.domain, self.reach = medium.config.axes, reach
+        usual = {"spatial": medium.space_bands, "temporal": medium.time_bands}
+        self.bands = dict(bands or usual)
         self.space = sum(axis.kind == "space" for axis in self.domain.axes)
         if medium.config.field:  # what is compared are the volumes that planes stand for
             self.space = 3
         self.energy: dict[str, Tensor] = {}
 
     def add(self, decoded: Tensor, redrawn: Sequence[Tensor]) -> None:
-        """One clip `[1, C, (T,) *space]` in [-1, 1] as decoded, and with each level redrawn."""
-        changes = [y.clamp(-1, 1) - decoded.clamp(-1, 1) for y in redrawn]
+        """One clip `[1, C, (T,) *space]` as decoded, and with each level redrawn."""
+        low, high = -self.reach, self.reach
+        changes = [y.clamp(low, high) - decoded.clamp(low, high) for y in redrawn]
+        space, time = self.bands
         if self.space:
-            edges = self.medium.space_bands.edges
-            self._add("spatial", [spatial_energy(c, self.space, edges) for c in changes])
+            edges = self.bands[space].edges
+            self._add(space, [spatial_energy(c, self.space, edges) for c in changes])
         if self.domain.of_time(changes[0].shape[2:]) > 1:
-            edges, order = self.medium.time_bands.edges, self.domain.time_last
+            edges, order = self.bands[time].edges, self.domain.time_last
             moving = [change.permute(order) for change in changes]
-            self._add("temporal", [temporal_energy(change, edges, -1) for change in moving])
+            self._add(time, [temporal_energy(change, edges, -1) for change in moving])
 
     def _add(self, name: str, rows: Sequence[Tensor]) -> None:
         self.energy[name] = torch.stack(list(rows)) + self.energy.get(name, 0)
@@ -76,8 +88,7 @@ class BandTally:
         """As `band_shares` returns it; ValueError if there were no clips."""
         if not self.energy:
             raise ValueError(NO_CLIPS)
-        bands = {"spatial": self.medium.space_bands, "temporal": self.medium.time_bands}
-        return {name: shares(bands[name], energy) for name, energy in self.energy.items()}
+        return {name: shares(self.bands[name], energy) for name, energy in self.energy.items()}
 
 
 def shares(bands: Bands, energy: Tensor) -> BandShares:

@@ -33,6 +33,16 @@ DEFINITIONS = {
         "raise. Bits per dimension: minus it per value of the input; of a density of values in "
         "[-1, 1] unless the likelihood is of 8-bit values."
     ),
+    "Foundation alone": (
+        "What the frozen autoencoder makes of the input without the ladder: the ceiling. Latents "
+        "explained: part of the variance of its latents within a clip that a prefix holds."
+    ),
+    "Exact level": (
+        "Rate of a value: minus the logarithm of the probability of the interval of 2/255 around "
+        "it, a step of 8 bits in [-1, 1]: a lossless code’s length of 8-bit values, and of others "
+        "that of a code rounded to such steps. By themselves: numbers drawn from a Gaussian of "
+        "their channel’s mean and deviation, at the same steps."
+    ),
     "Redrawn": (
         "Levels drawn from their priors at temperature 1, given the coarser ones; all others "
         "keep their encoded latents."

@@ -14,7 +14,8 @@ def verdicts(report: dict[str, Any]) -> list[str]:
     found = []
     for level in report["levels"]:
         found += _activity(level)
-    main, prefixes = report["figures"][0], report["prefixes"]
+    config, main = report["model"]["config"], report["figures"][0]
+    prefixes = report["prefixes"][: len(config["levels"])]  # an exact level is as good as it is
     found += [
         _gain(k, *pair, main)
         for k, pair in enumerate(itertools.pairwise(prefixes), 1)
