@@ -1,5 +1,7 @@
 """What comes into a model from outside: converted where it has one meaning, else refused."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,17 @@ def test_all_else_is_refused_in_one_line(way, spoil, words):
     with pytest.raises(ValueError, match=words) as error:
         read(spoil(batch("video", VIDEO_SIZE, 1)))
     assert "\n" not in str(error.value)
+
+
+def test_values_of_another_scale_are_warned_of():
+    model, x = ladder("video"), batch("video").clamp(-1, 1)
+    with pytest.warns(UserWarning, match=r"give 2 \* x - 1"):
+        model.encode(x / 2 + 0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.encode(x)
+        model.encode(torch.zeros_like(x))  # of one grey nothing can be told
+        ladder("voxel").encode(batch("voxel").clamp(-1, 1) / 2 + 0.5)
 
 
 def test_bytes_are_frames_of_clips_alone():

@@ -40,6 +40,7 @@ OPTIONAL = {"timm", "torchvision", "xformers", "transformers", "ray", "open3d", 
 OPTIONAL |= {
     "vector_quantize_pytorch",
     "constriction",
+    "pyarrow",
     "onnx",
     "onnxscript",
     "onnxruntime",

@@ -91,7 +91,7 @@ def test_marks_are_the_same_everywhere(tmp_path, size):
     path.write_bytes(np.random.default_rng(0).bytes(size))
     place = Place(tmp_path)
     found = list(place.fs.find(place.root, detail=True).items())
-    assert [mark[:2] for mark in remote_marks(place, found)] == [local_mark(path)[:2]]
+    assert [mark[:2] for mark in remote_marks(place.fs, found)] == [local_mark(path)[:2]]
 
 
 # older jobs -----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ PURPOSES = {
     "entropy": "bitstreams: encode --entropy-code",
     "onnx": "ONNX graphs",
     "perceptual": "perceptual losses",
+    "parquet": "sources in tables: encode FILE.parquet",
     "ray": "encode --ray",
     "s3": "data sets in buckets",
     "shapes": "meshes and volumes",

@@ -23,13 +23,18 @@ DTYPES = ("float16", "bfloat16", "float32", "int8")
 
 def add_encode(verb: Verb) -> None:
     add = verb.add_argument
-    add("input", metavar="INPUT", help="a folder, searched to its depth, or one file; or a URL; "
+    add("input", metavar="INPUT", help="a folder, searched to its depth, or one file; WebDataset "
+        "shards (.tar), tables (.parquet), a list of paths or URLs (.txt, .jsonl, .csv); or a URL; "
         "for a model on a foundation also latents of that: a data set, or .safetensors and .pt "
         "files")  # fmt: skip
     add("--model", metavar="M", help=f"{MODEL}; default: video, or voxel for meshes")
     add("--out", required=True, metavar="DIR", help="the data set to make, or a URL; the same "
         "command goes on after an interruption")  # fmt: skip
     add("--short-side", type=shared.positive, metavar="N", help="resize frames to N pixels there")
+    add("--size", type=shared.size, metavar="HxW", help="resize frames to cover so many pixels, "
+        "and keep the centre")  # fmt: skip
+    add("--buckets", type=_pixels, metavar="HxW", help="the same, each source to that of a few "
+        "sizes of at most so many pixels in all whose aspect is nearest to its own")  # fmt: skip
     add("--fps", type=shared.rate, metavar="F", help="frames per second (the source's own)")
     add("--clip-frames", type=shared.positive, metavar="N", help="cut sources into clips of N")
     add("--scenes", action="store_true", help="cut sources where scenes change, and then into "
@@ -69,8 +74,8 @@ def add_encode(verb: Verb) -> None:
 
 
 def encode(options: Options) -> int:
+    from ..jobs.find import usual_model
     from ..jobs.folder import check_free
-    from ..jobs.inputs import usual_model
     from ..jobs.ray_pool import RayPool
     from ..jobs.team import launched_team
     from ..store.place import Place
@@ -187,6 +192,11 @@ def _axes(text: str) -> tuple[str, ...]:
             f"'{text}' does not name each of x, y, z once, or its negative, such as x,z,-y"
         )
     return axes
+
+
+def _pixels(text: str) -> int:
+    height, width = shared.size(text)
+    return height * width
 
 
 def _shard(text: str) -> tuple[int, int]:

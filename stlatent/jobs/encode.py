@@ -19,8 +19,8 @@ from ..store.manifest import FAILED
 from ..store.place import Place
 from ..store.records import Failure
 from ..store.summary import LevelSummary, level_summaries, merged, table
+from .find import find_inputs, left_out
 from .folder import check_free, remove_own
-from .inputs import find_inputs, left_out
 from .job import Job, read_job
 from .latents import source_medium
 from .options import EncodeOptions

@@ -18,6 +18,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from ..model.config import Strict
@@ -56,6 +57,7 @@ class JobRecord(Strict):
         sources: how many there are.
         units: into how many units of work they were cut.
         inputs: digest of the list of sources.
+        captions: whether what is said of sources is in their list; in that of older jobs it is not.
     """
 
     format: Literal["stlatent-job"] = JOB_FORMAT
@@ -66,6 +68,7 @@ class JobRecord(Strict):
     sources: Count
     units: Count
     inputs: Digest
+    captions: bool = False
 
     def differences(self, other: JobRecord) -> list[str]:
         """What is otherwise in `other`, in words; the inputs are compared elsewhere."""
@@ -92,6 +95,7 @@ class InputRecord(Strict):
         bytes: its size.
         unit: number of the unit of work that it belongs to.
         ends: see `marks.py`; older jobs have none.
+        caption: what is said of it, if anything.
     """
 
     name: str
@@ -99,6 +103,7 @@ class InputRecord(Strict):
     bytes: Count
     unit: Count
     ends: str | None = None
+    caption: str | None = None
 
 
 class Job:
@@ -126,6 +131,7 @@ class Job:
             sources=len(inputs),
             units=len(units),
             inputs=_digest(units),
+            captions=True,
         )
         return Job(place, record, units)
 
@@ -147,6 +153,8 @@ class Job:
             began = math.inf
         else:
             began = self.place.changed("").get(INPUTS, math.inf)
+        if not there.captions:
+            self._forget_captions()
         different = there.differences(self.record)
         update = {"model": there.header.model, "coding": there.header.coding}
         header = self.record.header.model_copy(update=update)
@@ -168,6 +176,11 @@ class Job:
         if there.inputs != self.record.inputs or not self.place.exists(INPUTS):
             self._write()
 
+    def _forget_captions(self) -> None:
+        self.units = [[replace(one, caption=None) for one in unit] for unit in self.units]
+        update = {"inputs": _digest(self.units), "captions": False}
+        self.record = self.record.model_copy(update=update)
+
     def _write(self) -> None:
         """A folder is ours from the moment that the job's record is in it; so that comes first."""
         write_json(self.place, JOB, self.record, indent=1)
@@ -186,11 +199,11 @@ class Job:
             if one is None:
                 changed[line.name] = "gone"
                 continue
-            if (one.kind, one.bytes) != (line.kind, line.bytes) or line.ends not in (
-                None,
-                one.ends,
-            ):
+            same = line.ends is None or line.ends == one.ends
+            if not same or (one.kind, one.bytes) != (line.kind, line.bytes):
                 changed[one.name] = "changed"
+            elif one.caption != line.caption:
+                changed[one.name] = "described otherwise"
             units.setdefault(line.unit, []).append(one)
         self.units = [units[number] for number in sorted(units)]
         update = {"inputs": _digest(self.units), "units": len(self.units)}
@@ -203,7 +216,7 @@ class Job:
             one.name: "newer than the job"
             for unit in self.units
             for one in unit
-            if one.changed > began and not covered(one.bytes)
+            if one.changed > began and (one.part or not covered(one.bytes))
         }
 
     def done(self) -> list[int]:
@@ -270,7 +283,9 @@ def _lines(units: Sequence[Sequence[Input]]) -> Iterator[bytes]:
     for number, unit in enumerate(units):
         for one in unit:
             about = {"name": one.name, "kind": one.kind, "bytes": one.bytes}
-            yield (json.dumps(about | {"unit": number, "ends": one.ends}) + "\n").encode()
+            about |= {"unit": number, "ends": one.ends}
+            about |= {} if one.caption is None else {"caption": one.caption}
+            yield (json.dumps(about) + "\n").encode()
 
 
 def _digest(units: Sequence[Sequence[Input]]) -> str:

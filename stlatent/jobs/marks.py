@@ -16,7 +16,9 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-from ..store.place import Place, seconds_of
+from fsspec import AbstractFileSystem
+
+from ..store.place import seconds_of
 
 END_BYTES = 2**14  # of a source at either end
 THREADS = 16  # that read ends
@@ -48,7 +50,7 @@ def local_marks(paths: Sequence[str | Path]) -> Iterator[tuple[int, str, float]]
 
 
 def remote_marks(
-    place: Place, found: Sequence[tuple[str, dict]]
+    fs: AbstractFileSystem, found: Sequence[tuple[str, dict]]
 ) -> Iterator[tuple[int, str, float]]:
     """The same of files behind a URL, by their path and what the file system says of them."""
     for start in range(0, len(found), TOGETHER):
@@ -56,7 +58,7 @@ def remote_marks(
         spans = [_ends(about["size"]) for _, about in some]
         paths = [path for (path, _), ends in zip(some, spans, strict=True) for _ in ends]
         starts, stops = zip(*chain.from_iterable(spans)) if paths else ((), ())
-        given = place.fs.cat_ranges(paths, [*starts], [*stops], on_error="return")
+        given = fs.cat_ranges(paths, [*starts], [*stops], on_error="return")
         parts = iter(part if isinstance(part, bytes) else b"" for part in given)
         for (_, about), ends in zip(some, spans, strict=True):
             content = b"".join(next(parts) for _ in ends)

@@ -40,8 +40,14 @@ class LatentItem:
         record: what the data set says about it, once it is complete.
     """
 
-    def __init__(self, header: Header, spools: dict[tuple[int, Part], Spool], about: About) -> None:
-        self.header, self.about = header, about
+    def __init__(
+        self,
+        header: Header,
+        spools: dict[tuple[int, Part], Spool],
+        about: About,
+        caption: str | None = None,
+    ) -> None:
+        self.header, self.about, self.caption = header, about, caption
         self.record: Item | None = None
         self._spools = spools
         self._starts: dict[tuple[int, Part], int] = {}
@@ -94,7 +100,8 @@ class LatentItem:
         """It is complete; `size` is that of the input, along the axes of the domain."""
         bits = tuple(round(max(bits, 0.0), 1) for bits in self._bits)
         grids = tuple(self._grids)
-        self.record = Item(size=tuple(size), grids=grids, bits=bits, **vars(self.about))
+        about = {**vars(self.about), "caption": self.caption}
+        self.record = Item(size=tuple(size), grids=grids, bits=bits, **about)
         return self.record
 
     def entries(self, level: int, part: Part) -> Iterator[Entry]:
@@ -150,6 +157,7 @@ class UnitWriter:
     Args:
         former: what the unit held before, if it is written anew.
         tables: vectors of the levels whose latents are codes, see `codebooks.py`.
+        captions: of sources, by their names.
     """
 
     def __init__(
@@ -159,8 +167,10 @@ class UnitWriter:
         number: int,
         former: UnitRecord | None = None,
         tables: Mapping[int, Tensor] | None = None,
+        captions: Mapping[str, str | None] | None = None,
     ) -> None:
         self.place, self.header, self.number, self.tables = place, header, number, tables or {}
+        self.captions = captions or {}
         self.items: list[LatentItem | FormerItem] = []
         self.failed: list[Failure] = []
         for record in former.items if former else ():
@@ -185,7 +195,8 @@ class UnitWriter:
 
     def item(self, about: About) -> LatentItem:
         """A new item, to be filled."""
-        self.items.append(LatentItem(self.header, self._spools, about))
+        caption = self.captions.get(about.source)
+        self.items.append(LatentItem(self.header, self._spools, about, caption))
         return self.items[-1]
 
     def fail(self, source: str, stage: str, reason: str) -> Failure:

@@ -71,7 +71,8 @@ def encode_units(
     ):
         events = reader.read(local)  # goes on decoding while a unit is written
         for unit, former in todo.items():
-            with UnitWriter(job.place, header, unit, former, tables) as writer:
+            captions = {source.name: source.caption for source in job.units[unit]}
+            with UnitWriter(job.place, header, unit, former, tables, captions) as writer:
                 coder = _coder(model, header)
                 encoder = medium.encoder(model, job.record.options, writer, header.std, coder)
                 for _ in _followed(encoder, events, inputs[unit], tally):

@@ -52,5 +52,6 @@ def named_files(
     found = [Source(path, name, kinds[end]) for name, (path, end) in files.items() if end in kinds]
     if not found:
         raise ValueError(f"{root} holds no {what}")
-    name_others([n for n, (_, end) in files.items() if end not in {*kinds, *beside}], root)
+    others = [name for name, (_, end) in files.items() if end not in {*kinds, *beside}]
+    name_others(others, root, (source.name for source in found))
     return found

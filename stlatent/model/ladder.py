@@ -30,7 +30,7 @@ from .choose import Choose, Draw, Held, Site
 from .config import ModelConfig
 from .device import as_written
 from .exact import ExactCell, in_half
-from .inputs import as_input, check_batch, check_held, check_prefix
+from .inputs import as_input, check_batch, check_held, check_prefix, warn_of_scale
 from .latents import Latents
 from .layers import Conv, Down, Up, name_layers
 from .likelihoods import Likelihood, make_likelihood
@@ -192,8 +192,11 @@ class Ladder(nn.Module):
         Raises:
             ValueError: `x` has not the axes or channels of this model.
         """
+        read = self.as_input(x)
+        if past is None and self.config.scaling is None:
+            warn_of_scale(x, read, self.config)
         past = past or Past()
-        size, x, grid = self._enter(self.as_input(x), past)
+        size, x, grid = self._enter(read, past)
         with self._numerics():
             features = self.bottom_up(x, past)
             steps, _ = self.descend(choose, grid, past, features, levels=len(self.levels))

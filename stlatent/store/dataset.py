@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..media.walk import shown
 from ..model.packing import Packing
 from .reader import LatentStore, under
-from .windows import Label, LatentWindow, split
+from .windows import Label, LatentWindow, lengthened, split
+
+log = logging.getLogger(__name__)
 
 
 class LatentDataset(Dataset):
@@ -24,14 +28,16 @@ class LatentDataset(Dataset):
         path: of the data set, a folder or a URL.
         levels: which, coarsest first; all by default.
         steps: length of a window in steps of level 0; None is the whole item. Items that are
-            shorter are left out.
+            shorter are left out, and named in the log.
         every: steps of level 0 from a window to the next one.
         past: per level of `levels`, how many of its own steps before the window come with it.
             Coarse levels are small, so that they can remember long: a pyramid of context.
         whiten: (z - mean) / std per channel, by the statistics of the data set.
         packed: the levels as one tensor on the grid of the coarsest, as `AutoencoderLadder` has it.
-        labels: class or vector by name of an item, or by its source; see `labels.py`.
+        labels: class or vector by name of an item, by its source or its caption; see `labels.py`.
         names: only these items, in this order; all by default.
+        pad: items that are shorter than a window are not left out: their last step is repeated to
+            fill one, and `mask` is False there.
 
     Attributes:
         store: what is read.
@@ -53,11 +59,12 @@ class LatentDataset(Dataset):
         packed: bool = False,
         labels: Mapping[str, Label] | None = None,
         names: Sequence[str] | None = None,
+        pad: bool = False,
     ) -> None:
         self.store = LatentStore(path)
         self.levels = tuple(range(len(self.store.header.levels)) if levels is None else levels)
         self.steps, self.every, self.past, self.packed = steps, every, tuple(past), packed
-        self.labels, self.whiten = labels, whiten
+        self.labels, self.whiten, self.pad = labels, whiten, pad
         self.domain = self.store.header.over
         self._check()
         self.packing = self._packing()
@@ -70,6 +77,11 @@ class LatentDataset(Dataset):
         self.left_out = [name for name, count in zip(wanted, counts) if not count]
         if not self.names:
             raise ValueError(f"no item of {path} has {steps} steps at level 0; ask for fewer")
+        if self.left_out:
+            log.warning(
+                "left out %d of %d items of %s, shorter than %s steps of level 0, such as %s",
+                *(len(self.left_out), len(wanted), path, steps, shown(self.left_out[0])),
+            )
         for name in self.names if labels is not None else ():
             self._label_key(name)
         self._ends = np.cumsum(counts[counts > 0])
@@ -88,7 +100,8 @@ class LatentDataset(Dataset):
         """How many windows an item has, one every `every` steps from step `first` on."""
         if self.steps is None:
             return 1
-        return max(0, (self.length(name) - self.steps - first) // self.every + 1)
+        found = max(0, (self.length(name) - self.steps - first) // self.every + 1)
+        return max(found, int(self.pad and not first))
 
     def length(self, name: str) -> int:
         """Steps of an item at level 0; 1 where there is no time."""
@@ -108,7 +121,8 @@ class LatentDataset(Dataset):
         """
         label = () if self.labels is None else self.labels[self._label_key(name)]
         steps = self.length(name) if self.steps is None else self.steps
-        spans = [(under(start, f), under(start + steps, f)) for f in self._finer]
+        there = min(steps, self.length(name) - start) if self.pad else steps
+        spans = [(under(start, f), under(start + there, f)) for f in self._finer]
         past = self.past or [0] * len(self.levels)
         read = [
             self.store.read_level(name, level, max(0, first - before), last)
@@ -120,10 +134,15 @@ class LatentDataset(Dataset):
         mask, before, past_mask = (), (), ()
         if self.domain.has_time:
             parts = [
-                split(self.domain, z, (last - first, steps * f), count)
+                split(self.domain, z, (last - first, there * f), count)
                 for z, f, count, (first, last) in zip(latents, self._finer, past, spans)
             ]
             latents, mask, before, past_mask = zip(*parts)
+            longer = [
+                lengthened(self.domain, z, known, steps * f)
+                for z, known, f in zip(latents, mask, self._finer)
+            ]
+            latents, mask = zip(*longer)
         packed = self.packing.fold(latents, started=True)[0] if self.packed else None
         return LatentWindow(
             latents=tuple(z[0] for z in latents) if packed is None else packed,
@@ -133,6 +152,7 @@ class LatentDataset(Dataset):
             start=start,
             name=name,
             label=label,
+            caption=self.store.items[name].caption or "",
         )
 
     def restore(
@@ -169,7 +189,8 @@ class LatentDataset(Dataset):
         return coarsest // own
 
     def _label_key(self, name: str) -> str:
-        for key in (name, self.store.items[name].source):
+        item = self.store.items[name]
+        for key in (name, item.source, item.caption):
             if key in self.labels:
                 return key
         raise ValueError(f"there is no label for {name}; give one, or leave it out by `names`")

@@ -7,9 +7,14 @@ each other, the header says: see `Header.check`.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from ..files import safe_name
 from ..geometry.whereabouts import Shape
@@ -67,6 +72,7 @@ class Item(Strict):
         fps: frames per second; None where the source has none.
         shape: of meshes and volumes only.
         grids: sizes of its latents along the same axes, per level.
+        caption: what is said of the source, if anything; see `jobs/captions.py`.
         bits: the rate per level: KL of posterior against prior; of codes, and of what is
             entropy-coded, minus the binary logarithm of its probability under the prior.
     """
@@ -80,6 +86,15 @@ class Item(Strict):
     shape: Shape | None = None
     grids: tuple[tuple[Length, ...], ...]
     bits: tuple[NotNegative, ...]
+    caption: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `caption` where there is none, as it was before there were any."""
+        values = dump(self)
+        if self.caption is None:
+            values.pop("caption", None)
+        return values
 
 
 class Failure(Strict):

@@ -110,6 +110,6 @@ class LatentStream(IterableDataset):
         """Of some items, beginning `offset` steps late, as far as there is room for that."""
         data = self.dataset
         for name in names:
-            spare = data.length(name) - (data.steps or data.length(name))
+            spare = max(0, data.length(name) - (data.steps or data.length(name)))
             first = offset % (spare + 1)
             yield from ((name, first + i * data.every) for i in range(data.windows(name, first)))

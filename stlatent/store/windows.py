@@ -28,14 +28,15 @@ class LatentWindow(NamedTuple):
     Attributes:
         latents: per level `[C_l, n f_l, *space]`, or packed `[C, n, *space]`; domains without time
             have no n. float32.
-        mask: per level `[n f_l]`: False where a step is a repetition of the first one. Empty for
-            domains without time.
+        mask: per level `[n f_l]`: False where a step is a repetition of the first one, or, after
+            the end of an item that is too short, of the last one. Empty for domains without time.
         past: per level `[C_l, p_l, *space]`, the steps before the window; zeros, which are the mean
             of whitened latents, where the video had not begun. Empty if none was asked for.
         past_mask: per level `[p_l]`: False where the video had not begun.
         start: step of level 0 at which the window begins; a list of them in a batch.
         name: of the item; a list of them in a batch.
         label: a class or a vector; int64 `[B]` or `[B, D]` in a batch. `()` if there are none.
+        caption: what is said of the source, "" if nothing is; a list of them in a batch.
     """
 
     latents: Tensor | tuple[Tensor, ...]
@@ -45,6 +46,7 @@ class LatentWindow(NamedTuple):
     start: int | list[int]
     name: str | list[str]
     label: Label | tuple[()]
+    caption: str | list[str] = ""
 
 
 def collate(windows: Sequence[LatentWindow]) -> LatentWindow:
@@ -64,7 +66,7 @@ def collate(windows: Sequence[LatentWindow]) -> LatentWindow:
             f"windows of shapes {some} make no batch; choose items of one size by `names`, or let "
             f"LatentStream put equal ones together"
         )
-    latents, mask, past, past_mask, start, name, labels = zip(*windows)
+    latents, mask, past, past_mask, start, name, labels, captions = zip(*windows)
     known = not isinstance(labels[0], tuple)
     label = torch.stack([torch.as_tensor(one) for one in labels]) if known else ()
     return LatentWindow(
@@ -75,6 +77,7 @@ def collate(windows: Sequence[LatentWindow]) -> LatentWindow:
         start=list(start),
         name=list(name),
         label=label,
+        caption=list(captions),
     )
 
 
@@ -98,6 +101,15 @@ def split(
         nothing = z.new_zeros(*z.shape[:2], *domain.with_time(z.shape[2:], missing))
         before = domain.joined([nothing, before])
     return now, _last(known, whole), before, _last(past - missing, past)
+
+
+def lengthened(domain: Domain, z: Tensor, mask: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """A window of one level and its mask, made `steps` long by repeating the last step."""
+    missing = steps - domain.of_time(z.shape[2:])
+    if missing <= 0:
+        return z, mask
+    longer = domain.joined([z] + [domain.last(z, 1)] * missing)
+    return longer, torch.cat([mask, mask.new_zeros(missing)])
 
 
 def _stacked(levels: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,6 +12,7 @@ import numpy as np
 
 from ...files import UnreadableError
 from .display import WHITE, Colour
+from .framing import framing
 from .readers import VideoReader
 from .scenes import scene_starts
 from .timeline import check_size
@@ -26,7 +28,9 @@ class ClipPlan:
         unit: frames that go through the network together at least.
         pixels: about so many go through the network at a time.
         still: whether only single pictures will do.
-        short_side: of the pictures once they are resized, which is left to the one who reads.
+        short_side, size, buckets: how large pictures become, see `options.py`; resizing them is
+            left to the one who reads.
+        step: what sides of buckets are multiples of.
         fps: frames per second; None is the source's own.
         clip_frames: sources are cut into clips of so many; None leaves them whole.
         scenes: sources are cut where scenes change, too.
@@ -39,6 +43,9 @@ class ClipPlan:
     pixels: int
     still: bool = False
     short_side: int | None = None
+    size: tuple[int, int] | None = None
+    buckets: int | None = None
+    step: int = 1
     fps: float | None = None
     clip_frames: int | None = None
     scenes: bool = False
@@ -48,21 +55,24 @@ class ClipPlan:
 def read(request: dict) -> Iterator[tuple[dict, np.ndarray]]:
     """The clips of a source, chunk by chunk: what a clip is, and some frames uint8 `[t, H, W, 3]`.
 
-    `start` is the clip's first frame in the source, `count` its length, `fps` its rate, and `moves`
-    says whether the source has more than one frame.
+    `start` is the clip's first frame in the source, `count` its length, `fps` its rate, `size` the
+    height and width that its frames are to have, and `moves` says whether the source has more than
+    one frame.
     """
     with _open(request) as reader:
         if request["still"] and reader.frames > 1:
             held = f"it has {reader.frames} frames, an image model takes one"
             raise UnreadableError(reader.path, held)
-        check_size(reader.path, *resized(reader.size, request["short_side"]))
+        frame = framing(reader.size, request)
+        check_size(reader.path, *frame.size)
         fps = request["fps"] if reader.fps else None
         indices = reader.at_rate(fps) if fps else np.arange(reader.frames)
         clips = cut(indices, request)
-        about = {"fps": fps or reader.fps, "moves": reader.frames > 1}
-        pieces = read_in_order(reader, indices, clips, chunk_frames(reader.size, request))
-        for clip, frames in pieces:
-            yield about | {"start": clip.start, "count": len(clip)}, frames
+        about = {"fps": fps or reader.fps, "moves": reader.frames > 1, "size": frame.size}
+        chunk = chunk_frames(reader.size, frame.size, request)
+        for clip, frames in read_in_order(reader, indices, clips, chunk):
+            kept = frames[:, slice(*frame.rows), slice(*frame.columns)]
+            yield about | {"start": clip.start, "count": len(clip)}, kept
 
 
 def _open(request: dict) -> VideoReader:
@@ -86,21 +96,12 @@ def cut(indices: np.ndarray, request: dict) -> list[range]:
     ]
 
 
-def chunk_frames(size: tuple[int, int], request: dict) -> int:
+def chunk_frames(source: tuple[int, int], size: tuple[int, int], request: dict) -> int:
     """How many frames to read at a time: as many as go through the network at a time, unless they
     are so large that the memory is the limit."""
-    height, width = resized(size, request["short_side"])
-    units = max(1, request["pixels"] // (height * width * request["unit"]))
-    limit = max(1, SLOT_BYTES // (3 * size[0] * size[1]))
+    units = max(1, request["pixels"] // (math.prod(size) * request["unit"]))
+    limit = max(1, SLOT_BYTES // (3 * math.prod(source)))
     return min(units * request["unit"], limit)
-
-
-def resized(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:
-    """Height and width when the shorter one is `short_side`."""
-    if short_side is None:
-        return size[0], size[1]
-    scale = short_side / min(size)
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def read_in_order(

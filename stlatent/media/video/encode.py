@@ -16,7 +16,6 @@ from ..coder import TiledEncoder
 from ..codes import Code
 from ..encoder import About, Named, Sink, SinkItem, SourceEncoder
 from ..options import SourceOptions
-from .child import resized
 from .pixels import scaled
 
 GATHERED_BYTES = 256 * 2**20  # of frames that wait for others of their size
@@ -80,7 +79,7 @@ class VideoEncoder(SourceEncoder):
             self._flush(next(iter(self._groups)))
 
     def _begin(self, source: Named, about: Mapping[str, Any], values: np.ndarray) -> Clip:
-        size = resized(values.shape[1:3], self.options.short_side)
+        size = tuple(about["size"])
         cuts = self.options.clip_frames is not None or self.options.scenes
         cut = cuts and about["moves"]
         item = self.sink.item(

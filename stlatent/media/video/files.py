@@ -47,7 +47,7 @@ def find_sources(
             f"{root} holds no video ({' '.join(VIDEO_SUFFIXES)}) and no picture "
             f"({' '.join(IMAGE_SUFFIXES)})"
         )
-    name_others(others, root)
+    name_others(others, root, (source.name for source in found))
     exclude = set(exclude)
     unknown = exclude - {s.name for s in found} - {s.path.name for s in found}
     if unknown:

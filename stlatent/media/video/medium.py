@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from .child import ClipPlan
 from .clips import centre_clip
 from .encode import VideoEncoder
 from .files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_sources
+from .framing import bucket
 from .options import ClipOptions
 from .pixels import to_uint8
 from .training import ClipData, training_set
@@ -100,7 +102,14 @@ class Clips(Medium[np.ndarray]):
             )
 
     def resolve(self, options: SourceOptions) -> dict[str, object]:
+        if options.buckets:
+            bucket((1, 1), options.buckets, self._step)  # whether there is any
         return super().resolve(options) | {"tile": self.tile(options.tile)}
+
+    @property
+    def _step(self) -> int:
+        """Sides that are multiples of this are encoded without padding."""
+        return math.lcm(*self.config.axes.of_space(self.config.levels[0].stride))
 
     def plan(self, options: SourceOptions, device: torch.device) -> ClipPlan:
         return ClipPlan(
@@ -108,6 +117,9 @@ class Clips(Medium[np.ndarray]):
             pixels=chunk_pixels(device),
             still=self.still,
             short_side=options.short_side,
+            size=options.size,
+            buckets=options.buckets,
+            step=self._step,
             fps=options.fps,
             clip_frames=options.clip_frames,
             scenes=options.scenes,
