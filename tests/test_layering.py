@@ -45,6 +45,8 @@ OPTIONAL |= {
     "onnxscript",
     "onnxruntime",
     "torchcodec",
+    "nibabel",
+    "pydicom",
     "wandb",
 }
 # Slow to import, and most commands do without: inside functions.

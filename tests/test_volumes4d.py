@@ -14,7 +14,7 @@ import stlatent
 from stlatent.cli import main
 from stlatent.files import UnreadableError
 from stlatent.media.registry import media, medium_for
-from stlatent.media.volumes.files import open_volumes
+from stlatent.media.volumes.child import open_volumes
 from stlatent.model.domains import DOMAINS
 from stlatent.store.reader import LatentStore
 

@@ -32,7 +32,8 @@ def precision(verb: Verb) -> None:
 def format(verb: Verb) -> None:
     help = (
         "mp4 (H.264), png (a folder of pictures) or npy (uint8 [T, H, W, 3]) (mp4); of shapes glb, "
-        "obj or ply (glb); of sound wav or flac (wav); of planes and volumes over time npy"
+        "obj or ply (glb); of sound wav or flac (wav); of planes npy; of volumes npy, nii.gz or "
+        "nii (scans nii.gz)"
     )
     verb.add_argument("--format", metavar="F", help=help)
 
@@ -57,12 +58,12 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def size(text: str) -> tuple[int, int]:
-    """`128x96` (height x width) or `128`."""
-    sides = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)
-    if not sides:
+def size(text: str) -> tuple[int, ...]:
+    """`128x96` (height x width) or `128`; of volumes also `128x128x16`."""
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){0,2}", text):
         raise argparse.ArgumentTypeError(f"'{text}' is not HEIGHTxWIDTH in pixels, such as 128x96")
-    return int(sides[1]), int(sides[2] or sides[1])
+    sides = tuple(map(int, text.split("x")))
+    return sides * 2 if len(sides) == 1 else sides
 
 
 def out(verb: Verb, what: str, usual: str | None = None, required: bool = True) -> None:

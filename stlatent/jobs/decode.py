@@ -20,7 +20,7 @@ from ..media.base import Medium
 from ..media.output import Output, check_outputs
 from ..media.registry import medium_of
 from ..media.sample import Sample
-from ..media.source import FOLDERS
+from ..media.source import FOLDERS, suffix_of
 from ..model import choose as choosing
 from ..model.choose import Choose
 from ..model.device import autocast
@@ -98,7 +98,7 @@ def decode_item(
 
 def sample_of(item: Item) -> Sample:
     """What a data set says of an item, but for its latents."""
-    return Sample(item.kind, item.size, item.fps, item.shape)
+    return Sample(item.kind, item.size, item.fps, item.shape, item.scan)
 
 
 def as_stored(how: Output, store: LatentReader) -> Output:
@@ -144,5 +144,5 @@ def outputs(
 def _target(item: Item, ending: str, short: bool) -> PurePosixPath:
     """Relative path of the output for `item`."""
     path = PurePosixPath(item.name)
-    path = path.with_suffix("") if short else path
+    path = path.with_name(path.name[: -len(suffix_of(path.name)) or None]) if short else path
     return path.with_name(path.name + ending)

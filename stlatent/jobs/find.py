@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from ..files import shown
 from ..media.base import Medium
 from ..media.registry import usual_model as usual_model_for
-from ..media.source import Kind
+from ..media.source import Kind, suffix_of
 from ..media.walk import ARCHIVES, files_below, name_others
 from ..store.place import Place, file_system
 from .archives import Found, holds_others, inside
@@ -73,7 +73,7 @@ def usual_model(root: str | Path) -> str:
         names = [*files_below(place.local)]
     else:
         names = place.fs.find(place.root)
-    return usual_model_for(PurePosixPath(name).suffix for name in names)
+    return usual_model_for(suffix_of(name) for name in names)
 
 
 def _single(root: str | Path) -> tuple[Place, PurePosixPath] | None:
@@ -91,7 +91,7 @@ def _local(medium: Medium, place: Place) -> list[Input]:
     """Files and folders of frames of this machine, and what lies in archives beside them."""
     files = files_below(place.local) if place.local.is_dir() else {}
     archives = [name for name in files if holds_others(name)]
-    ends = {PurePosixPath(name).suffix.lower() for name in files}
+    ends = {suffix_of(name) for name in files}
     found: list[Input] = []
     if not archives or ends & {*medium.kinds}:
         sources = medium.find(place.local)
@@ -114,7 +114,7 @@ def _remote(place: Place, kinds: Mapping[str, Kind]) -> list[Input]:
         name = path[len(place.root) :].lstrip("/") or os.path.basename(path)
         if not any(part.startswith(".") for part in name.split("/")):
             listed[name] = path, info
-    known = {n: kinds[end] for n in listed if (end := PurePosixPath(n).suffix.lower()) in kinds}
+    known = {n: kinds[end] for n in listed if (end := suffix_of(n)) in kinds}
     archives = [name for name in listed if holds_others(name)]
     others = [name for name in listed if name not in known and name not in archives]
     said = captions(known, others, lambda name: place.fs.cat_file(listed[name][0]))
@@ -143,7 +143,7 @@ def _opened(
             if name in names:
                 raise ValueError(f"{path} has two files that are called {shown(one.name)}")
             names[name] = one
-        known = {n: kinds[end] for n in names if (end := PurePosixPath(n).suffix.lower()) in kinds}
+        known = {n: kinds[end] for n in names if (end := suffix_of(n)) in kinds}
         name_others([name for name in names if name not in known], path)
         for name, kind in known.items():
             one = names[name]
@@ -167,7 +167,7 @@ def _listed(place: Place, name: str, kinds: Mapping[str, Kind]) -> list[Input]:
             raise ValueError(f"{place / name}, line {number}: {shown(file)} is named twice")
         absolute = "://" in file or os.path.isabs(file)
         paths[own], said[own] = file if absolute else place / file, caption
-    known = {n: kinds[end] for n in paths if (end := PurePosixPath(n).suffix.lower()) in kinds}
+    known = {n: kinds[end] for n in paths if (end := suffix_of(n)) in kinds}
     name_others([n for n in paths if n not in known], place / name)
     marks = _marks([paths[n] for n in known])
     return [

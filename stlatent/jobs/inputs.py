@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from ..media.source import WORK, Kind
+from ..media.source import WORK, Kind, suffix_of
 from ..store.place import download
 from ..store.records import item_name
 from .archives import Archives, Part
@@ -94,7 +94,7 @@ def fetch(inputs: Iterable[Input], folder: Path) -> Iterator[LocalInput]:
         if one.part is None and "://" not in one.path:
             yield LocalInput(one, Path(one.path))
             continue
-        path = folder / f"input-{number}{PurePosixPath(one.name).suffix}"
+        path = folder / f"input-{number}{suffix_of(one.name)}"
         try:
             if one.part is None:
                 download(one.path, path)

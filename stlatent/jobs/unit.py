@@ -128,8 +128,8 @@ class FormerItem:
 
     def __init__(self, header: Header, place: Place, unit: int, record: Item) -> None:
         self.header, self.place, self.unit, self.record = header, place, unit, record
-        named = (record.name, record.source, record.start, record.kind, record.fps, record.shape)
-        self.about = About(*named)
+        r = record
+        self.about = About(r.name, r.source, r.start, r.kind, r.fps, r.shape, r.scan)
 
     def entries(self, level: int, part: Part) -> Iterator[Entry]:
         file = level_file(level, self.unit, part)

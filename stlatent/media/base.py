@@ -33,7 +33,7 @@ from .options import WORDS, Extent, SourceOptions
 from .output import Output
 from .sample import ReadPlan, Sample, Stored
 from .source import Kind, Source
-from .tiles import check_side
+from .tiles import LARGEST, check_side
 from .training import DataConfig, TrainingSet
 
 Part = TypeVar("Part")
@@ -53,6 +53,8 @@ class Medium(ABC, Generic[Part]):
         shipped: the model that comes with the library.
         options: those of `SourceOptions` that mean something here, as a class of their own.
         extents: which of `Extent` mean something here, the usual one first.
+        sides: of a size, at most.
+        largest: side of what goes through the network in one piece, unless one asks.
         formats: in which samples are written, the usual one first.
         shaped: which of `Output`, beside the format, mean something here.
         coded: whether latents can be entropy-coded.
@@ -68,6 +70,8 @@ class Medium(ABC, Generic[Part]):
     shipped: ClassVar[str]
     options: ClassVar[type[Strict]] = Strict
     extents: ClassVar[tuple[str, ...]] = ()
+    sides: ClassVar[int] = 2
+    largest: ClassVar[int] = LARGEST
     formats: ClassVar[tuple[str, ...]]
     shaped: ClassVar[frozenset[str]] = frozenset()
     coded: ClassVar[bool] = False
@@ -161,17 +165,15 @@ class Medium(ABC, Generic[Part]):
             yield self.take(model, axes.steps(x, 0, count), sample)
 
     def units(self, device: torch.device, size: Sequence[int]) -> int:
-        """How many steps of the coarsest level, of this size along the space axes, go through the
-        network at a time."""
+        """Steps of the coarsest level, of a `size` in space, that go through at a time."""
         return chunk_units(device, size, self.config.axes.of_time(self.config.levels[0].stride))
 
     def tile(self, side: int | None) -> int | None:
-        """The side of tiles that is asked for, or one that fits the model; None where samples are
-        not cut."""
+        """The side of tiles that is asked for, or usual; None where samples are not cut."""
         if "tile" not in self.shaped:
             return None
         unit = self.config.axes.of_space(self.config.levels[0].stride)
-        return check_side(side, unit, self.config.exact)
+        return check_side(side, unit, self.config.exact, self.largest)
 
     @abstractmethod
     def take(self, model: Model, x: Tensor, sample: Sample) -> Part:
@@ -238,13 +240,12 @@ class Medium(ABC, Generic[Part]):
 
     def samples(self, root: Path, count: int, extent: Extent) -> Iterator[tuple[str, Tensor]]:
         """Names and beginnings `[1, C, *axes]` of `count` sources below `root`, spread evenly over
-        all, at most of this extent.
-
-        Sources that cannot be read are left out and named in the log.
+        all, at most of this extent; those that cannot be read are named in the log.
 
         Raises:
             ValueError: nothing that suits the model lies there.
         """
+        extent.check_size(self.what, self.sides)
         sources = self.beginning_sources(root)
         count = min(count, len(sources))
         for source in (sources[i * len(sources) // count] for i in range(count)):

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from ..checkpoint import Model
-from ..geometry.whereabouts import Shape
+from ..geometry.whereabouts import Scan, Shape
 from .codes import Code
 from .source import Kind
 
@@ -36,6 +36,7 @@ class About:
     kind: Kind
     fps: float | None = None
     shape: Shape | None = None
+    scan: Scan | None = None
 
 
 class SinkItem(Protocol):

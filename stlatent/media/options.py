@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from .latents.options import LatentOptions
 from .shape.options import ShapeOptions
 from .video.options import ClipOptions
+from .volumes.options import VolumesOptions
 
 
-class SourceOptions(LatentOptions, ClipOptions, ShapeOptions):
+class SourceOptions(LatentOptions, VolumesOptions, ClipOptions, ShapeOptions):
     """What may be asked for before it is known which medium is meant: the options of all of them.
     Of each medium those of others stay at their defaults, see `Medium.resolve`."""
 
@@ -30,16 +31,23 @@ class Extent:
 
     Attributes:
         frames: steps in time.
-        size: height and width of pictures, or of planes.
+        size: height and width of pictures, or of planes; of volumes along x, y and z, or x and y
+            alone, where z is as y.
         seconds: of sound.
     """
 
     frames: int | None = None
-    size: tuple[int, int] | None = None
+    size: tuple[int, ...] | None = None
     seconds: float | None = None
 
-    def check(self, what: str, words: Sequence[str]) -> None:
+    def check_size(self, what: str, sides: int) -> None:
+        """ValueError where a size has more sides than `what` has."""
+        if self.size and len(self.size) > sides:
+            raise ValueError(f"--size has {len(self.size)} sides; {what} have {sides}")
+
+    def check(self, what: str, words: Sequence[str], sides: int = 2) -> None:
         """ValueError where something else is asked for than `words`, which is what `what` has."""
+        self.check_size(what, sides)
         given = {name for name, value in vars(self).items() if value is not None}
         for name in sorted(given - {*words}):
             have = f"have --{words[0]}" if words else "are of one size"

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor
 
-from ..geometry.whereabouts import Shape
+from ..geometry.whereabouts import Scan, Shape
 from ..model.latents import Latents
 from .source import Kind
 
@@ -47,3 +47,4 @@ class Sample:
     size: tuple[int, ...]
     fps: float | None = None
     shape: Shape | None = None
+    scan: Scan | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from ..files import UnreadableError as UnreadableError  # of the face of this package
@@ -12,9 +12,19 @@ from .walk import files_below, name_others
 
 # Of every medium; data sets of latents say of each item which it was made of.
 Kind = Literal[
-    "video", "image", "frames", "mesh", "volume", "planes", "sound", "volumes", "latents"
+    "video",
+    "image",
+    "frames",
+    "mesh",
+    "volume",
+    "planes",
+    "sound",
+    "volumes",
+    "scan",
+    "series",
+    "latents",
 ]
-FOLDERS = ("frames",)  # kinds that are a folder each, not a file
+FOLDERS = ("frames", "series")  # kinds that are a folder each, not a file
 PLACED = ("mesh", "volume")  # kinds whose items say where they lie in space
 # about what encoding takes, by kind: seconds per source, bytes per second
 WORK = {
@@ -23,8 +33,21 @@ WORK = {
     "image": (0.02, 1e6),
     "mesh": (1.0, 1e6),
     "sound": (0.1, 1e5),
+    "scan": (1.0, 1e6),
+    "series": (1.0, 1e6),
     "latents": (0.1, 1e7),
 }
+
+
+def suffix_of(name: str) -> str:
+    """What the name of a file ends in, in small letters; of a packed one both, such as `.nii.gz`.
+
+    >>> suffix_of("a.b.NII.gz"), suffix_of("a.mp4"), suffix_of("a")
+    ('.nii.gz', '.mp4', '')
+    """
+    ends = PurePosixPath(name).suffixes
+    packed = ends[-1:] in ([".gz"], [".GZ"])
+    return "".join(ends[-2:] if packed else ends[-1:]).lower()
 
 
 @dataclass(frozen=True)
@@ -48,7 +71,7 @@ def named_files(
         ValueError: there are none; `what` says in words what was looked for.
     """
     root = Path(root)
-    files = {name: (path, path.suffix.lower()) for name, path in files_below(root).items()}
+    files = {name: (path, suffix_of(path.name)) for name, path in files_below(root).items()}
     found = [Source(path, name, kinds[end]) for name, (path, end) in files.items() if end in kinds]
     if not found:
         raise ValueError(f"{root} holds no {what}")

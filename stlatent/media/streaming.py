@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -16,27 +16,20 @@ from .coder import TiledEncoder
 from .codes import Code
 from .encoder import About, Named, Sink, SinkItem, SourceEncoder
 from .options import SourceOptions
-from .source import Kind
 
 
 class Streaming(Medium[np.ndarray]):
     """A medium whose sources are read a chunk of steps at a time, float32, and whose reader says of
-    each chunk whether it is the `last`; a part is some steps.
+    each chunk whether it is the `last`; a part is some steps."""
 
-    Attributes:
-        kind: of its sources.
-    """
-
-    kind: ClassVar[Kind]
     coded = True
 
-    @property
-    def rate(self) -> float | None:
-        """Steps of time per second, where it is known."""
-        return None
+    @abstractmethod
+    def where(self, source: Named, about: Mapping[str, Any]) -> About:
+        """What is known of an item beside its latents, from what its reader says."""
 
     @abstractmethod
-    def enter(self, values: np.ndarray) -> Tensor:
+    def enter(self, values: np.ndarray, about: Mapping[str, Any]) -> Tensor:
         """A chunk as it is read, as the model reads it `[1, C, *axes]`.
 
         Raises:
@@ -51,7 +44,7 @@ class Streaming(Medium[np.ndarray]):
         std: bool,
         coder: Callable[[Sequence[int]], TiledEncoder] | None,
     ) -> ChunkEncoder:
-        return ChunkEncoder(self, model, sink, std, coder)
+        return ChunkEncoder(self, model, sink, std, coder, options.tile)
 
 
 @dataclass
@@ -68,6 +61,7 @@ class ChunkEncoder(SourceEncoder):
 
     Args:
         coder: where latents are entropy-coded, what makes the encoder of one source.
+        tile: as for `TiledEncoder`.
     """
 
     def __init__(
@@ -77,17 +71,18 @@ class ChunkEncoder(SourceEncoder):
         sink: Sink,
         std: bool,
         coder: Callable[[Sequence[int]], TiledEncoder] | None,
+        tile: int | None,
     ) -> None:
         super().__init__(model, sink, std)
-        self.medium, self.coder = medium, coder
+        self.medium, self.coder, self.tile = medium, coder, tile
         self._source: UnderWay | None = None
 
     def encode(self, source: Named, about: Mapping[str, Any], values: np.ndarray) -> int:
-        x, axes = self.medium.enter(values.copy()).to(self.device), self.model.domain
+        x, axes = self.medium.enter(values.copy(), about).to(self.device), self.model.domain
         steps, space = axes.of_time(x.shape[2:]), axes.of_space(x.shape[2:])
         if not steps:
             raise ValueError("it holds nothing")
-        this = self._source = self._source or self._begin(source, space)
+        this = self._source = self._source or self._begin(source, about, space)
         _append(this.item, this.encoder.push(x))
         this.count += steps
         if about["last"]:
@@ -96,11 +91,11 @@ class ChunkEncoder(SourceEncoder):
             self._source = None
         return steps
 
-    def _begin(self, source: Named, size: Sequence[int]) -> UnderWay:
-        kind, rate = self.medium.kind, self.medium.rate
-        item = self.sink.item(About(source.name, source.name, 0, kind, fps=rate))
-        encoder = self.coder(size) if self.coder else TiledEncoder(self.model, size, self.std)
-        return UnderWay(item, encoder)
+    def _begin(self, source: Named, about: Mapping[str, Any], size: Sequence[int]) -> UnderWay:
+        item = self.sink.item(self.medium.where(source, about))
+        if self.coder:
+            return UnderWay(item, self.coder(size))
+        return UnderWay(item, TiledEncoder(self.model, size, self.std, self.tile))
 
     def fail(self, source: str, stage: str, reason: str) -> None:
         super().fail(source, stage, reason)

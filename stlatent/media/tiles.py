@@ -140,12 +140,15 @@ class Tiling:
         return self._shares[key]
 
 
-def check_side(side: int | None, unit: Sequence[int], whole: bool = False) -> int | None:
+def check_side(
+    side: int | None, unit: Sequence[int], whole: bool = False, largest: int = LARGEST
+) -> int | None:
     """The side of tiles that is asked for, or else one that fits a model of coarsest stride `unit`.
 
     Args:
         whole: samples are never cut, since an exact ladder's tiles would meet in means, which are
             not exact; then there is no side.
+        largest: side that does in most cases.
 
     Raises:
         ValueError: it is no multiple of the stride, or too small to overlap, or one is given where
@@ -157,7 +160,7 @@ def check_side(side: int | None, unit: Sequence[int], whole: bool = False) -> in
         return None
     step = math.lcm(*unit)
     if side is None:
-        return max(2, LARGEST // step) * step
+        return max(2, largest // step) * step
     if side % step or side < 2 * step:
         raise ValueError(
             f"--tile is {side}; it must be a multiple of the model's coarsest stride {step}, "

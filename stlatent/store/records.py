@@ -9,15 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from ..files import safe_name
-from ..geometry.whereabouts import Shape
+from ..geometry.whereabouts import Scan, Shape
 from ..media.source import Kind
 from ..model.config import Strict
 from .tensors import Moments
@@ -71,6 +66,7 @@ class Item(Strict):
         size: of the input along the axes of the domain, such as `[T, H, W]`.
         fps: frames per second; None where the source has none.
         shape: of meshes and volumes only.
+        scan: of scans only, or of volumes over time that have a range of their own.
         grids: sizes of its latents along the same axes, per level.
         caption: what is said of the source, if anything; see `jobs/captions.py`.
         bits: the rate per level: KL of posterior against prior; of codes, and of what is
@@ -84,17 +80,16 @@ class Item(Strict):
     size: Annotated[tuple[Length, ...], Field(min_length=1)]
     fps: Rate | None
     shape: Shape | None = None
+    scan: Scan | None = None
     grids: tuple[tuple[Length, ...], ...]
     bits: tuple[NotNegative, ...]
     caption: str | None = None
 
     @model_serializer(mode="wrap")
     def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `caption` where there is none, as it was before there were any."""
-        values = dump(self)
-        if self.caption is None:
-            values.pop("caption", None)
-        return values
+        """Without `caption` and `scan` where there is none, as it was before there were any."""
+        optional = {"caption": self.caption, "scan": self.scan}
+        return {k: v for k, v in dump(self).items() if optional.get(k, True) is not None}
 
 
 class Failure(Strict):

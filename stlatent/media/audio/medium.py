@@ -14,6 +14,7 @@ from torch import Tensor
 from ...files import UnreadableError
 from ...model.device import chunk_pixels
 from ...model.ladder import Ladder
+from ..encoder import About, Named
 from ..figures import Bands, Figure
 from ..options import Extent, SourceOptions
 from ..output import Output
@@ -28,6 +29,7 @@ from .training import KINDS, SoundData, find_sounds, training_set
 from .write import CODECS, write_sound
 
 RATE, SECONDS = 16000, 2.0  # where a model says nothing, and nobody asks
+ALIKE: Mapping[str, Any] = {}  # nothing has to be known of a sound
 SHOWN_SECONDS = 4  # of a file, in pictures
 SHARE = 4  # of the pixels of frames that go through a network at a time, as many samples
 
@@ -38,7 +40,6 @@ class Sounds(Streaming):
 
     what = "sounds"
     parts = "samples"
-    kind = "sound"
     kinds = KINDS
     shipped = "audio"
     formats = tuple(CODECS)
@@ -81,7 +82,10 @@ class Sounds(Streaming):
     def units(self, device: torch.device, size: Sequence[int] = ()) -> int:
         return max(1, chunk_pixels(device) // SHARE // self._unit)
 
-    def enter(self, values: np.ndarray) -> Tensor:
+    def where(self, source: Named, about: Mapping[str, Any]) -> About:
+        return About(source.name, source.name, 0, "sound", fps=self.rate)
+
+    def enter(self, values: np.ndarray, about: Mapping[str, Any] = ALIKE) -> Tensor:
         """`[C, n]` as a model reads it."""
         return torch.from_numpy(values)[None]
 

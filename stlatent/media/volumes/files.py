@@ -1,25 +1,86 @@
-"""Sequences of volumes in `.npy` files, without torch; never more in memory than is asked for."""
+"""Sequences of volumes, and `.npy` files of them; without torch, and never more in memory than is
+asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...files import UnreadableError, put, remove, temporary
 
-SUFFIXES = (".npy",)
-STEPS = 8  # volumes in memory at a time, where a file is only looked through
+MAX_VOXELS = 512**3  # of a volume, channels included
+LOOKED_AT = 2**24  # values in memory at a time, where a file is only looked through
+WHOLE = (slice(None),) * 3
 
 
-def open_volumes(path: str | Path) -> np.ndarray:
-    """A read-only view of a file `[T, X, Y, Z]` or `[T, X, Y, Z, C]`, as `[T, X, Y, Z, C]`.
+@dataclass(frozen=True)
+class Volumes:
+    """Volumes over time that lie in a file or a folder and are read when they are asked for.
+
+    Attributes:
+        shape: `(T, X, Y, Z, C)`.
+        take: some steps of them, and a box of each, `[t, x, y, z, C]`.
+        affine: from voxels to mm, see `Scan`, where it is known.
+        fps: volumes per second, where it is known.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    take: Callable[[slice, Sequence[slice]], np.ndarray]
+    affine: tuple[tuple[float, ...], ...] | None = None
+    fps: float | None = None
+
+    def read(self, start: int, stop: int, box: Sequence[slice] = WHOLE) -> np.ndarray:
+        """Steps `start` to before `stop`, float32, in memory.
+
+        Raises:
+            UnreadableError: they are damaged, or not finite.
+        """
+        found = np.asarray(self.take(slice(start, stop), box), np.float32)
+        if not np.isfinite(found).all():
+            held = "holds values that are not finite, or too large for float32"
+            raise UnreadableError(self.path, held)
+        return found
+
+    def beginning(self, size: Sequence[int]) -> np.ndarray:
+        """At most T volumes, of them at most the central X x Y x Z voxels."""
+        box = []
+        for have, want in zip(self.shape[1:4], size[1:], strict=True):
+            start = max(0, have - want) // 2
+            box.append(slice(start, start + want))
+        return self.read(0, min(size[0], self.shape[0]), box)
+
+    def range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and greatest value of each channel."""
+        low, high = np.inf, -np.inf
+        steps = max(1, LOOKED_AT // math.prod(self.shape[1:]))
+        for start in range(0, self.shape[0], steps):
+            found = self.read(start, min(start + steps, self.shape[0]))
+            low = np.minimum(low, found.min((0, 1, 2, 3)))
+            high = np.maximum(high, found.max((0, 1, 2, 3)))
+        return low, high
+
+
+def check_volumes(found: Volumes) -> Volumes:
+    """The same; UnreadableError where there are none, or they are too large."""
+    size = "x".join(map(str, found.shape[1:4]))
+    if not math.prod(found.shape):
+        raise UnreadableError(found.path, f"holds nothing: {found.shape[0]} volumes of {size}")
+    if math.prod(found.shape[1:]) > MAX_VOXELS:
+        raise UnreadableError(found.path, f"has volumes of {size}, more than {MAX_VOXELS} values")
+    return found
+
+
+def open_npy(path: Path) -> Volumes:
+    """A file `[T, X, Y, Z]` or `[T, X, Y, Z, C]`.
 
     Raises:
         UnreadableError: it holds anything else than numbers of that shape, or is cut off.
     """
-    path = Path(path)
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError):  # numpy would speak of pickles
@@ -27,41 +88,14 @@ def open_volumes(path: str | Path) -> np.ndarray:
     if array.dtype.kind not in "fiu" or array.ndim not in (4, 5) or not array.size:
         held = f"{array.dtype} {list(array.shape)}"
         raise UnreadableError(path, f"holds {held}; give numbers [T, X, Y, Z] or [T, X, Y, Z, C]")
-    return array if array.ndim == 5 else array[..., None]
-
-
-def numbers(volumes: np.ndarray, path: str | Path) -> np.ndarray:
-    """Some volumes as float32, in memory; UnreadableError where they are not finite."""
-    found = np.asarray(volumes, np.float32)
-    if not np.isfinite(found).all():
-        raise UnreadableError(path, "holds values that are not finite, or too large for float32")
-    return found
-
-
-def value_range(paths: Iterable[str | Path]) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest value of each channel over all files."""
-    low, high = np.inf, -np.inf
-    for path in paths:
-        volumes = open_volumes(path)
-        for start in range(0, len(volumes), STEPS):
-            found = numbers(volumes[start : start + STEPS], path)
-            low = np.minimum(low, found.min((0, 1, 2, 3)))
-            high = np.maximum(high, found.max((0, 1, 2, 3)))
-    return low, high
-
-
-def centre(volumes: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """The beginning, at most T volumes, of them at most the central X x Y x Z voxels."""
-    cut = [slice(0, size[0])]
-    for have, want in zip(volumes.shape[1:4], size[1:], strict=True):
-        start = max(0, have - want) // 2
-        cut.append(slice(start, start + want))
-    return volumes[tuple(cut)]
+    array = array if array.ndim == 5 else array[..., None]
+    take = lambda steps, box: array[(steps, *box)]  # noqa: E731
+    return check_volumes(Volumes(path, array.shape, take))
 
 
 def write_volumes(path: Path, parts: Iterable[np.ndarray], size: Sequence[int]) -> int:
-    """Write parts `[t, X, Y, Z, C]` of a sequence of `size` as float32, through a memory map, to a
-    file that is complete or not there; how many volumes there were."""
+    """Write parts `[t, X, Y, Z, C]` of a sequence of `size` as float32 to a file that is complete
+    or not there; how many volumes there were."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, count = temporary(path), 0
     try:
@@ -79,13 +113,3 @@ def write_volumes(path: Path, parts: Iterable[np.ndarray], size: Sequence[int]) 
     finally:
         remove(partial)
     return count
-
-
-def read(request: dict) -> Iterator[tuple[dict, np.ndarray]]:
-    """The volumes of a file, so many at a time, float32 `[t, X, Y, Z, C]`; `last` says that no
-    more come."""
-    volumes = open_volumes(request["path"])
-    stop = min(len(volumes), request["first"] or len(volumes))
-    for start in range(0, stop, request["chunk"]):
-        end = min(start + request["chunk"], stop)
-        yield {"last": end == stop}, numbers(volumes[start:end], request["path"])

@@ -13,12 +13,16 @@ from torch.utils.data import Dataset
 from ...files import UnreadableError
 from ...model.config import ModelConfig, Positive, Scaling
 from ...model.domain import Domain
-from ..source import Source, named_files
+from ..source import Kind, Source, named_files, suffix_of
 from ..training import DataConfig, HeldOut, Reading, TrainingSet
-from .files import SUFFIXES, centre, numbers, open_volumes, value_range
+from ..walk import files_below
+from .child import open_volumes
+from .files import Volumes
+from .scans import DICOM, NIFTI
 
-KINDS = dict.fromkeys(SUFFIXES, "volumes")
-WHAT = f"sequences of volumes ({' '.join(SUFFIXES)})"
+KINDS: dict[str, Kind] = {".npy": "volumes", **dict.fromkeys(NIFTI, "scan")}
+WHAT = f"volumes ({' '.join(KINDS)}, or folders of {DICOM})"
+Crop = Positive | tuple[Positive, Positive, Positive]
 
 
 class VolumesHeldOut(HeldOut):
@@ -26,34 +30,54 @@ class VolumesHeldOut(HeldOut):
 
     Attributes:
         frames: of each file.
-        crop: edge of the cube, in voxels.
+        crop: edge of the cube, in voxels, or one for each axis.
     """
 
     frames: Positive = 17
-    crop: Positive = 64
+    crop: Crop = 64
 
 
 class VolumesData(DataConfig):
-    """How volumes over time are cut, of `.npy` files `[T, X, Y, Z]` or `[T, X, Y, Z, C]`.
+    """How volumes over time are cut: of `.npy` files `[T, X, Y, Z]` or `[T, X, Y, Z, C]`, of NIfTI
+    files, and of folders of the slices of a DICOM series.
 
     Attributes:
         frames: volumes per sample; files that are shorter have their last one repeated.
-        crop: edge of the cube, in voxels, at most that of the smallest volume.
+        crop: edge of the cube, in voxels, or one for each axis; at most those of the smallest
+            volume.
+        own_range: whether each file is brought to [-1, 1] by its own least and greatest value, as
+            suits scans whose units mean nothing (MR), and not by those of all files (CT).
     """
 
     frames: Positive = 9
-    crop: Positive = 32
+    crop: Crop = 32
+    own_range: bool = False
     batch_size: Positive = 2
     validation: VolumesHeldOut = VolumesHeldOut()
 
     def size(self, domain: Domain) -> tuple[int, ...]:
         """Axes of one sample."""
-        return (self.frames, self.crop, self.crop, self.crop)
+        return (self.frames, *edges(self.crop))
+
+
+def edges(crop: Crop) -> tuple[int, int, int]:
+    """Of a box, along x, y, z."""
+    return (crop,) * 3 if isinstance(crop, int) else crop
 
 
 def find_volumes(root: str | Path) -> list[Source]:
-    """All files below `root`, or `root` itself; ValueError where there are none."""
-    return named_files(root, KINDS, WHAT)
+    """All files below `root` and all folders of DICOM files, or `root` itself, ordered by name;
+    ValueError where there are none."""
+    root, series = Path(root), {}
+    files = files_below(root)
+    for name, path in files.items():
+        if suffix_of(name) == DICOM:
+            place = path if path == root else path.parent
+            named = place.relative_to(root).as_posix() if place != root else place.resolve().name
+            series[named] = Source(place, named, "series")
+    single = any(suffix_of(name) in KINDS for name in files)
+    found = named_files(root, KINDS, WHAT, [DICOM]) if single or not series else []
+    return sorted([*found, *series.values()], key=lambda source: source.name)
 
 
 def normalised(volumes: np.ndarray, scaling: Scaling | None) -> Tensor:
@@ -72,24 +96,30 @@ class VolumesDataset(Dataset):
     def __init__(
         self, sources: Sequence[Source], data: VolumesData, scaling: Scaling | None, seed: int
     ) -> None:
-        self.sources, self.data, self.scaling, self.seed = list(sources), data, scaling, seed
+        self.sources, self.data, self.seed = list(sources), data, seed
+        self.scalings = [
+            scaling or scaling_of(*open_volumes(source.path).range()) for source in self.sources
+        ]
+        self._opened: dict[int, Volumes] = {}  # by this process
 
     def __getitem__(self, i: int) -> Reading:
         number, place = divmod(i, len(self.sources))
         order = np.random.default_rng((self.seed, 0, number)).permutation(len(self.sources))
-        path, rng = self.sources[order[place]].path, np.random.default_rng((self.seed, 1, i))
-        volumes, crop = open_volumes(path), self.data.crop
-        first = rng.integers(max(1, len(volumes) - self.data.frames + 1))
-        corner = [rng.integers(n - crop + 1) for n in volumes.shape[1:4]]
-        cube = [slice(c, c + crop) for c in corner]
-        cut = volumes[(slice(first, first + self.data.frames), *cube)]
-        x = normalised(numbers(cut, path), self.scaling)
-        missing = self.data.frames - x.shape[1]
-        return Reading(torch.cat([x, *[x[:, -1:]] * missing], 1))
+        which, rng = int(order[place]), np.random.default_rng((self.seed, 1, i))
+        if which not in self._opened:
+            self._opened[which] = open_volumes(self.sources[which].path)
+        volumes, frames = self._opened[which], self.data.frames
+        first = int(rng.integers(max(1, volumes.shape[0] - frames + 1)))
+        sides = zip(volumes.shape[1:4], edges(self.data.crop), strict=True)
+        corner = [(int(rng.integers(n - edge + 1)), edge) for n, edge in sides]
+        box = [slice(start, start + edge) for start, edge in corner]
+        cut = volumes.read(first, min(first + frames, volumes.shape[0]), box)
+        x = normalised(cut, self.scalings[which])
+        return Reading(torch.cat([x, *[x[:, -1:]] * (frames - x.shape[1])], 1))
 
 
 def training_set(model: ModelConfig, data: VolumesData, seed: int) -> TrainingSet:
-    """Random stretches and cubes of the files in a folder; of held-out ones the centre.
+    """Random stretches and boxes of the files in a folder; of held-out ones the centre.
 
     Raises:
         ValueError: a folder is missing or holds nothing readable, or a held-out name is unknown.
@@ -97,14 +127,17 @@ def training_set(model: ModelConfig, data: VolumesData, seed: int) -> TrainingSe
     good, bad = readable(model, data)
     data.check_names(good, bad)
     names = data.validation.chosen(good)
-    size = (data.validation.frames, *[data.validation.crop] * 3)
-    held = {n: numbers(centre(open_volumes(good[n].path), size), good[n].path) for n in names}
+    size, held = (data.validation.frames, *edges(data.validation.crop)), {}
+    for name in names:
+        found = open_volumes(good[name].path)
+        scaling = model.scaling or scaling_of(*found.range())
+        held[name] = normalised(found.beginning(size), scaling)[None]
     left = [source for name, source in good.items() if name not in names]
     data.check_left(left, "volumes", bad)
     return TrainingSet(
         kinds={"volumes": VolumesDataset(left, data, model.scaling, seed)},
         reads={"volumes": data.batch_size},
-        held_out={name: normalised(x, model.scaling)[None] for name, x in held.items()},
+        held_out=held,
         bad=bad,
     )
 
@@ -124,7 +157,7 @@ def readable(model: ModelConfig, data: VolumesData) -> tuple[dict[str, Source], 
             continue
         if channels != model.channels:
             bad[source.name] = f"has {channels} channels; the model has {model.channels}"
-        elif min(x, y, z) < data.crop:
+        elif any(n < edge for n, edge in zip((x, y, z), edges(data.crop), strict=True)):
             bad[source.name] = f"has volumes of {x}x{y}x{z}; data.crop is {data.crop}"
         else:
             good[source.name] = source
@@ -135,8 +168,14 @@ def readable(model: ModelConfig, data: VolumesData) -> tuple[dict[str, Source], 
 def measured_scaling(model: ModelConfig, data: VolumesData) -> Scaling:
     """What brings the values of all files that can be trained on to [-1, 1]."""
     good, _ = readable(model, data)
-    low, high = value_range(source.path for source in good.values())
-    half = (high.astype(float) - low) / 2
+    ranges = [open_volumes(source.path).range() for source in good.values()]
+    low, high = zip(*ranges, strict=True)
+    return scaling_of(np.min(low, 0), np.max(high, 0))
+
+
+def scaling_of(low: Sequence[float], high: Sequence[float]) -> Scaling:
+    """What brings values from `low` to `high`, per channel, to [-1, 1]."""
+    low, high = np.asarray(low, float), np.asarray(high, float)
+    half = (high - low) / 2
     half[half == 0] = 1.0
-    middle = (high.astype(float) + low) / 2
-    return Scaling(offset=tuple(middle.tolist()), scale=tuple(half.tolist()))
+    return Scaling(offset=tuple(((high + low) / 2).tolist()), scale=tuple(half.tolist()))
