@@ -1,5 +1,5 @@
 from . import checkpoint
-from .checkpoint import fingerprint, load, save
+from .checkpoint import load, save
 from .diffusion import LadderDenoiser, LadderPipeline
 from .export.autoencoder import AutoencoderLadder, ModelMixin
 from .model import choose
@@ -7,6 +7,7 @@ from .model.choose import Draw
 from .model.config import Level, ModelConfig, Stage
 from .model.domain import Domain
 from .model.domains import AUDIO, DOMAINS, IMAGE, TRIPLANE, VIDEO, VOLUMES, VOXEL
+from .model.fingerprint import fingerprint
 from .model.ladder import Ladder
 from .model.latents import Latents
 from .triplane.autoencoder import TriplaneAutoencoder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,7 +25,6 @@ from .model.config import (
     parse,
 )
 from .model.documents import from_json
-from .model.former import digested
 from .model.ladder import Ladder
 from .model.torch_modules import closed
 from .shipped import FILE, shipped_models
@@ -259,15 +257,6 @@ def about(reference: str | Path) -> dict[str, object]:
         return {}
     header = header_of(ModelHeader, read(path, tensors=False)[1], path, "model")
     return from_json(header.about, f"what {path} says about its model")
-
-
-def fingerprint(model: Model) -> str:
-    """16 hex digits that change whenever the config or any weight does."""
-    digest = hashlib.sha256(digested(model.config))
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def locate(reference: str | Path) -> Path:

@@ -21,12 +21,12 @@ STRIDES = {
     "triplane": [(1, 16, 16), (1, 8, 8), (1, 4, 4), (1, 2, 2)],
 }
 WITH_SPACE = [name for name in SIZES if name != "audio"]
-VARIANTS = [*SIZES, "video-joint", "video-spread", "triplane-spread"]
+VARIANTS = [*SIZES, "video-joint", "video-spread", "triplane-spread", "video-recall"]
 
 
 def config(variant: str, **changes) -> ModelConfig:
     """Three levels, the middle one of two groups; `-joint`: space and time at once; `-spread`:
-    coded features tell the others of their neighbours."""
+    coded features tell the others of their neighbours; `-recall`: priors remember two units."""
     domain, _, option = variant.partition("-")
     *levels, stem = STRIDES[domain]
     values = {
@@ -46,6 +46,7 @@ def config(variant: str, **changes) -> ModelConfig:
         ),
         "factorised": option != "joint",
         "spread": 3 if option == "spread" else 1,
+        "recall": 2 if option == "recall" else 0,
     }
     return ModelConfig(**values | changes)
 

@@ -247,10 +247,10 @@ def test_a_run_of_a_former_version_goes_on(row, tmp_path):
 def test_shipped_models_keep_their_fingerprints(name, expected, tmp_path):
     """Data sets record them; the file of `voxel` is of the former form."""
     model = stlatent.load(name)
-    assert checkpoint.fingerprint(model) == expected
+    assert stlatent.fingerprint(model) == expected
     stlatent.save(model, tmp_path / checkpoint.FILE)
     again = stlatent.load(tmp_path)
-    assert again.config == model.config and checkpoint.fingerprint(again) == expected
+    assert again.config == model.config and stlatent.fingerprint(again) == expected
 
 
 def test_a_former_run_folder_is_read():

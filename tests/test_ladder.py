@@ -14,7 +14,13 @@ from stlatent.model.domains import DOMAINS
 from stlatent.model.past import Past
 
 TOLERANCE = 1e-4
-SPACE = {"video": (20, 18), "video-joint": (20, 18), "audio": (), "volumes": (6, 7, 5)}
+SPACE = {
+    "video": (20, 18),
+    "video-joint": (20, 18),
+    "video-recall": (20, 18),
+    "audio": (),
+    "volumes": (6, 7, 5),
+}
 IN_TIME = list(SPACE)
 
 

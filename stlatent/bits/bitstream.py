@@ -33,6 +33,7 @@ from ..media.tiles import Tiling
 from ..model.choose import Site
 from ..model.config import ExactLevel, Level
 from ..model.device import as_written
+from ..model.fingerprint import priors_fingerprint
 from ..model.ladder import Ladder
 from ..model.passes import by_level
 from ..model.past import Past
@@ -60,7 +61,13 @@ def make_coding(model: Ladder, step: Sequence[float]) -> Coding:
         )
     steps = tuple(step) * (count // len(step))
     known = f"{numerics():08x}"
-    return Coding(step=steps, chunk_pixels=CHUNK_PIXELS, numerics=known, steps_checked=True)
+    return Coding(
+        step=steps,
+        chunk_pixels=CHUNK_PIXELS,
+        numerics=known,
+        steps_checked=True,
+        priors=priors_fingerprint(model),
+    )
 
 
 def read_clip(
@@ -87,11 +94,18 @@ def read_clip(
             f"{numerics():08x}): another version of constriction, or a machine whose exp or erf "
             f"differs"
         )
+    if coding.priors not in (None, known := priors_fingerprint(model)):
+        raise ValueError(
+            f"these bits were written under priors that remember the past, with fingerprint "
+            f"{coding.priors}; those of this model have {known}, though it decodes the same "
+            f"latents: give the model that encoded them"
+        )
     levels = model.levels[: len(files)]
     domain, stride = model.domain, model.levels[0].stride
     tiling = Tiling(domain.of_space(size), domain.of_space(stride), tile)
     heads = [file.read(_steps_bytes(level)) for level, file in zip(levels, files, strict=True)]
-    choose = Reading(_steps_of(levels, heads), [level.groups - 1 for level in levels])
+    last_group, remembering = [level.groups - 1 for level in levels], coding.priors is not None
+    choose = Reading(_steps_of(levels, heads), last_group, remembering)
     before = heads if coding.steps_checked else [b""] * len(files)
     pasts: list[dict[str, Tensor] | None] = [None] * len(tiling.tiles)
     for chunk, frames in enumerate(_chunks(model, coding, size)):

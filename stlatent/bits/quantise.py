@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -93,12 +94,12 @@ class Writing:
         for kind, write in ((Codes, self._code), (Exactly, self._exactly)):
             if isinstance(posterior, kind):
                 return write(site, posterior, prior)
-        return self._round(site, posterior, prior)
-
-    def _round(self, site: Site, posterior: Gaussian, prior: Gaussian) -> Tensor:
         if site not in self.steps:
             mean = posterior.log_std.transpose(0, 1).flatten(1).mean(1)
             self.steps[site] = (self.step[site.level] * mean.exp()).bfloat16().cpu()
+        return prior.walk(lambda part, cut: self._round(site, posterior.cut(cut), part))
+
+    def _round(self, site: Site, posterior: Gaussian, prior: Gaussian) -> Tensor:
         step = _along_channels(self.steps[site], prior)
         symbols = ((posterior.mean - prior.mean) / step).round()
         mass = bin_mass(symbols, prior.log_std - step.log())
@@ -138,10 +139,11 @@ class Reading:
     Args:
         steps: as written.
         last_group: of each level.
+        remembering: whether they were written under priors with memory, where the model has such.
     """
 
-    def __init__(self, steps: Steps, last_group: Sequence[int]) -> None:
-        self.steps, self.last_group = steps, last_group
+    def __init__(self, steps: Steps, last_group: Sequence[int], remembering: bool = True) -> None:
+        self.steps, self.last_group, self.remembering = steps, last_group, remembering
         self.streams: Sequence[StreamReader] = ()
 
     def start(self, streams: Sequence[StreamReader]) -> None:
@@ -150,7 +152,8 @@ class Reading:
 
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
         try:
-            z = self._read(self.streams[site.level], site, prior)
+            read = partial(self._read, self.streams[site.level], site)
+            z = prior.walk(lambda part, _: read(part)) if self.remembering else read(prior)
             if site.group == self.last_group[site.level]:
                 self.streams[site.level].verify()
         except MismatchError:

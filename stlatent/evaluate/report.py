@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..checkpoint import fingerprint
 from ..files import writing
 from ..media.base import Medium
 from ..media.figures import Figure
 from ..media.registry import medium_of
+from ..model.fingerprint import fingerprint
 from ..model.ladder import Ladder
 from . import plots
 from .beneath import BeneathTally

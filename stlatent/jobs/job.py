@@ -76,6 +76,7 @@ class JobRecord(Strict):
             {"stlatent": job.code}
             | job.header.model_dump(exclude={"model", "levels", "tile", "std", "coding"})
             | {"entropy coder": job.header.coding and job.header.coding.numerics}
+            | {"priors": job.header.coding and job.header.coding.priors}
             | job.options.model_dump()
             for job in (self, other)
         )

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ..checkpoint import Model, fingerprint
+from ..checkpoint import Model
 from ..foundation.autoencoder import FoundationAutoencoder
 from ..media.base import Medium
 from ..media.latents.child import LatentPlan
@@ -19,6 +19,7 @@ from ..media.options import SourceOptions
 from ..media.registry import medium_of
 from ..media.source import Source
 from ..media.walk import files_below
+from ..model.fingerprint import fingerprint
 from ..store.header import level_file
 from ..store.manifest import MANIFEST
 from ..store.place import Place

@@ -24,6 +24,17 @@ class Distribution(Protocol):
     def sample(self, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
         """`[B, C, *grid]`"""
 
+    def walk(self, pick: Pick) -> Tensor:
+        """Choose all `[B, C, *grid]` part by part, each where those before it are known."""
+
+    def given(self, z: Tensor) -> Distribution:
+        """Of every part as it is when those before it in `z` `[B, C, *grid]` are known."""
+
+
+def whole(x: Tensor) -> Tensor:
+    """The part that is all of it."""
+    return x
+
 
 class Site(NamedTuple):
     """Where in the ladder a latent is chosen; level 0 is the coarsest."""
@@ -32,6 +43,8 @@ class Site(NamedTuple):
     group: int
 
 
+Cut = Callable[[Tensor], Tensor]  # of `[B, C, *grid]` the part that is chosen together
+Pick = Callable[[Distribution, Cut], Tensor]  # that part, from its distribution
 Choose = Callable[[Site, Distribution | None, Distribution], Tensor]
 
 

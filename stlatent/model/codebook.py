@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .choose import Pick, whole
 from .kinds import CodebookConfig, FsqCodebook, LfqCodebook
 
 
@@ -42,6 +43,14 @@ class CodePrior:
         flat = (logits / temperature).softmax(-1).flatten(0, -2)
         drawn = torch.multinomial(flat, 1, generator=generator)
         return vectors(drawn.view(logits.shape[:-1]), self.table)
+
+    def walk(self, pick: Pick) -> Tensor:
+        """See `Distribution.walk`: there is one part."""
+        return pick(self, whole)
+
+    def given(self, z: Tensor) -> CodePrior:
+        """See `Distribution.given`: one part tells nothing of another."""
+        return self
 
 
 @dataclass(frozen=True)

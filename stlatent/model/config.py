@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
+from .consistency import check_field, check_recall, check_scaling
 from .domain import Domain
 from .domains import DOMAINS
 from .former import Ignored, is_former, migrate
@@ -177,6 +178,8 @@ class ModelConfig(Strict):
         spread: kernel size along space of the layer that tells, from the coded features of a
             neighbourhood, the others of each position, so that blocks join smoothly; 1 is no such
             layer. See `spread.py`.
+        recall: how many units of a stream, each one latent of level 0 in time, the prior of a level
+            remembers of the level itself; 0 is none. See `recall.py`.
         drop_path: share of samples for which a block is left out in training.
         exact: whether one more level, the finest, holds all that is left over; see `exact.py`.
         factorised: convolve space and time one after the other, (2+1)D, and not jointly.
@@ -198,6 +201,7 @@ class ModelConfig(Strict):
     posterior: PosteriorConfig = GaussianConfig()
     cell: CellConfig = ConvNextCell()
     spread: Annotated[int, Field(ge=1, le=15)] = 1
+    recall: Annotated[int, Field(ge=0, le=8)] = 0
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     exact: bool = False
     factorised: bool = True
@@ -293,38 +297,7 @@ class ModelConfig(Strict):
         return self
 
     @model_validator(mode="after")
-    def _field_fits(self) -> ModelConfig:
-        if self.field is None:
-            return self
-        if self.exact:
-            raise ValueError("exact is for what a ladder reads; planes with a field are made by it")
-        if self.domain != "triplane" or self.likelihood.kind != "sdf":
-            raise ValueError(
-                f"field is given for domain '{self.domain}' and likelihood "
-                f"'{self.likelihood.kind}'; it needs domain triplane and likelihood sdf"
-            )
-        stride = self.field.lift.stride
-        self.axes.check_stride(stride)
-        if stride[1] != stride[2] or self.field.resolution % stride[1]:
-            raise ValueError(
-                f"field.lift.stride is {list(stride)}; the planes of {self.field.resolution}^3 "
-                f"voxels need the same divisor of {self.field.resolution} along both axes"
-            )
-        if self.channels < self.field.channels:
-            raise ValueError(
-                f"channels is {self.channels}; planes that hold a field of "
-                f"{self.field.channels} channels need at least as many"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _scaling_fits(self) -> ModelConfig:
-        if self.scaling is None:
-            return self
-        for name, values in self.scaling:
-            if len(values) != self.channels:
-                raise ValueError(
-                    f"scaling.{name} has {len(values)} entries; the model has "
-                    f"{self.channels} channels"
-                )
+    def _options_fit(self) -> ModelConfig:
+        for check in (check_recall, check_field, check_scaling):
+            check(self)
         return self

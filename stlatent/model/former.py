@@ -80,8 +80,9 @@ def former(config: BaseModel, ignored: Ignored) -> dict[str, Any]:
 
 def digested(config: BaseModel) -> bytes:
     """What fingerprints are made of: JSON without defaults, so that a new option does not change
-    the models that do without it. Where a foundation lies makes no difference, what it is does."""
-    values = former(config, config._ignored)
+    the models that do without it. Where a foundation lies makes no difference, what it is does.
+    Nor does it what priors remember: latents mean the same, see `recall.py`."""
+    values = former(config.model_copy(update={"recall": 0}), config._ignored)
     if config.foundation:
         what = config.foundation.model_dump(mode="json", include={"stride", "mean", "unit"})
         values = {**values, "foundation": what}

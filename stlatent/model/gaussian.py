@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .choose import Cut, Pick, whole
+
 BITS_PER_NAT = 1 / math.log(2)
 
 
@@ -41,6 +43,18 @@ class Gaussian:
             self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
         )
         return self.mean + temperature * self.std * noise
+
+    def walk(self, pick: Pick) -> Tensor:
+        """See `Distribution.walk`: there is one part."""
+        return pick(self, whole)
+
+    def given(self, z: Tensor) -> Gaussian:
+        """See `Distribution.given`: one part tells nothing of another."""
+        return self
+
+    def cut(self, cut: Cut) -> Gaussian:
+        """Of part of the variables."""
+        return Gaussian(cut(self.mean), cut(self.log_std))
 
     def kl(self, other: Gaussian) -> Tensor:
         """KL(self || other) in nats, per variable `[B, C, *axes]`."""

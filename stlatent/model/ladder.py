@@ -26,7 +26,7 @@ from . import choose as choosing
 from . import transform
 from .blocks import blocks
 from .cells import Cell
-from .choose import Choose, Draw, Held, Site
+from .choose import Choose, Distribution, Draw, Held, Site
 from .config import ModelConfig
 from .device import as_written
 from .exact import ExactCell, in_half
@@ -36,6 +36,7 @@ from .layers import Conv, Down, Up, name_layers
 from .likelihoods import Likelihood, make_likelihood
 from .passes import Encoded, Pass, Step
 from .past import Past
+from .recall import Recall
 
 
 class Ladder(nn.Module):
@@ -70,6 +71,10 @@ class Ladder(nn.Module):
         self.likelihood = self._make_likelihood()
         self.head = Up(axes, stem.width, self.likelihood.parameter_channels, stem.stride)
         self.exact = ExactCell(config) if config.exact else None
+        self.recalls = nn.ModuleList(
+            nn.ModuleList(Recall(config, lv) for _ in range(lv.groups))
+            for lv in (config.levels if config.recall else ())
+        )
         name_layers(self)
         transform.initialise(self, self._expected_channels())
 
@@ -130,8 +135,10 @@ class Ladder(nn.Module):
                 site = Site(level, group)
                 prior, h = cell.prior(h, past)
                 posterior = cell.posterior(h, features[level], prior, past) if features else None
+                prior = self._remembering(prior, site, h, past)
                 z = choose(site, posterior, prior)
-                steps.append(Step(site, posterior, prior, z if self.exact is None else in_half(z)))
+                z = z if self.exact is None else in_half(z)
+                steps.append(Step(site, posterior, prior.given(z) if features else prior, z))
                 if site == end:
                     return steps, merged
                 h = cell.merge(h, steps[-1].z, past)
@@ -145,6 +152,10 @@ class Ladder(nn.Module):
             site = Site(len(merged), 0)
             steps.append(Step(site, posterior, prior, choose(site, posterior, prior)))
         return steps, [*merged, parameters]
+
+    def _remembering(self, prior: Distribution, site: Site, h: Tensor, past: Past) -> Distribution:
+        """With what the prior knows of the units before, if it is to remember any."""
+        return self.recalls[site.level][site.group](prior, h, past) if self.recalls else prior
 
     def as_input(self, x: Tensor) -> Tensor:
         """`x` as this model reads it, see `inputs.as_input`."""

@@ -29,6 +29,7 @@ from .cells import Cell
 from .config import Level
 from .domain import Domain
 from .layers import Down, Up
+from .recall import SMALL, STEEPNESS, Recall
 from .spread import Spread
 
 RHO = {"space": 0.97, "causal": 0.9, "index": 0.0}  # correlation of neighbours, by kind of axis
@@ -211,6 +212,9 @@ def initialise(ladder: nn.Module, channels: Channels) -> None:
             _report(cell, level, group, config.posterior.log_noise)
             if cell.spread is not None:
                 _tell(cell.spread, ladder.domain, channels, bases[k])
+    for k, (level, recalls) in enumerate(zip(config.levels, ladder.recalls, strict=False)):
+        for group, recall in enumerate(recalls):
+            _recall(recall, level, group, ladder.domain, bases[k])
 
 
 def _analyse(down: Down, fine: Basis, coarse: Basis) -> None:
@@ -239,8 +243,7 @@ def _add(up: Up, bias: Tensor, rows: int) -> None:
 
 def _report(cell: Cell, level: Level, group: int, log_noise: float) -> None:
     """Each group codes channels of its own, of what the coarser levels left over: e - h."""
-    own = torch.arange(level.latent)
-    channel = (group * level.latent + own) % level.width
+    own, channel = torch.arange(level.latent), _own(level, group)
     cell.from_latent.weight.zero_()
     cell.from_latent.weight[channel, own] = 1
     evidence = cell.posterior.evidence
@@ -253,6 +256,32 @@ def _report(cell: Cell, level: Level, group: int, log_noise: float) -> None:
         evidence.join.weight.zero_()
         evidence.join.weight[every, every] = -1
         evidence.join.weight[every, level.width + every] = 1
+
+
+def _own(level: Level, group: int) -> Tensor:
+    """The features that a group codes."""
+    return (group * level.latent + torch.arange(level.latent)) % level.width
+
+
+def _recall(recall: Recall, level: Level, group: int, domain: Domain, stage: Basis) -> None:
+    """All is as it was in the last step of the unit before, `z = z_before + h_before - h`, and as
+    reliable as the Markov model has it: `n` steps later, within 2 (1 - correlation) of the
+    variance."""
+    steps, own = domain.of_time(recall.factors), torch.arange(level.latent)
+    features, now = _own(level, group), steps * level.width
+    last = now + (steps - 1) * level.latent, now + steps * level.latent + (steps - 1) * level.width
+    frames, rho = domain.of_time(level.stride), RHO["causal"]
+    frequency = stage.index[:, domain.causal][features.clamp(max=len(stage.index) - 1)]
+    weight, bias = recall.as_it_was.weight, recall.out.bias
+    weight.zero_()
+    for step in range(steps):
+        rows = step * level.latent + own
+        weight[rows, last[0] + own] = 1 / SMALL
+        weight[rows, last[1] + features] = 1 / SMALL
+        weight[rows, step * level.width + features] = -1 / SMALL
+        alike = _coupling(frames, rho, step + 1).diag() / variances(frames, rho)
+        log_std = 0.5 * (2 * (1 - alike[frequency])).log()
+        bias[steps * level.latent + rows] = (log_std / STEEPNESS).to(bias)
 
 
 def _tell(spread: Spread, domain: Domain, channels: Channels, stage: Basis) -> None:

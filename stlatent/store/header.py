@@ -32,7 +32,7 @@ class Header(Strict):
     Attributes:
         format, version: of the data set.
         model: as it was given to whoever encoded: a name or a path.
-        fingerprint: of the model's config and weights.
+        fingerprint: of the model's config and weights, but for what its priors remember.
         domain: over which the model is, such as `video`.
         channels: of the input.
         levels: how each lies on disk, coarsest first.
@@ -108,7 +108,7 @@ class Header(Strict):
         Raises:
             ValueError: there are more or fewer, or deviations are asked for of codes or bits.
         """
-        from ..checkpoint import fingerprint  # whoever only reads does without the network
+        from ..model.fingerprint import fingerprint  # whoever only reads does without the network
 
         count = len(model.levels)
         if len(dtypes) not in (1, count):

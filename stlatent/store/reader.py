@@ -271,7 +271,7 @@ class Pieces:
 
 def check_model(model: Ladder, header: Header, place: Place) -> None:
     """ValueError unless the latents were made by this very model."""
-    from ..checkpoint import fingerprint
+    from ..model.fingerprint import fingerprint
 
     if fingerprint(model) == header.fingerprint:
         levels = [(level.stride, level.latent * level.groups) for level in model.levels]

@@ -20,6 +20,7 @@ from .folder import claimed
 from .loop import Loop, make_accelerator
 from .loss import LadderTask
 from .plan import describe
+from .recall import Rates, held_still, recall_loss
 from .task import Loss, Moment, RunTask
 
 
@@ -42,7 +43,7 @@ def run(path: str | Path, overrides: Sequence[str] = (), dry_run: bool = False) 
     config = with_data(config)
     accelerator = make_accelerator(config)
     with claimed(config, accelerator):
-        task = Autoencoder(config, accelerator)
+        task = (OnlyRecall if config.only_recall else Autoencoder)(config, accelerator)
         Loop(config, config.optimiser, task, accelerator).run()
     return config.out
 
@@ -57,7 +58,7 @@ class Autoencoder(LadderTask, RunTask):
         torch.manual_seed(run.seed)
         model = checkpoint.build(run.model)
         if run.start:
-            model.load_state_dict(_weights(run))
+            model.load_state_dict({**model.state_dict(), **_weights(run)})
         model = model.to(self.device)
         extras = Extras(model, run.perceptual, run.adversarial, run.loss.spectral, run.alignment)
         super().__init__(model, run.loss, extras.to(self.device))
@@ -96,10 +97,32 @@ class Autoencoder(LadderTask, RunTask):
         return {"critic": critic.scaler} if critic and critic.scaler.is_enabled() else {}
 
 
+class OnlyRecall(Autoencoder):
+    """The rate alone, under priors of which nothing is trained but what they remember.
+
+    Where pictures are among the clips, each stands still for the length of a clip: what does not
+    move is what there is most to gain from.
+    """
+
+    def __init__(self, run: RunConfig, accelerator: Accelerator) -> None:
+        super().__init__(run, accelerator)
+        self.network = Rates(self.model)
+        self.quality = None  # the same throughout
+
+    def loss(self, batch: Batch, at: Moment) -> Loss:
+        domain, data = self.model.domain, self.run.data
+        steps = domain.of_time(data.size(domain))
+        x = self.data.enter(batch, self.device)
+        x = held_still(domain, x, steps, data.batch_size)
+        return recall_loss(self.network, self.model, x, at)
+
+
 def _weights(config: RunConfig) -> Mapping[str, Tensor]:
-    """Of the model to start from: the same one, whatever the size of the shapes that it saw."""
+    """Of the model to start from: the same one, whatever the size of the shapes that it saw, and
+    whether or not its priors remember."""
     start, wanted = checkpoint.load(config.start), config.model
-    found = start.config.model_copy(update={"cube": wanted.cube})
+    update = {"cube": wanted.cube} | ({} if start.config.recall else {"recall": wanted.recall})
+    found = start.config.model_copy(update=update)
     differs = [name for name, value in wanted if getattr(found, name) != value]
     if differs:
         raise ValueError(

@@ -81,6 +81,8 @@ class RunConfig(Run):
         optimiser: and its schedule.
         perceptual, adversarial, alignment: optional terms of the loss.
         start: weights to start from, a run folder or a model file, instead of random ones.
+        only_recall: train what the priors remember alone, by the rate; all else stays as it is in
+            `start`, which may be a model whose priors remember nothing yet. See `train/recall.py`.
     """
 
     model: ModelConfig
@@ -91,6 +93,7 @@ class RunConfig(Run):
     alignment: AlignmentConfig | None = None
     optimiser: OptimiserConfig = OptimiserConfig()
     start: Path | None = None
+    only_recall: bool = False
 
     @model_validator(mode="after")
     def _terms_of_the_model(self) -> RunConfig:
@@ -108,6 +111,15 @@ class RunConfig(Run):
                     f"{term} compares what is decoded with what was read, and a model with a "
                     f"`field` decodes to planes; leave it out"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _recall_of_a_model(self) -> RunConfig:
+        if self.only_recall and not (self.start and self.model.recall):
+            raise ValueError(
+                f"only_recall trains what the priors of a trained model remember, but start is "
+                f"{self.start} and model.recall is {self.model.recall}: give both"
+            )
         return self
 
     @field_validator("data", mode="wrap")

@@ -1,0 +1,52 @@
+"""Options of a `ModelConfig` that must suit each other, checked when one is read."""
+
+from __future__ import annotations
+
+from .strict import Strict
+
+
+def check_recall(config: Strict) -> None:
+    """ValueError if priors are to remember that cannot."""
+    codes = any(level.codebook for level in config.levels)
+    if config.recall and (codes or not config.axes.has_time):
+        raise ValueError(
+            f"recall is {config.recall}; it is for Gaussian latents of a domain with time, so "
+            f"leave it out" + (", or the codebooks" if codes else f" of '{config.domain}'")
+        )
+
+
+def check_field(config: Strict) -> None:
+    """ValueError if there is a field that the rest does not suit."""
+    if config.field is None:
+        return
+    if config.exact:
+        raise ValueError("exact is for what a ladder reads; planes with a field are made by it")
+    if config.domain != "triplane" or config.likelihood.kind != "sdf":
+        raise ValueError(
+            f"field is given for domain '{config.domain}' and likelihood "
+            f"'{config.likelihood.kind}'; it needs domain triplane and likelihood sdf"
+        )
+    stride = config.field.lift.stride
+    config.axes.check_stride(stride)
+    if stride[1] != stride[2] or config.field.resolution % stride[1]:
+        raise ValueError(
+            f"field.lift.stride is {list(stride)}; the planes of {config.field.resolution}^3 "
+            f"voxels need the same divisor of {config.field.resolution} along both axes"
+        )
+    if config.channels < config.field.channels:
+        raise ValueError(
+            f"channels is {config.channels}; planes that hold a field of "
+            f"{config.field.channels} channels need at least as many"
+        )
+
+
+def check_scaling(config: Strict) -> None:
+    """ValueError unless there is a scale for every channel, if for any."""
+    if config.scaling is None:
+        return
+    for name, values in config.scaling:
+        if len(values) != config.channels:
+            raise ValueError(
+                f"scaling.{name} has {len(values)} entries; the model has "
+                f"{config.channels} channels"
+            )

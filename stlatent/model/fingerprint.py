@@ -1,0 +1,37 @@
+"""By which models are told apart: digests of configs and weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from .former import digested
+from .recall import Recall
+
+
+def fingerprint(model: nn.Module) -> str:
+    """16 hex digits that change whenever the config or any weight does that latents depend on: all
+    but what priors remember, see `priors_fingerprint`."""
+    return _digest(digested(model.config), _weights(model, remembering=False))
+
+
+def priors_fingerprint(model: nn.Module) -> str | None:
+    """The same of what priors remember, which bits depend on; None if that is nothing."""
+    units = model.config.recall
+    return _digest(b"%d" % units, _weights(model, remembering=True)) if units else None
+
+
+def _weights(model: nn.Module, remembering: bool) -> dict[str, Tensor]:
+    """What priors remember by, or all else."""
+    own = tuple(f"{name}." for name, part in model.named_modules() if isinstance(part, Recall))
+    return {k: x for k, x in model.state_dict().items() if k.startswith(own) == remembering}
+
+
+def _digest(what: bytes, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(what)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
