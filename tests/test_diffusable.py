@@ -1,13 +1,17 @@
 """Latents that diffuse well: equivariance to scale, and spectra beside those of the input."""
 
+import math
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
 from domains import batch, ladder
 from safetensors.torch import save_file
 
-from stlatent import DOMAINS, Latents
+from stlatent import DOMAINS, VIDEO, Latents
 from stlatent.diffusion.spectrum import _energy, _spectrum, latent_spectra
+from stlatent.evaluate.diffusable import DiffusableTally
 from stlatent.losses.alignment import FeatureAlignment
 from stlatent.losses.elbo import LossConfig
 from stlatent.model.config import parse
@@ -134,3 +138,50 @@ def test_a_run_aligns_its_latents_with_a_backbone(tmp_path) -> None:
     assert any(float(p.grad.abs().sum()) > 0 for p in model.stem.parameters())
     with pytest.raises(ValueError, match="levels 0 to 2"):
         Extras(model, None, None, None, parse(AlignmentConfig, options | {"level": 3}, "x"))
+
+
+# the report's statistics of every channel -------------------------------------------------------
+
+
+def tallied(*clips: torch.Tensor, strides=((4, 16, 16), (2, 4, 4))):
+    """Of level 1: clips `[C, T, H, W]`; level 0 is beside the point."""
+    tally = DiffusableTally(VIDEO, strides)
+    for z in clips:
+        levels = torch.randn(1, 1, 2, 4, 4), z[None]
+        tally.add(Latents(levels, (9, 64, 64)), [None, torch.full_like(z[None], -1.0)])
+    return tally.result()[1]
+
+
+def normal(channels: int = 3, scale: float = 1.0) -> torch.Tensor:
+    return scale * torch.randn(channels, 9, 16, 16)
+
+
+def test_normal_latents_are_easy_and_their_figures_right() -> None:
+    clips = [2 * normal() + 5 for _ in range(4)]
+    level = tallied(*clips)
+    values = torch.cat([z.flatten(1) for z in clips], 1)
+    for channel, own in zip(level.channels, values):
+        deviations = (own - own.mean()) / own.std()
+        assert channel.mean == pytest.approx(own.mean().item(), rel=1e-4)
+        assert channel.std == pytest.approx(own.std().item(), rel=1e-3)
+        assert channel.kurtosis == pytest.approx((deviations**4).mean().item(), rel=1e-3)
+        assert channel.largest == pytest.approx(deviations.max().item(), rel=1e-3)
+        assert channel.noise == pytest.approx(math.exp(-2) / own.var().item(), rel=1e-3)
+        assert channel.fine == pytest.approx(level.white, abs=0.03) and channel.same_as is None
+    assert level.verdict.startswith("Level 1: easy for a diffusion model.")
+    assert (level.packed, level.copies) == (3 * 2 * 16, 3 * 16)
+    assert "48 of its 96 channels are copies at the first frame" in level.verdict
+
+
+@pytest.mark.parametrize(
+    ("clips", "words"),
+    [
+        ([normal() ** 3], r"long tails \(a kurtosis of up to"),
+        ([normal(), normal(scale=0.1)], r"clips of unlike scale \(deviations from 0\.1"),
+        ([normal(1).repeat(2, 1, 1, 1) * torch.tensor([1.0, -3.0]).view(2, 1, 1, 1)],
+         r"copies of others \(1\)"),
+        ([normal().diff(dim=-1).diff(dim=-2)], "more energy at fine frequencies than white noise"),
+    ],
+)  # fmt: skip
+def test_what_is_hard_is_named(clips: list[torch.Tensor], words: str) -> None:
+    assert re.search(words, tallied(*clips).verdict)

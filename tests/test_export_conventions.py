@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import diffusers as d
 import pytest
 import torch
@@ -143,3 +145,13 @@ def test_the_posterior_has_what_that_of_diffusers_has() -> None:
 
 def _counted(vae: AutoencoderLadder, nats: torch.Tensor) -> torch.Tensor:
     return sum(z.flatten(1).sum(1) for z in vae.packing.unfold(nats))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [d.AutoencoderKL, d.AutoencoderKLWan, d.AutoencoderKLHunyuanVideo, d.AutoencoderKLCogVideoX],
+)
+def test_a_class_that_it_is_not_fails(kind: type, tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    with pytest.raises((TypeError, ValueError)):
+        kind.from_pretrained(tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import diffusers as d
+import pipeline_table
 import pytest
 import torch
 from exported import tiny
@@ -187,6 +188,19 @@ def test_pipelines_run(make: Callable[[], Made]) -> None:
     grid = decoded[0].shape[2:]
     shown = shape[-3:-1] if shape[-1] == 3 else shape[-2:]
     assert tuple(grid[-2:]) == tuple(n // pipe.vae.spatial_compression_ratio for n in shown)
+
+
+def test_the_table_of_pipelines_says_what_was_found() -> None:
+    how = {
+        d.FluxPipeline: ("runs", ""),
+        d.StableDiffusionInpaintPipeline: ("runs", "only with 4 channels"),
+        d.Flux2Pipeline: ("cannot", "vae.bn"),
+        d.SanaVideoPipeline: ("cannot", "strides of three classes"),
+        d.AllegroPipeline: ("cannot", "frames before channels"),
+    }
+    for pipeline, (word, remark) in how.items():
+        found = pipeline_table.outcome(pipeline)
+        assert found[0] == word and remark in found[1], pipeline.__name__
 
 
 def test_every_convention_leaves_latents_as_they_are() -> None:

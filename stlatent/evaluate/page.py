@@ -59,6 +59,9 @@ def page(report: dict[str, Any], plots: Iterable[Plot], media: Sequence[ClipMedi
         prefixes=_prefix_table(report),
         levels=_level_table(report["levels"]),
         codes=_code_table(report["codes"]),
+        latents=[
+            (level["verdict"], _latent_table(level["channels"])) for level in report["latents"]
+        ],
         plots=list(plots),
         clips=[
             _clip(clip, shown, report["figures"])
@@ -145,6 +148,25 @@ def _level_table(levels: Sequence[dict[str, Any]]) -> Table:
     ]
     header = ["Level", "Stride", "Channels", "Numbers per value", "Bits per value"]
     return [*header, "Share of bits", "Active by rate", "Active by variance"], rows
+
+
+def _latent_table(channels: Sequence[dict[str, Any]]) -> Table:
+    rows = [
+        [
+            f"channel {k}",
+            f"{channel['mean']:.3g}",
+            f"{channel['std']:.3g}",
+            f"{channel['kurtosis']:.1f}",
+            f"{channel['least']:.1f} to {channel['largest']:.1f}",
+            f"{channel['clip_std'][0]:.2f} to {channel['clip_std'][1]:.2f}",
+            f"{channel['noise']:.1%}",
+            "–" if channel["fine"] is None else f"{channel['fine']:.0%}",
+            "–" if channel["same_as"] is None else f"channel {channel['same_as']}",
+        ]
+        for k, channel in enumerate(channels)
+    ]
+    header = ["Channel", "Mean", "Deviation", "Kurtosis", "Range", "Of a clip", "Noise"]
+    return [*header, "Fine", "Copy of"], rows
 
 
 def _code_table(codes: Sequence[dict[str, Any]]) -> Table:

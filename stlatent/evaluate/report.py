@@ -42,6 +42,7 @@ from .diagnostics import (
     redraw,
     sample_quality,
 )
+from .diffusable import DiffusableTally
 from .likelihood import LogLikelihood, log_likelihood
 from .media import fitted, jpeg, mp4, side_by_side
 from .page import ClipMedia, Plot, page
@@ -121,6 +122,7 @@ class _Measurement:
         self.rows: list[tuple[Any, ...]] = []
         self.levels, self.bands, self.codes = LevelTally(), BandTally(medium), CodeTally()
         self.beneath = BeneathTally(model, medium, self.generator)
+        self.latents = DiffusableTally(model.domain, [level.stride for level in model.levels])
         self.likelihoods: list[LogLikelihood] = []
 
     @torch.no_grad()
@@ -141,6 +143,7 @@ class _Measurement:
         self.rows.append(quality)
         self.levels.add(x, latents, latents.kl)
         self.codes.add(latents.steps)
+        self.latents.add(latents, latents.log_stds)
         if self.draws:
             found = log_likelihood(self.model, x, self.draws, self.generator, at_a_time=1)
             self.likelihoods.append(found)
@@ -192,6 +195,7 @@ def _numbers(
         ],
         "levels": [_level(level, model, prefixes) for level in levels],
         "codes": [asdict(use) for use in measured.codes.result()],
+        "latents": [asdict(level) for level in measured.latents.result()],
         "log_likelihood": _log_likelihood(measured),
         **measured.beneath.result(),
         "bands": {

@@ -24,6 +24,12 @@ DEFINITIONS = {
         "Channels whose posterior mean has a variance above 0.01 over clips and positions "
         "(Burda et al. 2016)."
     ),
+    "Latents": (
+        "Kurtosis is 3 of a normal distribution; the range is in deviations from the mean; of a "
+        "clip, the least and the largest deviation beside that of all. Noise: variance of the "
+        "posterior over that of its means. Fine: share of the energy beyond half of the highest "
+        "frequency along space. Copies correlate by more than 0.99."
+    ),
     "Codes": (
         "Rate of a code: minus the logarithm of its probability under the prior. Perplexity: e to "
         "the entropy of how often each code occurred."

@@ -11,6 +11,10 @@ from ..model.packing import Packing
 
 # looked up on the model itself
 ATTRIBUTES = {"spatial_compression_ratio", "temporal_compression_ratio", "temperal_downsample"}
+CLASS = "AutoencoderLadder"
+# by which others of diffusers build themselves: of an unknown name they fail, and are not filled
+# with random weights
+NAMES_OF_PARTS = ("down_block_types", "dim_mult")
 
 
 def pipeline_names(model: Ladder, packing: Packing) -> dict[str, Any]:
@@ -46,6 +50,7 @@ def pipeline_names(model: Ladder, packing: Packing) -> dict[str, Any]:
         "timestep_conditioning": False,
         "force_upcast": False,
     }
+    names |= {key: [CLASS] for key in NAMES_OF_PARTS}
     halvings, in_time = space.bit_length() - 1, time.bit_length() - 1
     if space == 1 << halvings:
         names["block_out_channels"] = [model.config.stem.width] * (halvings + 1)
