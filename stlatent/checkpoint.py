@@ -16,7 +16,12 @@ from torch import Tensor, nn
 from . import hub
 from .files import writing
 from .foundation.autoencoder import FoundationAutoencoder
-from .foundation.frozen import FrozenAutoencoder, check_named, open_foundation
+from .foundation.frozen import (
+    FrozenAutoencoder,
+    check_named,
+    empty_foundation,
+    open_foundation,
+)
 from .model.budget import Budget
 from .model.config import (
     DecoderConfig,
@@ -116,9 +121,11 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Model:
     """
     check_device(device)
     path = locate(reference)
-    config, tensors = (_read_exported if path.name == EXPORTED else _read_model)(path)
-    frozen = None
-    if config.foundation:  # its weights lie in files of their own, whatever this one holds
+    if path.name == EXPORTED:
+        config, tensors, frozen = _read_exported(path)
+    else:
+        (config, tensors), frozen = _read_model(path), None
+    if config.foundation and not frozen:  # its weights lie in files of their own
         check_named(config.foundation, str(path))
         frozen = open_foundation(config.foundation)
     return _filled(lambda: build(config, frozen), tensors, path).to(device)
@@ -153,8 +160,11 @@ def _read_model(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     return parse(ModelConfig, from_json(header.config, f"config of {path}"), str(path)), tensors
 
 
-def _read_exported(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The whole ladder of an `AutoencoderLadder`, however many of its levels are packed."""
+def _read_exported(
+    path: Path,
+) -> tuple[ModelConfig, dict[str, Tensor], FrozenAutoencoder | None]:
+    """The whole ladder of an `AutoencoderLadder`, however many of its levels are packed, and the
+    foundation that lies beside it."""
     file = path.with_name("config.json")
     values = from_json(file.read_bytes(), str(file)) if file.is_file() else None
     if not isinstance(values, dict) or not isinstance(values.get("model"), dict):
@@ -165,9 +175,20 @@ def _read_exported(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
             f"{path.parent} holds the ladder over planes of a model of volumes, without what makes "
             f"planes of a volume; give the model that was exported"
         )
-    inside = ((name.partition("."), tensor) for name, tensor in read(path)[0].items())
-    ladder = {name: tensor for (first, _, name), tensor in inside if first == "ladder"}
-    return config, closed(ladder, len(config.axes.axes))
+    parts: dict[str, dict[str, Tensor]] = {"ladder": {}, "frozen": {}}
+    for name, tensor in read(path)[0].items():
+        part, _, inner = name.partition(".")
+        if part in parts:
+            parts[part][inner] = tensor
+    frozen = None
+    if isinstance(below := values.get("foundation"), dict) and config.foundation:
+        module = _filled(lambda: empty_foundation(below), parts["frozen"], path)
+        dtype = getattr(torch, config.foundation.dtype)
+        frozen = FrozenAutoencoder(module.to(dtype), known=config.foundation)
+    start = "ladder." if config.foundation else ""
+    ladder = {name.removeprefix(start): tensor for name, tensor in parts["ladder"].items()}
+    ladder = closed(ladder, len(config.axes.axes))
+    return config, {start + name: tensor for name, tensor in ladder.items()}, frozen
 
 
 def header_of(schema: type[Header], metadata: Mapping[str, str], path: Path, kind: str) -> Header:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_codec import write_video
 
-from stlatent import ModelConfig, checkpoint
+from stlatent import ModelConfig, checkpoint, fingerprint
 from stlatent.cli import main
 from stlatent.evaluate.report import write_report
 from stlatent.foundation.autoencoder import FoundationAutoencoder
@@ -449,8 +449,11 @@ def test_from_training_to_videos(frozen, tmp_path, capsys):
     for name, item in with_model.items.items():
         kept, read = LatentStore(latents).read(name).levels, with_model.read(name).levels
         assert [z.shape for z in read] == [z.shape for z in kept], item
-    assert main(["export", str(out), "--out", str(tmp_path / "vae")]) == 2
-    assert "one on a foundation is used by stlatent only" in capsys.readouterr().err
+    assert main(["export", str(out), "--out", str(tmp_path / "vae")]) == 0
+    assert fingerprint(checkpoint.load(tmp_path / "vae")) == fingerprint(model)
+    words = ["inspect", str(out), "--data", str(tmp_path / "in"), "--out", str(tmp_path / "report")]
+    assert main([*words, "--clips", "1", "--frames", "9", "--size", "32x32"]) == 0
+    assert "the foundation streams by the cache of its class" in capsys.readouterr().out
 
 
 def test_a_model_loads_however_large_its_foundation_is(tmp_path):

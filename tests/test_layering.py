@@ -145,7 +145,6 @@ MAY_TELL = {  # and why
     # data sets of latents as sources: they lie in the store, of which media know nothing
     "stlatent.jobs.latents": "latents",
     "stlatent.jobs.latents_child": "latents",
-    "stlatent.export.folder": "Ladder",  # what is loaded by name may be no ladder
 }
 
 

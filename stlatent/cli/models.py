@@ -73,6 +73,8 @@ def add_export(verb: Verb) -> None:
     least = "channels that the latents have at least; zeros fill them up"
     verb.add_argument("--channels", type=shared.positive, default=0, metavar="N", help=least)
     verb.add_argument("--frames", choices=["pad", "floor"], default="pad", help=help)
+    help = "of a ladder on a foundation: keep the name of that in the folder, and not its weights"
+    verb.add_argument("--foundation-apart", action="store_true", help=help)
     verb.add_argument("--data", metavar="DATA", help="to measure the latents' mean and deviation "
         "on (those that the model carries, or else what the run was trained on)")  # fmt: skip
     shared.replace(verb, "an exported model that is there")
@@ -85,6 +87,7 @@ def export(options: Options) -> int:
     levels = parse_levels(options.levels) if options.levels else None
     how = {"layout": options.layout, "data": options.data, "frames": options.frames}
     how |= {"grid": options.grid, "least_channels": options.channels, "replace": options.replace}
+    how["inside"] = not options.foundation_apart
     print(write(options.model, options.out, levels, **how))
     return 0
 

@@ -14,13 +14,16 @@ from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..checkpoint import replace_text
-from ..foundation.frozen import register
+from ..foundation.autoencoder import FoundationAutoencoder
+from ..foundation.frozen import FrozenAutoencoder, check_named, empty_foundation, register
+from ..model.around import ladder_in
 from ..model.choose import Draw
 from ..model.config import ModelConfig, Positive, Strict, parse
 from ..model.inputs import as_level
+from ..model.ladder import Ladder
 from ..model.torch_modules import open_up, opened
 from ..triplane.autoencoder import make_ladder
 from .noise import Generators, WholeNoise, draw, one_each
@@ -50,6 +53,8 @@ class Exported(Strict):
         model: the config of the ladder, as in `ModelConfig`.
         levels: how many are packed, from the coarsest on.
         measured_mean, measured_std: of every channel of these levels, over data.
+        foundation: config of the autoencoder that the ladder stands on, whose weights lie beside
+            the ladder's.
         frames: what becomes of those that fill no step of latents.
         grid: stride of the packed latents.
         least_channels: of the packed latents.
@@ -62,6 +67,7 @@ class Exported(Strict):
     frames: Frames = "pad"
     grid: tuple[Positive, ...] | None = None
     least_channels: Annotated[int, Field(ge=0)] = 0
+    foundation: dict[str, Any] | None = None
 
 
 @register
@@ -80,6 +86,8 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin, PeftAdapterMixin):
             that none is lost; `floor` leaves them out, as most autoencoders of `diffusers` do.
         grid: stride of the packed latents, which divides that of level 0; None is that of level 0.
         least_channels: of the packed latents; those that no level needs hold zeros.
+        foundation: where the ladder stands on another autoencoder, the config of that, if its
+            weights lie beside the ladder's; None opens it where `model` says that it is.
 
     `config` also holds every name that pipelines look up, see pipeline_names.py.
 
@@ -100,14 +108,17 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin, PeftAdapterMixin):
         frames: Frames = "pad",
         grid: Sequence[int] | None = None,
         least_channels: int = 0,
+        foundation: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if frames not in get_args(Frames):
             raise ValueError(f"frames is '{frames}'; give {' or '.join(get_args(Frames))}")
-        self.ladder = make_ladder(parse(ModelConfig, model, "model"))
+        config = parse(ModelConfig, model, "model")
+        self.frozen = None if foundation is None else empty_foundation(foundation)
+        self.ladder = _ladder(config, self.frozen)
         figures = measured_mean, measured_std
         self.packing = packing_of(self.ladder, levels, *figures, grid, least_channels)
-        open_up(self.ladder)
+        open_up(ladder_in(self.ladder))
         self.requires_grad_()
         names = pipeline_names(self.ladder, self.packing)
         names["auto_map"] = {"AutoModel": f"{LOADER}.{type(self).__name__}"}
@@ -123,7 +134,7 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin, PeftAdapterMixin):
         trainer on several processes waits for the gradient of each that is to have one."""
         super().requires_grad_(requires_grad)
         finer = [c.posterior for cells in self.ladder.cells[self.config.levels :] for c in cells]
-        for module in (self.ladder.preview, *finer):
+        for module in (ladder_in(self.ladder).preview, *finer, self.frozen or nn.Identity()):
             module.requires_grad_(False)
         return self
 
@@ -299,6 +310,15 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin, PeftAdapterMixin):
         size = self.ladder.domain.samples(z.shape[2:], self.packing.stride)
         drawn = draw(generator, z.device, self.prior_temperature)
         return self._pixels(z, WholeNoise(self.ladder, size, len(z), levels, drawn, z.device))
+
+
+def _ladder(config: ModelConfig, foundation: nn.Module | None) -> Ladder:
+    if config.foundation is None:
+        return make_ladder(config)
+    if foundation is None:
+        check_named(config.foundation, "config.json")
+        return FoundationAutoencoder(config)
+    return FoundationAutoencoder(config, FrozenAutoencoder(foundation, known=config.foundation))
 
 
 AutoencoderLadder.__module__ = "stlatent"  # pipelines note it down, and load it after that import

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from ..checkpoint import load, write
 from ..files import writing
+from ..foundation.autoencoder import FoundationAutoencoder
+from ..model.around import ladder_in
 from ..model.ladder import Ladder
 from ..model.layout import grid_of
 from ..model.torch_modules import opened
@@ -28,7 +30,7 @@ Layout = Literal["packed", "coarse"]
 
 
 def export(
-    model: Ladder | str | Path,
+    model: Ladder | FoundationAutoencoder | str | Path,
     out: str | Path,
     levels: int | None = None,
     layout: Layout = "packed",
@@ -36,6 +38,7 @@ def export(
     frames: Frames = "pad",
     grid: str = "coarsest",
     least_channels: int = 0,
+    inside: bool = True,
     replace: bool = False,
 ) -> Path:
     """Write `model` as an `AutoencoderLadder` that `diffusers` loads, and check it.
@@ -55,6 +58,8 @@ def export(
         grid: on which levels are packed: `coarsest` or `finest`, that of a level by its number, or
             a stride such as `4x16x16`.
         least_channels: that the latents are to have; zeros fill them up.
+        inside: of a ladder on a foundation, whether that lies in the folder as well; else it is
+            looked for where the model found it.
         replace: put it in the place of a former export.
 
     Raises:
@@ -65,15 +70,16 @@ def export(
     _check_free(out, replace)
     reference = model if isinstance(model, str | Path) else None
     ladder = load(model) if reference is not None else model
-    if not isinstance(ladder, Ladder):
+    if ladder.exported is not ladder:
         raise ValueError(
             "a ladder alone can be exported: of an autoencoder of volumes, give `model.ladder` and "
-            "as data batches of `model.lift(volume)`; one on a foundation is used by stlatent only"
+            "as data batches of `model.lift(volume)`"
         )
     levels = _levels(ladder, levels, layout)
     figures, x = figures_of(ladder, levels, data, reference)
     strides = [level.stride for level in ladder.levels[:levels]]
     more = {"frames": frames, "grid": grid_of(grid, strides), "least_channels": least_channels}
+    more["inside"] = inside
     vae = wrap(ladder, levels, *figures.first(levels), **more)
     with writing(out) as folder:
         vae.save_pretrained(folder)
@@ -82,17 +88,28 @@ def export(
 
 
 def wrap(
-    model: Ladder, levels: int, mean: list[float], std: list[float], **more: Any
+    model: Ladder | FoundationAutoencoder,
+    levels: int,
+    mean: list[float],
+    std: list[float],
+    inside: bool = True,
+    **more: Any,
 ) -> AutoencoderLadder:
-    """An `AutoencoderLadder` with the weights of `model`, in memory; `more` of its arguments."""
+    """An `AutoencoderLadder` with the weights of `model`, in memory; `inside` as for `export`,
+    `more` of its arguments."""
+    below = getattr(model, "foundation", None) if inside else None
     vae = AutoencoderLadder(
         model=model.config.model_dump(mode="json"),
         levels=levels,
         measured_mean=mean,
         measured_std=std,
         **more,
+        foundation=below and json.loads(below.to_json_string()),
     )
-    vae.ladder.load_state_dict(opened(model.state_dict(), vae.ladder))
+    inner = ladder_in(vae.ladder)
+    inner.load_state_dict(opened(ladder_in(model).state_dict(), inner))
+    if below is not None:
+        vae.frozen.load_state_dict(below.state_dict())
     return vae.to(next(model.parameters()).device).eval().requires_grad_(False)
 
 

@@ -222,6 +222,7 @@ def _resolved(config: ModelConfig, frozen: FrozenAutoencoder) -> ModelConfig:
         )
     found = {"stride": frozen.stride, "mean": frozen.mean, "unit": frozen.unit}
     known = {key: value for key in found if (value := getattr(given, key)) is not None}
+    found["pace"] = frozen.pace
     for key, value in known.items():
         if not _alike(found[key], value):
             raise ValueError(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,23 @@ class FrozenAutoencoder:
         commit: of the model on the hub, where it is from there.
         mean, unit: latents are given as (z - mean) / unit, so that they lie in about [-1, 1], two
             deviations to each side; one per channel.
+
+    Args:
+        known: what is known of the module already; what is not, is measured.
     """
 
-    def __init__(self, module: nn.Module, commit: str | None = None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        commit: str | None = None,
+        known: FoundationConfig | None = None,
+    ) -> None:
         self.module, self.commit = module.eval().requires_grad_(False), commit
         self.domain = self._probe_domain()
+        if known is not None and None not in (known.stride, known.pace, known.mean, known.unit):
+            self.channels, self.stride, self.pace = len(known.mean), known.stride, known.pace
+            self.mean, self.unit = known.mean, known.unit
+            return
         self.channels, self.stride, self.pace = self._probe()
         mean, std = _statistics(module, self.channels)
         self.mean, self.unit = tuple(mean.tolist()), tuple((2 * std).tolist())
@@ -214,6 +226,22 @@ def _opened(config: FoundationConfig, named: str) -> tuple[nn.Module, str | None
         return module, commit
     finally:
         logging.set_verbosity(verbosity)
+
+
+def empty_foundation(about: Mapping[str, Any]) -> nn.Module:
+    """A module of the class and the settings that `config.json` of a foundation names, its weights
+    still to come.
+
+    Raises:
+        ValueError: this is no such config.
+    """
+    name = str(about.get("_class_name"))
+    if (cls := _class(name)) is None:
+        raise ValueError(f"the foundation is of class {name}, which is no autoencoder of diffusers")
+    try:
+        return cls.from_config(dict(about))
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(f"the foundation's config makes no {name}: {error}") from None
 
 
 def _class(name: str) -> type | None:

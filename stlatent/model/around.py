@@ -63,3 +63,8 @@ class AroundLadder(nn.Module):
         """See `Ladder.preview_target`; of what the ladder has read. A target does not follow who
         aims at it, as inputs that are learned would."""
         return self.ladder.preview_target(inputs.detach(), level)
+
+
+def ladder_in(model: Ladder | AroundLadder) -> Ladder:
+    """The ladder itself, with or without something around it."""
+    return model.ladder if isinstance(model, AroundLadder) else model

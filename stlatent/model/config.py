@@ -151,6 +151,7 @@ class FoundationConfig(Strict):
         revision: of the model on the hub; of a branch, what is trained remembers the commit.
         dtype: in which it computes.
         stride: pixels per latent of it along each axis; found when it is opened, as are
+        pace: how many latents in time come together, and
         mean, unit: of its latents per channel; the ladder reads (latent - mean) / unit.
     """
 
@@ -159,6 +160,7 @@ class FoundationConfig(Strict):
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     stride: Stride | None = None
+    pace: Positive | None = None
     mean: tuple[float, ...] | None = None
     unit: tuple[Annotated[float, Field(gt=0)], ...] | None = None
 
