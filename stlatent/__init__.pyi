@@ -2,6 +2,7 @@ from . import checkpoint
 from .checkpoint import load, save
 from .diffusion import LadderDenoiser, LadderPipeline
 from .export.autoencoder import AutoencoderLadder, ModelMixin
+from .export.with_ladder import AutoencoderWithLadder
 from .model import choose
 from .model.choose import Draw
 from .model.config import Level, ModelConfig, Stage
@@ -21,6 +22,7 @@ __all__ = [
     "VOLUMES",
     "VOXEL",
     "AutoencoderLadder",
+    "AutoencoderWithLadder",
     "Domain",
     "Draw",
     "Ladder",

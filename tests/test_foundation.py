@@ -452,7 +452,7 @@ def test_from_training_to_videos(frozen, tmp_path, capsys):
     assert main(["export", str(out), "--out", str(tmp_path / "vae")]) == 0
     assert fingerprint(checkpoint.load(tmp_path / "vae")) == fingerprint(model)
     words = ["inspect", str(out), "--data", str(tmp_path / "in"), "--out", str(tmp_path / "report")]
-    assert main([*words, "--clips", "1", "--frames", "9", "--size", "32x32"]) == 0
+    assert main([*words, "--count", "1", "--frames", "9", "--size", "32x32"]) == 0
     assert "the foundation streams by the cache of its class" in capsys.readouterr().out
 
 

@@ -65,8 +65,10 @@ def add_export(verb: Verb) -> None:
     verb.add_argument("model", metavar="M", help=MODEL)
     shared.out(verb, "the folder to make")
     verb.add_argument("--levels", metavar="0..K", help="first and last level (default: by layout)")
-    help = "all levels, or level 0 with the prior below it (packed)"
-    verb.add_argument("--layout", choices=["packed", "coarse"], default="packed", help=help)
+    help = "all levels, level 0 with the prior below it, or the foundation's own latents (packed)"
+    verb.add_argument(
+        "--layout", choices=["packed", "coarse", "foundation"], default="packed", help=help
+    )
     help = "what becomes of last frames that fill no step of latents (pad: none is lost)"
     grid = "on which levels are packed: coarsest, finest, a level's number, or a stride, 4x16x16"
     verb.add_argument("--grid", default="coarsest", metavar="G", help=f"{grid} (coarsest)")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from diffusers import AutoModel
+from diffusers import AutoModel, ModelMixin
+from torch import Tensor
 
 from ..checkpoint import read
+from .with_ladder import AutoencoderWithLadder
 
 
 @torch.no_grad()
@@ -22,14 +25,23 @@ def differences(folder: str | Path, probe: str | Path) -> dict[str, float]:
     """
     vae = AutoModel.from_pretrained(str(folder), trust_remote_code=True)
     expected, _ = read(Path(probe))
-    posterior = vae.encode(expected.pop("x")).latent_dist
-    decoded = vae.decode(posterior.mode(), size=posterior.size).sample
-    found = {f"level_{k}": z for k, z in enumerate(vae.packing.unpack(posterior.mean))}
-    found["decoded"] = decoded
+    levels, decoded = _coded(vae, expected.pop("x"))
+    found = {f"level_{k}": z for k, z in enumerate(levels)} | {"decoded": decoded}
     return {
         name: ((found[name] - value).abs().max() / value.abs().max().clamp_min(1e-8)).item()
         for name, value in expected.items()
     }
+
+
+def _coded(vae: ModelMixin, x: Tensor) -> tuple[Sequence[Tensor], Tensor]:
+    """The levels of `x`, and what is decoded of them."""
+    if isinstance(vae, AutoencoderWithLadder):
+        frozen = vae.ladder.frozen
+        latents = vae.split(frozen.own(frozen.encode(x)))
+        return latents.levels, frozen.decode(frozen.normalised(vae.join(latents)))
+    posterior = vae.encode(x).latent_dist
+    decoded = vae.decode(posterior.mode(), size=posterior.size).sample
+    return vae.packing.unpack(posterior.mean), decoded
 
 
 if __name__ == "__main__":

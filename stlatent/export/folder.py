@@ -23,10 +23,12 @@ from ..model.ladder import Ladder
 from ..model.layout import grid_of
 from ..model.torch_modules import opened
 from .autoencoder import AutoencoderLadder, Frames
-from .statistics import Data, figures_of
+from .statistics import Data, figures_of, trial
+from .with_ladder import AutoencoderWithLadder, with_ladder
 
 TOLERANCE = 1e-5  # in float32, relative to the largest value
-Layout = Literal["packed", "coarse"]
+Layout = Literal["packed", "coarse", "foundation"]
+CLASSES = AutoencoderLadder, AutoencoderWithLadder
 
 
 def export(
@@ -50,7 +52,9 @@ def export(
         model: a model, or what `stlatent.load` takes: a shipped model, a run folder, a file.
         levels: how many are packed, from the coarsest on; by default all if `packed`, one if
             `coarse`. On decoding, the prior supplies the others.
-        layout: `packed`, or `coarse`, which leaves at least one level to the prior.
+        layout: `packed`, or `coarse`, which leaves at least one level to the prior; `foundation`
+            is an `AutoencoderWithLadder`, whose latents are those of the foundation of an exact
+            ladder, which the options below have nothing to do with.
         data: to measure means and deviations on: a folder of videos or pictures, or batches
             `[B, C, *axes]` in [-1, 1]. By default those that lie in the model's file, or exported
             folder, are taken, or else it is what the run was trained on.
@@ -75,12 +79,14 @@ def export(
             "a ladder alone can be exported: of an autoencoder of volumes, give `model.ladder` and "
             "as data batches of `model.lift(volume)`"
         )
-    levels = _levels(ladder, levels, layout)
-    figures, x = figures_of(ladder, levels, data, reference)
-    strides = [level.stride for level in ladder.levels[:levels]]
-    more = {"frames": frames, "grid": grid_of(grid, strides), "least_channels": least_channels}
-    more["inside"] = inside
-    vae = wrap(ladder, levels, *figures.first(levels), **more)
+    if layout == "foundation":
+        vae, x = with_ladder(ladder), trial(ladder)
+    else:
+        levels = _levels(ladder, levels, layout)
+        figures, x = figures_of(ladder, levels, data, reference)
+        grid = grid_of(grid, [level.stride for level in ladder.levels[:levels]])
+        more = {"frames": frames, "grid": grid, "least_channels": least_channels, "inside": inside}
+        vae = wrap(ladder, levels, *figures.first(levels), **more)
     with writing(out) as folder:
         vae.save_pretrained(folder)
         _compare(ladder, x, levels, folder)
@@ -128,7 +134,7 @@ def parse_levels(text: str) -> int:
 def _levels(model: Ladder, levels: int | None, layout: str) -> int:
     count = len(model.levels)
     if layout not in ("packed", "coarse"):
-        raise ValueError(f"layout is '{layout}'; give packed or coarse")
+        raise ValueError(f"layout is '{layout}'; give packed, coarse or foundation")
     most = count if layout == "packed" else count - 1
     levels = levels if levels is not None else (count if layout == "packed" else 1)
     if not 1 <= levels <= most:
@@ -143,7 +149,7 @@ def _check_free(out: Path, replace: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     config = out / CONFIG_NAME
-    ours = config.is_file() and AutoencoderLadder.__name__ in config.read_text()
+    ours = config.is_file() and any(cls.__name__ in config.read_text() for cls in CLASSES)
     if not ours:
         raise ValueError(f"{out} holds other things; give a new folder")
     if not replace:
@@ -154,7 +160,7 @@ def _check_free(out: Path, replace: bool) -> None:
 
 
 @torch.no_grad()
-def _compare(model: Ladder, x: Tensor, levels: int, folder: Path) -> None:
+def _compare(model: Ladder, x: Tensor, levels: int | None, folder: Path) -> None:
     """ValueError unless a fresh process gets from `folder` what `model` gives for `x`."""
     x = model.domain.pad(x[:1].to(next(model.parameters())), model.levels[0].stride)
     latents = model.encode(x)

@@ -39,7 +39,7 @@ def figures_of(
     if data is None and reference is not None:
         known = _known(model, locate(reference), levels)
     if known is not None:
-        return known, _noise(model)
+        return known, trial(model)
     batches = _batches(model, data, reference)
     first = next(batches, None)
     given = () if first is None else itertools.chain([first], batches)
@@ -67,7 +67,7 @@ def _known(model: Ladder, path: Path, levels: int) -> LatentFigures | None:
     return LatentFigures(mean=mean, std=std)
 
 
-def _noise(model: Ladder) -> Tensor:
+def trial(model: Ladder) -> Tensor:
     """Something that any model reads: a step of level 0 and one more along every axis."""
     stride = model.levels[0].stride
     size = [axis.size or 1 + step for axis, step in zip(model.domain.axes, stride, strict=True)]

@@ -110,14 +110,21 @@ class FrozenAutoencoder:
         """
         x = x.to(self.device, self.dtype)
         whole = past is None or not self.domain.has_time
-        z = (self._encode(x) if whole else self.stream.encode(x, past)).float()
-        return (z - self._wide(self.mean, z)) / self._wide(self.unit, z)
+        return self.normalised(self._encode(x) if whole else self.stream.encode(x, past))
 
     def decode(self, z: Tensor, past: Past | None = None) -> Tensor:
         """Pixels `[B, 3, *size]`, float32, of latents `[B, C, *grid]`. Gradients reach `z`."""
-        z = z.float() * self._wide(self.unit, z) + self._wide(self.mean, z)
+        z = self.own(z)
         z, whole = z.to(self.device, self.dtype), past is None or not self.domain.has_time
         return (self._decode(z) if whole else self.stream.decode(z, past)).float()
+
+    def normalised(self, z: Tensor) -> Tensor:
+        """Latents as the class has them, as those of `encode`, float32."""
+        return (z.float() - self._wide(self.mean, z)) / self._wide(self.unit, z)
+
+    def own(self, z: Tensor) -> Tensor:
+        """The inverse of `normalised`."""
+        return z.float() * self._wide(self.unit, z) + self._wide(self.mean, z)
 
     def _wide(self, values: Sequence[float], like: Tensor) -> Tensor:
         return torch.tensor(values, device=like.device).view(-1, *[1] * len(self.domain.axes))
