@@ -31,12 +31,13 @@ LAYERS = [
     {"store"},
     {"jobs", "train", "evaluate"},
     {"diffusion", "export"},
+    {"demo"},
     {"cli", "__main__", ""},  # "" is the package's own face, stlatent/__init__.py
 ]
 RANK = {unit: rank for rank, row in enumerate(LAYERS) for unit in row}
 
 # Not installed with the core: each in one file, inside a function, where its absence is explained.
-OPTIONAL = {"timm", "torchvision", "xformers", "transformers", "ray", "open3d", "igl"}
+OPTIONAL = {"timm", "torchvision", "xformers", "transformers", "ray", "open3d", "igl", "gradio"}
 OPTIONAL |= {
     "vector_quantize_pytorch",
     "constriction",

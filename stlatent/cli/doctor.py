@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
 PURPOSES = {
+    "demo": "stlatent demo",
     "docs": "building the documentation",
     "codebooks": "levels that are discrete",
     "entropy": "bitstreams: encode --entropy-code",

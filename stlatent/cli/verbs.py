@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from .. import __version__
 from .decoding import add_decode, decode
+from .demo import add_demo, demo
 from .doctor import add_doctor, doctor
 from .evaluating import add_evaluate, evaluate
 from .generating import add_generate, add_mix, generate, mix
@@ -31,6 +32,7 @@ EXAMPLES = {
     "sample": "stlatent sample video --frames 33 --size 128x128 --keep-level 0 --from clip.mp4",
     "generate": "stlatent generate runs/diffusion/pipeline -n 8 --out videos/",
     "mix": "stlatent mix A.glb B.glb --model voxel --out mixed/",
+    "demo": "stlatent demo",
     "doctor": "stlatent doctor",
 }
 
@@ -97,5 +99,6 @@ VERBS: dict[str, tuple[str, Callable[[Verb], None], Callable[[Options], int]]] =
     "sample": ("draw from a model, holding levels of something real", add_sample, sample),
     "generate": ("draw videos, pictures or meshes by latent diffusion", add_generate, generate),
     "mix": ("mix two meshes or clips, level by level", add_mix, mix),
+    "demo": ("open a page to play with levels, on this machine", add_demo, demo),
     "doctor": ("say what is installed, what is missing, and how to get it", add_doctor, doctor),
 }

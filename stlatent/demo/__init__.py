@@ -1,0 +1,1 @@
+"""A page to play with: what each level of a clip, a picture or a shape holds."""
