@@ -83,6 +83,13 @@ def test_scripts_that_pages_speak_of_exist() -> None:
             assert (ROOT / script).is_file(), f"{page.name}: {script}"
 
 
+def test_every_extra_has_its_line() -> None:
+    told = PAGES["how-to/extras.md"].read_text()
+    known = (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]")[2]
+    for extra in re.findall(r"^(\w+) = \[", known.partition("\n[")[0], re.MULTILINE):
+        assert f"| `{extra}` |" in told, extra
+
+
 def test_nothing_is_promised_for_later() -> None:
     for name, page in PAGES.items():
         assert not re.search(r"coming soon|to come|\bTODO\b|not yet written", page.read_text()), (
