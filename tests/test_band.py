@@ -18,7 +18,8 @@ from stlatent.geometry import (
     voxel_centres,
 )
 from stlatent.geometry.band import BLOCK
-from stlatent.geometry.kernels import Nearest
+from stlatent.geometry.kernels import Nearest, winding_number
+from stlatent.geometry.near import _centres
 
 EDGE = 2.0
 
@@ -62,6 +63,17 @@ def test_distances_are_those_of_the_whole_field_and_lie_near_the_surface_only() 
     assert (band.field().inside == field.inside).all()  # in what is left out, too
     assert (np.abs(field.distance)[~there] * band.band_voxels > 2.9).all()
     assert there.mean() < 0.4
+
+
+def test_the_sign_asked_for_by_region_is_that_of_every_voxel() -> None:
+    parts = [torus(), trimesh.creation.box((1.5, 1.5, 0.02)), trimesh.creation.box((0.05, 2, 1))]
+    mesh = turned(trimesh.util.concatenate(parts))
+    band = band_of(mesh)
+    centres = _centres(band.blocks, band.resolution)
+    vertices = band.placement.to_cube(np.asarray(mesh.vertices))
+    inside = winding_number(vertices, np.asarray(mesh.faces), centres) > 0.5
+    assert band.route.sheets == 0
+    assert ((band.distance < 0).ravel() == inside).all()
 
 
 def test_a_part_of_the_grid_is_as_the_whole_and_between_voxels_it_is_trilinear() -> None:

@@ -7,7 +7,7 @@ said in `Route.sheets`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -56,9 +56,14 @@ def band_from_surface(surface: Surface, settings: FieldSettings | None = None) -
         )
         known[some].reshape(-1)[shown] = True
         colour[some].reshape(-1, 3)[shown] = np.round(pixels * 255)
-        if solid.any():
-            away[kernels.winding_number(vertices, faces[solid], centres) > 0.5] *= -1
         distance[some] = away.reshape(-1, *shape[1:])
+        if solid.any():
+            inside = _by_region(
+                lambda points: kernels.winding_number(vertices, faces[solid], points) > 0.5,
+                distance[some],
+                centres,
+            )
+            distance[some] *= np.where(inside, -1, 1)
     kept = _seen(blocks, (distance >= 0).any((1, 2, 3)), settings.resolution)
     area = areas(vertices[faces])
     return Band(
@@ -95,6 +100,27 @@ def _blocks(triangles: np.ndarray, resolution: int) -> np.ndarray:
             at = np.floor((index + REACH * step) / BLOCK).astype(np.int64).clip(0, side - 1)
             near[tuple(at.T)] = True
     return np.argwhere(near)
+
+
+def _by_region(
+    holds: Callable[[np.ndarray], np.ndarray], distance: np.ndarray, centres: np.ndarray
+) -> np.ndarray:
+    """What changes only at the surface, for all voxels of blocks `[K, 4, 4, 4]`, asked for once per
+    region: the surface does not come between neighbours whose distances to it add up to more than
+    the voxel that they are apart."""
+    region = np.arange(distance.size).reshape(distance.shape)
+    before = None
+    while before is None or (region != before).any():
+        before = region.copy()
+        for axis in (1, 2, 3):
+            low, high = (np.moveaxis(region, axis, 0)[part] for part in (np.s_[:-1], np.s_[1:]))
+            near = np.moveaxis(distance, axis, 0)
+            joined = near[:-1] + near[1:] > 1
+            least = np.minimum(low, high)
+            low[joined] = least[joined]
+            high[joined] = np.minimum(high, least)[joined]
+    asked, back = np.unique(region, return_inverse=True)
+    return holds(centres[asked])[back].reshape(distance.shape)
 
 
 def _seen(blocks: np.ndarray, outside: np.ndarray, resolution: int) -> np.ndarray:
