@@ -26,6 +26,7 @@ PURPOSES = {
     "s3": "data sets in buckets",
     "shapes": "meshes and volumes",
     "test": "the tests",
+    "text": "captions as conditions of diffusion",
     "xformers": "attention on GPUs",
 }
 

@@ -21,7 +21,21 @@ def add_generate(verb: Verb) -> None:
     add("--temperature", type=float, metavar="T", help="of what a ladder's own prior makes "
         "(0, its mean, below diffused levels; 1 where it makes all)")  # fmt: skip
     add("--classes", type=int, nargs="+", default=[], metavar="C", help="to ask for, in turn")
-    add("--guidance", type=float, default=1.0, metavar="G", help="towards these classes (1: none)")
+    add(
+        "--prompt",
+        nargs="+",
+        default=[],
+        dest="prompts",
+        metavar="TEXT",
+        help="texts to ask for, in turn, of a model that was trained with a text encoder",
+    )
+    add(
+        "--guidance",
+        type=float,
+        default=1.0,
+        metavar="G",
+        help="towards what is asked for (1: none)",
+    )
     add("--steps", type=shared.positive, nargs="+", default=[25], metavar="N", help="of "
         "diffusion: one number, or one per stage (25)")  # fmt: skip
     add("--windows", type=shared.positive, default=1, metavar="N", help="of the length in "
@@ -42,7 +56,7 @@ def generate(options: Options) -> int:
     from ..media.options import Extent
     from ..media.output import Output
 
-    names = ("count", "seed", "temperature", "classes", "steps", "guidance", "windows")
+    names = ("count", "seed", "temperature", "classes", "prompts", "steps", "guidance", "windows")
     wish = Wish(
         **{name: getattr(options, name) for name in names},
         extent=Extent(options.frames, options.size, options.seconds),

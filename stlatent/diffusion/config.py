@@ -75,17 +75,25 @@ class ConditionConfig(Strict):
 
     Attributes:
         classes: labels are whole numbers below it.
-        embedding: labels are vectors of so many numbers, such as those of a text encoder.
+        embedding: labels are vectors of so many numbers.
+        encoder: labels are the captions of the data set, through this text encoder of
+            `transformers`, a folder or a name on the hub; see `text.py`.
         dropout: part of the samples that are trained without their label, for guidance.
     """
 
     classes: Count = 0
     embedding: Count = 0
+    encoder: str | None = None
     dropout: Share = 0.1
+
+    @property
+    def asked(self) -> bool:
+        """Whether there are labels."""
+        return bool(self.classes or self.embedding or self.encoder)
 
     @model_validator(mode="after")
     def _one_of_them(self) -> ConditionConfig:
-        if self.classes and self.embedding:
+        if self.classes and (self.embedding or self.encoder):
             raise ValueError("a condition has classes or an embedding, not both; set one to 0")
         return self
 

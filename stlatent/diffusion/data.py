@@ -20,6 +20,7 @@ from ..store.windows import LatentWindow, collate
 from ..train.interrupts import left_to_the_trainer
 from .config import DiffusionRun
 from .groups import open_windows, usual_steps
+from .text import captions_file
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,10 @@ def _split(names: Sequence[str], share: float, seed: int) -> tuple[list[str], li
 
 def _labels(config: DiffusionRun, names: Sequence[str]) -> Mapping[str, int | Tensor] | None:
     condition, file = config.diffusion.condition, config.data.labels
-    if not (condition.classes or condition.embedding):
+    if not condition.asked:
         return None
+    if condition.encoder:
+        return VectorFile(captions_file(config.data.root, condition.encoder))
     if file is None and condition.embedding:
         raise ValueError("embeddings are in no data set of latents: name their file as data.labels")
     if file is None:

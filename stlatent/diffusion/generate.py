@@ -41,6 +41,7 @@ class Wish:
         temperature: of what the ladder's own prior makes; None is 0, its mean, for the levels below
             those of a pipeline, and 1 where it makes all.
         classes: to ask a pipeline for, in turn.
+        prompts: texts to ask one for that knows words, in turn.
         steps: evaluations of the denoiser; one number, or one per stage.
         guidance: towards the classes; 1 is the model itself.
         windows: of a video, one after the other.
@@ -51,9 +52,15 @@ class Wish:
     extent: Extent = field(default_factory=Extent)
     temperature: float | None = None
     classes: Sequence[int] = ()
+    prompts: Sequence[str] = ()
     steps: Sequence[int] = (25,)
     guidance: float = 1.0
     windows: int = 1
+
+    @property
+    def asked(self) -> Sequence[int] | Sequence[str]:
+        """Classes or texts."""
+        return self.prompts or self.classes
 
 
 class Drawn:
@@ -79,9 +86,9 @@ class Drawn:
             self.model: Model = self.pipeline.vae.ladder
         else:
             self.model = load(reference, device)
-            if wish.classes or wish.windows > 1:
+            if wish.asked or wish.windows > 1:
                 raise ValueError(
-                    "classes and windows are for pipelines of latent diffusion, and "
+                    "classes, prompts and windows are for pipelines of latent diffusion, and "
                     f"{reference} is none (it has no {LadderPipeline.config_name})"
                 )
         self.medium = medium_of(self.model)
@@ -99,7 +106,7 @@ class Drawn:
         pipeline.set_progress_bar_config(disable=None)
         for k in range(wish.count):
             yield pipeline(
-                wish.classes[k % len(wish.classes)] if wish.classes else None,
+                wish.asked[k % len(wish.asked)] if wish.asked else None,
                 size=self._size(pipeline.denoiser.config.size),
                 windows=wish.windows,
                 num_inference_steps=wish.steps if len(wish.steps) > 1 else wish.steps[0],

@@ -23,8 +23,10 @@ from ..media.registry import medium_of
 from .context import Context
 from .corruption import Scheduler, set_steps
 from .denoiser import LadderDenoiser
+from .text import embed, words
 
 Steps = int | Sequence[int]
+Asked = int | str | Sequence[int] | Sequence[str] | Tensor | None
 
 
 @dataclass
@@ -100,7 +102,7 @@ class LadderPipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        condition: int | Sequence[int] | Tensor | None = None,
+        condition: Asked = None,
         batch_size: int = 1,
         size: Sequence[int] | None = None,
         windows: int = 1,
@@ -116,8 +118,8 @@ class LadderPipeline(DiffusionPipeline):
         """Draw samples.
 
         Args:
-            condition: classes, or embeddings `[B, D]`, one per sample; a single class or embedding
-                is meant for all. None for no condition.
+            condition: classes, texts or embeddings `[B, D]`, one per sample; a single one is meant
+                for all. None for no condition.
             batch_size: how many samples, where the condition does not say.
             size: of their axes, such as (17, 256, 256); by default as in training.
             windows: how many stretches of that length a video is to have, one after the other, each
@@ -258,17 +260,24 @@ class LadderPipeline(DiffusionPipeline):
 
     # checks -------------------------------------------------------------------------------------
 
-    def _condition(
-        self, condition: int | Sequence[int] | Tensor | None, batch: int
-    ) -> tuple[Tensor | None, int]:
+    def _condition(self, condition: Asked, batch: int) -> tuple[Tensor | None, int]:
         if condition is None:
             return None, batch
+        if texts := words(condition):
+            condition = embed(texts, self._encoder()).squeeze(0)
         given = torch.as_tensor(condition, device=self._execution_device)
         single = 1 if self.denoiser.condition.embedding else 0
         if given.ndim == single:
             given = given.expand(batch, *given.shape)
         self.denoiser.check_condition(given, len(given))
         return given, len(given)
+
+    def _encoder(self) -> str:
+        """Of the words that the model was trained with."""
+        encoder = self.denoiser.condition.encoder
+        if encoder is None:
+            raise ValueError("this model was trained without a text encoder, so it reads no words")
+        return encoder
 
     def _steps(self, steps: Steps) -> list[int]:
         stages = len(self.denoiser.stages)

@@ -154,8 +154,8 @@ class Diffusion(RunTask):
     def _enter(self, batch: LatentWindow) -> tuple[list[Tensor], Tensor | None, Context | None]:
         """Levels, condition and past of a batch, on the device."""
         device, diffusion = self.device, self.run.diffusion
-        asked = diffusion.condition.classes or diffusion.condition.embedding
-        label, past = batch.label.to(device) if asked else None, None
+        label = batch.label.to(device) if diffusion.condition.asked else None
+        past = None
         if diffusion.past:
             levels = [z.to(device, torch.float32) for z in batch.past]
             past = Context(levels, [known.to(device) for known in batch.past_mask])
@@ -165,14 +165,16 @@ class Diffusion(RunTask):
 def make_denoiser(config: DiffusionRun, data: LatentData) -> LadderDenoiser:
     """A new denoiser for the first levels of a ladder."""
     diffusion, model = config.diffusion, data.ladder
-    levels = model.levels[: diffusion.levels]
+    levels, condition = model.levels[: diffusion.levels], diffusion.condition.model_dump()
+    if diffusion.condition.encoder:
+        condition["embedding"] = len(data.train[0].label)
     return LadderDenoiser(
         domain=model.domain.name,
         strides=[list(level.stride) for level in levels],
         channels=[level.latent * level.groups for level in levels],
         size=list(data.size),
         stages=[stage.model_dump() for stage in diffusion.stages],
-        condition=diffusion.condition.model_dump(),
+        condition=condition,
         past=list(diffusion.past),
     )
 
