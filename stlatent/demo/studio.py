@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..checkpoint import Model, fingerprint, load
+from ..checkpoint import Model, load
 from ..evaluate.diagnostics import decode_prefixes, sample_quality
 from ..evaluate.media import mp4, side_by_side
 from ..jobs.sample import draw_samples
@@ -22,6 +22,7 @@ from ..media.base import Medium, Sample
 from ..media.options import Extent
 from ..media.output import Output
 from ..media.registry import medium_of
+from ..model.fingerprint import fingerprint
 from ..model.passes import Encoded
 from ..triplane.autoencoder import as_volume
 
