@@ -414,6 +414,38 @@ def test_what_a_model_s_file_names_is_here_or_at_a_fixed_commit(hub, frozen, tmp
             checkpoint.load(file)
 
 
+def test_the_command_of_a_ladder_on_wan(frozen, tmp_path, capsys):
+    frozen["AutoencoderKLWan"].module.save_pretrained(tmp_path / "wan" / "vae")
+    write_video(tmp_path / "in" / "a.mp4", (9, 48, 64))
+    write_video(tmp_path / "in" / "b.mp4", (9, 48, 64))
+    small = [f"model.levels.{k}.width=32" for k in range(3)] + ["model.stem.width=32"]
+    small += ["data.crop=32", "data.frames=9", "steps=1", "tracker=null", "data.workers=0"]
+    small += ["data.validation.crop=32", "data.validation.frames=9"]
+    words = ["train", "video/on_wan", f"data.root={tmp_path / 'in'}", f"out={tmp_path / 'run'}"]
+    wan = [f"model.foundation={tmp_path / 'wan'}", "subfolder=vae"]
+    assert main([*words, *wan, "model.foundation.slicing=true", *small]) == 0
+    model = checkpoint.load(tmp_path / "run")
+    assert model.config.exact and model.config.foundation.subfolder == "vae"
+    assert model.foundation.use_slicing
+    capsys.readouterr()
+    elsewhere = ["model.foundation=nowhere/at/all", f"out={tmp_path / 'other'}"]
+    assert main([*words, *elsewhere, *small]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1 and "give a folder that save_pretrained wrote" in said
+
+
+def test_switches_of_the_class(frozen, tmp_path):
+    frozen["AutoencoderKLWan"].module.save_pretrained(tmp_path / "wan")
+    place = FoundationConfig.model_validate(str(tmp_path / "wan"))
+    assert not open_foundation(place).module.use_tiling
+    switched = open_foundation(place.model_copy(update={"tiling": True, "slicing": True}))
+    assert switched.module.use_tiling and switched.module.use_slicing
+    frozen["AutoencoderKLCosmos"].module.save_pretrained(tmp_path / "other")
+    place = FoundationConfig(path=str(tmp_path / "other"), tiling=True)
+    opened = open_foundation(place).module
+    assert opened.use_tiling
+
+
 def test_from_training_to_videos(frozen, tmp_path, capsys):
     """The commands of the documentation; no weight of the foundation is in the model's file."""
     frozen["AutoencoderKLWan"].module.save_pretrained(tmp_path / "wan" / "vae")

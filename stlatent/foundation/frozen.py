@@ -192,12 +192,13 @@ def open_foundation(config: FoundationConfig) -> FrozenAutoencoder:
     """
     named = f"'{config.path}'" + (f" (subfolder {config.subfolder})" if config.subfolder else "")
     try:
-        return FrozenAutoencoder(*_opened(config, named))
+        return _switched(FrozenAutoencoder(*_opened(config, named)), config)
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
-            f"the foundation {named} cannot be opened: {reason}; give a folder that "
-            "save_pretrained wrote, or the name of a model on the hub while it is in reach"
+            f"the foundation {named} cannot be opened, neither as a folder of this machine nor of "
+            f"the hub: {reason}; give a folder that save_pretrained wrote, or the name of a model "
+            "on the hub while it is in reach, and the subfolder that holds the autoencoder"
         ) from None
 
 
@@ -249,6 +250,18 @@ def empty_foundation(about: Mapping[str, Any]) -> nn.Module:
         return cls.from_config(dict(about))
     except (TypeError, ValueError, KeyError, IndexError) as error:
         raise ValueError(f"the foundation's config makes no {name}: {error}") from None
+
+
+def _switched(frozen: FrozenAutoencoder, config: FoundationConfig) -> FrozenAutoencoder:
+    """With the switches of its class as they are asked for, after it has been measured."""
+    for switch in ("tiling", "slicing"):
+        if getattr(config, switch):
+            try:
+                getattr(frozen.module, f"enable_{switch}")()
+            except (AttributeError, NotImplementedError):
+                name = type(frozen.module).__name__
+                raise ValueError(f"foundation.{switch}: {name} has none; leave it out") from None
+    return frozen
 
 
 def _class(name: str) -> type | None:

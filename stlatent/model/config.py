@@ -150,6 +150,7 @@ class FoundationConfig(Strict):
         subfolder: of it that holds the autoencoder, such as `vae` in a whole pipeline.
         revision: of the model on the hub; of a branch, what is trained remembers the commit.
         dtype: in which it computes.
+        tiling, slicing: its own switches: large pictures in tiles, batches one by one.
         stride: pixels per latent of it along each axis; found when it is opened, as are
         pace: how many latents in time come together, and
         mean, unit: of its latents per channel; the ladder reads (latent - mean) / unit.
@@ -159,10 +160,20 @@ class FoundationConfig(Strict):
     subfolder: str | None = None
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    tiling: bool = False
+    slicing: bool = False
     stride: Stride | None = None
     pace: Positive | None = None
     mean: tuple[float, ...] | None = None
     unit: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_short(cls, value: Any) -> Any:
+        """`path` alone is written without its name, which overrides open to a `kind`."""
+        if isinstance(value, Mapping) and "kind" in value and "path" not in value:
+            return {"path" if name == "kind" else name: v for name, v in value.items()}
+        return {"path": value} if isinstance(value, str) else value
 
 
 class ModelConfig(Strict):

@@ -95,6 +95,16 @@ class RunConfig(Run):
     start: Path | None = None
     only_recall: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _foundation_in_short(cls, values: Any) -> Any:
+        """`subfolder` alone is that of `model.foundation`, as in diffusers, which may be a path."""
+        match values:
+            case {"subfolder": subfolder, "model": {"foundation": found, **model}, **rest}:
+                found = {"path": found} if isinstance(found, str) else dict(found or {})
+                return {**rest, "model": {**model, "foundation": found | {"subfolder": subfolder}}}
+        return values
+
     @model_validator(mode="after")
     def _terms_of_the_model(self) -> RunConfig:
         """Refuse terms of the loss that this model does not have."""
