@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -255,16 +255,18 @@ def test_a_report_that_fails_leaves_nothing_and_spoils_nothing(
 # page ---------------------------------------------------------------------------------------------
 
 
-def browse(page: Path, profile: Path) -> tuple[str, str]:
+def browse(
+    page: Path, profile: Path, graphics: Sequence[str] = ("--disable-gpu",)
+) -> tuple[str, str]:
     """The page's document after loading in a headless browser, and the browser's log."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         if os.environ.get("CI") == "true":
             pytest.fail(f"no browser to test the page in; install one of {', '.join(BROWSERS)}")
         pytest.skip(f"no browser found; install one of {', '.join(BROWSERS)}")
-    flags = "--headless=new --no-sandbox --disable-gpu --enable-logging=stderr --dump-dom"
+    flags = "--headless=new --no-sandbox --enable-logging=stderr --dump-dom"
     offline = ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}"]
-    command = [browser, *flags.split(), *offline, "--timeout=20000", page.as_uri()]
+    command = [browser, *flags.split(), *offline, *graphics, "--timeout=20000", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, done.stderr
 

@@ -72,6 +72,7 @@ def test_scans_come_back_where_they_lay_and_in_their_own_numbers(series, tmp_pat
         assert found.shape == expected.shape
         assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.8
         low, high = original.range()
+        assert low - 1 <= found.min() <= found.max() <= high + 1
         assert abs(found.mean() - expected.mean()) < 0.05 * (high - low)[0]
     again = nibabel.load(paths[1])
     assert again.header.get_zooms() == pytest.approx((2, 2, 2.2, 2000), rel=1e-3)

@@ -25,6 +25,7 @@ from ..jobs.sample import draw_samples
 from ..media.options import Extent
 from ..media.output import Output, check_outputs
 from ..media.registry import medium_of
+from ..triplane.autoencoder import as_volume
 from .pipeline import LadderPipeline
 
 COLUMNS = 8  # of the sheet
@@ -161,7 +162,7 @@ def generate(
         part = medium.take(drawn.model, x, sample)
         medium.write(path, [part], sample, how)
         pictures.append(medium.part_picture([part], sample))
-        if (found := medium.field(part)) is not None:
+        if (found := medium.field(as_volume(drawn.model, x))) is not None:
             fields.append(found)
     out.mkdir(parents=True, exist_ok=True)
     image = contact_sheet(np.stack(pictures), min(COLUMNS, len(pictures)))

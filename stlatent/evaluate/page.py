@@ -8,6 +8,7 @@ from typing import Any
 
 from .media import data_uri
 from .plots import prefix_name
+from .surfaces import Surfaces, viewer
 
 Table = tuple[list[str], list[list[str]]]  # the header, and rows whose first cell heads them
 
@@ -33,12 +34,14 @@ class ClipMedia:
         strips: label -> one row of frames, a JPEG file.
         panels: what the video shows, from left to right.
         video: an MP4 file; None for pictures.
+        surfaces: of shapes, to be turned.
     """
 
     frames: tuple[int, ...]
     strips: dict[str, bytes]
     panels: tuple[str, ...] = ()
     video: bytes | None = field(default=None, repr=False)
+    surfaces: Surfaces | None = field(default=None, repr=False)
 
 
 def page(report: dict[str, Any], plots: Iterable[Plot], media: Sequence[ClipMedia]) -> str:
@@ -68,6 +71,7 @@ def page(report: dict[str, Any], plots: Iterable[Plot], media: Sequence[ClipMedi
             for clip, shown in zip(report["clips"], media, strict=False)
         ],
         unshown=len(report["clips"]) - len(media),
+        viewer=viewer() if any(one.surfaces for one in media) else "",
     )
 
 

@@ -48,6 +48,7 @@ from .media import fitted, jpeg, mp4, side_by_side
 from .page import ClipMedia, Plot, page
 from .spectrum import BandShares, BandTally
 from .summary import DEFINITIONS, summary
+from .surfaces import Surfaces, surfaces_of
 from .verdict import verdicts
 
 FORMAT = "stlatent.report.1"
@@ -97,10 +98,12 @@ def write_report(
         measured = _Measurement(model, medium, seed, draws)
         media = []
         for index, (name, x) in enumerate(tqdm(clips, unit="file", disable=None)):
-            frames = measured.add(name, x)
+            samples = measured.add(name, x)
             if index < shown:
                 stem = re.sub(r"[^\w.-]+", "_", f"{index:02d}_{os.path.splitext(name)[0]}")
-                media.append(_write_media(folder / "clips" / stem, frames, fps))
+                frames = {label: fitted(medium.frames(y)) for label, y in samples.items()}
+                found = surfaces_of(medium, samples)
+                media.append(_write_media(folder / "clips" / stem, frames, fps, found))
         prefixes, levels, bands = measured.result()
         numbers = _finite(_numbers(measured, prefixes, levels, bands, title))
         drawn = list(_plots(folder / "plots", prefixes, levels, bands, medium.figures[0]))
@@ -126,8 +129,8 @@ class _Measurement:
         self.likelihoods: list[LogLikelihood] = []
 
     @torch.no_grad()
-    def add(self, name: str, x: Tensor) -> dict[str, np.ndarray]:
-        """Measure one clip; returns its frames, label -> uint8 `[T, H, W, 3]`."""
+    def add(self, name: str, x: Tensor) -> dict[str, Tensor]:
+        """Measure one clip; returns what is shown of it, label -> `[1, C, *axes]`."""
         if len(x) != 1:
             raise ValueError(
                 f"clip '{name}' is {list(x.shape)}; give one clip at a time, [1, C, ...]"
@@ -156,7 +159,7 @@ class _Measurement:
                 y = redraw(self.model, latents, range(first, last + 1), self.generator)
                 shown[f"levels {first}–{last} redrawn"] = y
         shown |= self.beneath.add(x, latents)
-        return {label: fitted(self.medium.frames(y)) for label, y in shown.items()}
+        return shown
 
     def result(self) -> tuple[list[PrefixQuality], list[LevelStatistics], dict[str, BandShares]]:
         bands = self.bands.result() | self.beneath.bands()
@@ -280,7 +283,9 @@ def _plots(
         yield Plot(light, dark, name.replace("_", " "), caption)
 
 
-def _write_media(path: Path, frames: dict[str, np.ndarray], fps: float) -> ClipMedia:
+def _write_media(
+    path: Path, frames: dict[str, np.ndarray], fps: float, found: Surfaces | None
+) -> ClipMedia:
     """Write a clip's strip and video as files, and return what the page shows of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     length = len(frames["original"])
@@ -289,7 +294,7 @@ def _write_media(path: Path, frames: dict[str, np.ndarray], fps: float) -> ClipM
     path.with_name(f"{path.name}.png").write_bytes(plots.png(plots.strip(rows, times)))
     strips = {label: jpeg(side_by_side(list(row))) for label, row in rows.items()}
     if length == 1:
-        return ClipMedia(times, strips)
+        return ClipMedia(times, strips, surfaces=found)
     panels = tuple(label for label in frames if not label.endswith("redrawn"))
     video = mp4(side_by_side([frames[label] for label in panels]), fps)
     path.with_name(f"{path.name}.mp4").write_bytes(video)

@@ -311,8 +311,8 @@ class Medium(ABC, Generic[Part]):
 
     # objects ------------------------------------------------------------------------------------
 
-    def field(self, part: Part) -> Field | None:
-        """The field of a shape; None of all else."""
+    def field(self, x: Tensor) -> Field | None:
+        """The field of a sample `[1, C, *axes]`, in the cube, where it is a shape; else None."""
         return None
 
     @property

@@ -42,13 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scan", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("settings", nargs="*", help="key=value, of the run")
     parser.add_argument("--minutes", type=float, default=10.0, help="of training")
     options = parser.parse_args(arguments)
     halves, out = options.out / "halves", options.out
     size = cut(options.scan, halves)
     settings = [f"data.root={halves}", f"out={out / 'run'}", f"minutes={options.minutes}"]
     settings += [f"data.validation={{names: [{HELD}], frames: 1, crop: 64, every: 500}}"]
-    run(shipped_configs()["volumes/scan"], [*settings, "tracker=null"])
+    run(shipped_configs()["volumes/scan"], [*settings, "tracker=null", *options.settings])
     figures = measure(stlatent.load(out / "run"), halves, out) | {"size": size}
     with writing(out / "figures.json") as partial:
         partial.write_text(json.dumps(figures, indent=1) + "\n")

@@ -153,16 +153,16 @@ class Shapes(Medium[DecodedShape]):
         return FIGURES if self.values.coloured else FIGURES[:-1]
 
     def quality(self, x: Tensor, y: Tensor) -> float:
-        return volume_iou(self._field(x).distance, self._field(y).distance)
+        return volume_iou(self.field(x).distance, self.field(y).distance)
 
     def compare(self, x: Tensor, y: Tensor) -> dict[str, float]:
-        found = compared(self._field(x), self._field(y))
+        found = compared(self.field(x), self.field(y))
         return {figure.key: value for figure, value in zip(FIGURES, found, strict=True)}
 
     def frames(self, x: Tensor) -> np.ndarray:
-        return shape_picture(self._field(x), PIXELS)[None]
+        return shape_picture(self.field(x), PIXELS)[None]
 
-    def _field(self, x: Tensor) -> Field:
+    def field(self, x: Tensor) -> Field:
         """`[1, C, X, Y, Z]` as a field that fills the cube."""
         return self.values.to_field(x[0], shape_fields(self.config).band_voxels)
 
@@ -182,9 +182,6 @@ class Shapes(Medium[DecodedShape]):
 
     def known(self, data: ShapeData) -> dict[str, object]:
         return {"cube": Cube(**{name: getattr(data.fields, name) for name in Cube.model_fields})}
-
-    def field(self, part: DecodedShape) -> Field:
-        return part.field()
 
     @property
     def object_type(self) -> str:

@@ -113,6 +113,8 @@ class MovingVolumes(Streaming):
 
     def take(self, model: Ladder, x: Tensor, sample: Sample) -> np.ndarray:
         x, scaling = x[0].detach().float().cpu(), self._scaling(sample)
+        if not self.config.scaling:  # no value of the source lay beyond its own range
+            x = x.clamp(-1, 1)
         if scaling:
             scale, offset = (
                 torch.tensor(v).view(-1, 1, 1, 1, 1) for v in (scaling.scale, scaling.offset)
