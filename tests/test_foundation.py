@@ -458,6 +458,8 @@ def test_from_training_to_videos(frozen, tmp_path, capsys):
     out = tmp_path / "run"
     root = f"data.root={tmp_path / 'in'}"
     assert main(["train", "video/on_foundation", foundation, root, f"out={out}", *run, *data]) == 0
+    again = [f"out={tmp_path / 'again'}", f"start={out}", *run, *data, "steps=1"]
+    assert main(["train", "video/on_foundation", foundation, root, *again]) == 0
     model = checkpoint.load(out)
     assert model.foundation.config.z_dim == 16
     moved = model.config.model_copy(

@@ -8,12 +8,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import on_foundation
 import pytest
 import torch
 from deep_stack import diverges_at, worst
 from diffusion_chairs import scores
 from diffusion_clips import frechet_distance
+from domains import config
 from PIL import Image
+
+from stlatent import Ladder, checkpoint
 
 TOOLS = Path(__file__).parents[1] / "tools" / "studies"
 
@@ -146,3 +150,16 @@ def test_measures_of_sets():
     same, apart = scores(shapes, shapes), scores(shapes[:3], shapes[3:])
     assert (same.coverage, same.mmd) == (1, 0)
     assert apart.mmd > 0 and scores(shapes[:1].repeat(6, 1, 1, 1, 1), shapes).coverage < 0.2
+
+
+def test_on_foundation_shows_what_runs_hold(tmp_path, monkeypatch, capsys):
+    """Of each photo a row per run, and of the first run one per temperature."""
+    checkpoint.save(Ladder(config("image", exact=True)), tmp_path / "model.safetensors")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photo.png")
+    runs, data = 2 * [str(tmp_path / "model.safetensors")], ["--data", str(tmp_path / "photo.png")]
+    out = ["--out", str(tmp_path / "out"), "--size", "64", "--temperatures", "1"]
+    monkeypatch.setattr(sys, "argv", ["on_foundation.py", "show", *runs, *data, *out])
+    assert on_foundation.main() == 0
+    assert "what comes back differs by" in capsys.readouterr().out
+    assert Image.open(tmp_path / "out" / "prefixes.png").size == (64 * (1 + 3 + 1), 64 * 3)

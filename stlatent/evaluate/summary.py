@@ -41,7 +41,8 @@ DEFINITIONS = {
     ),
     "Foundation alone": (
         "What the frozen autoencoder makes of the input without the ladder: the ceiling. Latents "
-        "explained: part of the variance of its latents within a clip that a prefix holds."
+        "explained: part of the variance of its latents within a clip that a prefix holds; below 0 "
+        "where it was trained on blurred pixels, whose latents are not near the mean of sharp ones."
     ),
     "Exact level": (
         "Rate of a value: minus the logarithm of the probability of the interval of 2/255 around "
@@ -77,6 +78,10 @@ def summary(report: dict[str, Any]) -> str:
         sentences += [_prefix(*pair, main) for pair in zip(levels, prefixes, strict=True)]
         bands = report["bands"].get("spatial") or report["bands"].get("temporal")
         sentences += [_bands(bands)] if bands else []
+    if found := report["foundation"]:
+        name, _, unit = main["title"].partition(", ")
+        alone = f"{found[main['key']]:.{main['digits']}f} {unit or name}"
+        sentences.append(f"The foundation alone gives {alone}, which is the ceiling.")
     active = sum(sum(level["active_by_rate"]) for level in levels)
     channels = sum(level["channels"] for level in levels)
     sentences.append(f"{active} of {channels} channels carry information.")

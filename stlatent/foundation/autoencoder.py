@@ -144,13 +144,14 @@ class FoundationAutoencoder(AroundLadder):
         """What a pass over pixels `x` is compared with: the foundation's latents.
 
         Args:
-            keep: levels that each sample keeps `[B]`: where these are not all, latents of pixels
-                that are blurred as far, see `blur.py`; None compares all with sharp ones.
+            keep: levels that each sample keeps `[B]`: where these are few, latents of pixels that
+                are blurred as far, see `blur.py`; None compares all with sharp ones.
         """
         wanted = out.inputs
         for levels in range(1, len(self.config.levels)) if keep is not None else ():
-            if (rows := keep == levels).any():
-                soft = blurred(x[rows].float(), self.domain, blur_pixels(self.config, levels))
+            side, rows = blur_pixels(self.config, levels), keep == levels
+            if side > max(self.domain.of_space(self.frozen.stride)) and rows.any():
+                soft = blurred(x[rows].float(), self.domain, side)
                 wanted = wanted.index_put((rows,), self._latents(soft))
         return wanted
 

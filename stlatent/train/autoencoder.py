@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .. import checkpoint
 from ..evaluate.latents import ABOUT, measure_latents
 from ..media.training import Batch
-from ..model.config import dump, load
+from ..model.config import ModelConfig, dump, load
 from .config import RunConfig
 from .data import Figures, TrainingData, open_data, with_data
 from .extras import Extras
@@ -58,7 +58,7 @@ class Autoencoder(LadderTask, RunTask):
         torch.manual_seed(run.seed)
         model = checkpoint.build(run.model)
         if run.start:
-            model.load_state_dict({**model.state_dict(), **_weights(run)})
+            model.load_state_dict({**model.state_dict(), **_weights(run, model.config)})
         model = model.to(self.device)
         extras = Extras(model, run.perceptual, run.adversarial, run.loss.spectral, run.alignment)
         super().__init__(model, run.loss, extras.to(self.device))
@@ -117,10 +117,13 @@ class OnlyRecall(Autoencoder):
         return recall_loss(self.network, self.model, x, at)
 
 
-def _weights(config: RunConfig) -> Mapping[str, Tensor]:
+def _weights(config: RunConfig, wanted: ModelConfig) -> Mapping[str, Tensor]:
     """Of the model to start from: the same one, whatever the size of the shapes that it saw, and
-    whether or not its priors remember."""
-    start, wanted = checkpoint.load(config.start), config.model
+    whether or not its priors remember.
+
+    wanted: what the new one is, with all that its foundation says of itself.
+    """
+    start = checkpoint.load(config.start)
     update = {"cube": wanted.cube} | ({} if start.config.recall else {"recall": wanted.recall})
     found = start.config.model_copy(update=update)
     differs = [name for name, value in wanted if getattr(found, name) != value]

@@ -4,11 +4,11 @@ costs; and a ladder on pixels with as many numbers and as much time.
     python tools/studies/flux2_tiny.py WEIGHTS --out runs/flux2-tiny
     python tools/studies/on_foundation.py train runs/flux2-tiny PHOTOS --out runs/on --minutes 90
     python tools/studies/on_foundation.py train pixels PHOTOS --out runs/pixels --minutes 90
-    python tools/studies/on_foundation.py show runs/on HELD_OUT --out runs/shown
+    python tools/studies/on_foundation.py show runs/on runs/pixels --data HELD_OUT --out runs/shown
 
-`key=value` at the end of `train` changes any setting of the run. `show` writes a level report, and
-a picture with a row for each photo: the original, every prefix of learned levels, the foundation
-alone; and below it the same prefixes with finer levels drawn at each of `--temperatures`.
+`train … --set key=value` changes any setting of the run. `show` writes a level report of each run,
+and a picture: of each photo a row per run, the original, every prefix of learned levels and all
+levels; of the first run also rows with the finer levels drawn at each of `--temperatures`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from stlatent.media.metrics import psnr
 from stlatent.media.options import Extent
 from stlatent.media.registry import medium_of
 from stlatent.media.video.pixels import to_uint8
-from stlatent.model.choose import Draw
+from stlatent.model import choose as choosing
+from stlatent.model.choose import Choose, Draw
 from stlatent.model.latents import Latents
 from stlatent.train import run
 
@@ -67,35 +68,53 @@ def train(options: argparse.Namespace) -> None:
 
 @torch.no_grad()
 def show(options: argparse.Namespace) -> None:
-    """Figures and pictures of a model on photos that it has not seen."""
-    model = checkpoint.load(options.run)
-    medium = medium_of(model)
-    extent = Extent(size=(options.size, options.size))
-    photos = list(medium.samples(options.photos, options.count, extent))
-    report = write_report(model, photos, options.out / "report", title=str(options.run))
-    print(report["summary"])
-    print({key: report[key] for key in ("foundation", "exact")})
-    learned, generator = len(model.config.levels), torch.Generator()
-    warm = {t: np.zeros(learned) for t in options.temperatures}
-    furthest, rows = 0.0, []
-    for index, (_, x) in enumerate(photos):
-        latents = model.encode(x)
-        furthest = max(furthest, _inexactness(model, x, latents))
-        kept = range(1, learned + 1)
-        row = [x, *(model.decode(latents, k) for k in kept), model.decode(latents)]
-        below = []
-        for temperature, sums in warm.items():
-            draw = Draw(temperature, generator.manual_seed(index))
-            drawn = [model.decode(latents, k, draw) for k in kept]
-            sums += [float(psnr(x, y)) / len(photos) for y in drawn]
-            below.append([torch.ones_like(x), *drawn, torch.ones_like(x)])
-        if index < options.shown:
-            rows += [row, *below]
-    print(f"what comes back differs by {furthest:.2g} at most")
-    for temperature, sums in warm.items():
-        print(f"finer levels drawn at {temperature:g}: PSNR {np.round(sums, 2).tolist()} dB")
-    picture = np.concatenate([to_uint8(torch.cat(row, 3)[0][:, None])[0] for row in rows])
+    """Figures and pictures of models on photos that they have not seen."""
+    rows: list[list[np.ndarray]] = [[] for _ in range(options.shown)]
+    for number, place in enumerate(options.runs):
+        model = checkpoint.load(place)
+        extent = Extent(size=(options.size, options.size))
+        photos = list(medium_of(model).samples(options.data, options.count, extent))
+        report = write_report(model, photos, options.out / f"report{number}", title=str(place))
+        print(report["summary"])
+        print({key: report[key] for key in ("foundation", "exact")})
+        furthest = 0.0
+        for index, (_, x) in enumerate(photos):
+            latents = model.encode(x)
+            furthest = max(furthest, _inexactness(model, x, latents))
+            if index < options.shown:
+                all_levels = model.decode(latents)
+                rows[index].append(_row([x, *_prefixes(model, latents), all_levels]))
+        print(f"what comes back differs by {furthest:.2g} at most")
+        for temperature in () if number else options.temperatures:
+            for row, picture in zip(rows, _drawn(model, photos, temperature), strict=False):
+                row.append(picture)
+    picture = np.concatenate([line for photo in rows for line in photo])
     Image.fromarray(picture).save(options.out / "prefixes.png")
+
+
+def _drawn(
+    model: checkpoint.Model, photos: list[tuple[str, torch.Tensor]], temperature: float
+) -> list[np.ndarray]:
+    """Rows of prefixes whose finer levels are drawn; says what they lose."""
+    generator, quality, rows = torch.Generator().manual_seed(0), [], []
+    for _, x in photos:
+        drawn = _prefixes(model, model.encode(x), Draw(temperature, generator))
+        quality.append([float(psnr(x, y)) for y in drawn])
+        blank = torch.ones_like(x)
+        rows.append(_row([blank, *drawn, blank]))
+    means = np.round(np.mean(quality, 0), 2).tolist()
+    print(f"finer levels drawn at {temperature:g}: PSNR {means} dB")
+    return rows
+
+
+def _prefixes(
+    model: checkpoint.Model, latents: Latents, draw: Choose = choosing.mean
+) -> list[torch.Tensor]:
+    return [model.decode(latents, k, draw) for k in range(1, 1 + len(model.config.levels))]
+
+
+def _row(pictures: list[torch.Tensor]) -> np.ndarray:
+    return to_uint8(torch.cat(pictures, 3)[0][:, None])[0]
 
 
 def _inexactness(model: checkpoint.Model, x: torch.Tensor, latents: Latents) -> float:
@@ -117,11 +136,11 @@ def main() -> int:
     one.add_argument("photos", type=Path)
     one.add_argument("--out", type=Path, required=True)
     one.add_argument("--minutes", type=float, default=90)
-    one.add_argument("changes", nargs="*", metavar="key=value")
+    one.add_argument("--set", dest="changes", nargs="*", default=[], metavar="key=value")
     one.set_defaults(do=train)
     one = verbs.add_parser("show")
-    one.add_argument("run", type=Path)
-    one.add_argument("photos", type=Path)
+    one.add_argument("runs", type=Path, nargs="+")
+    one.add_argument("--data", type=Path, required=True)
     one.add_argument("--out", type=Path, required=True)
     one.add_argument("--count", type=int, default=12)
     one.add_argument("--size", type=int, default=256)
