@@ -10,6 +10,7 @@ import torch
 from domains import config
 from torch import nn
 
+from stlatent import Ladder, Level, Stage
 from stlatent.checkpoint import build
 from stlatent.model.config import ModelConfig, load
 from stlatent.train.config import RunConfig
@@ -48,3 +49,17 @@ def asked(name: str) -> ModelConfig:
 def test_the_same_seed_gives_the_same_weights(name):
     torch.manual_seed(0)
     assert summed(build(asked(name))) == pytest.approx(EXPECTED[name], rel=1e-6, abs=1e-4)
+
+
+def test_a_level_may_have_more_latents_than_features_and_spread() -> None:
+    """As on an autoencoder of few channels: 4 values a block, 8 latents."""
+    config = ModelConfig(
+        domain="image",
+        channels=1,
+        stem=Stage(stride=(1, 1), width=8, blocks=0),
+        levels=(Level(stride=(2, 2), width=16, latent=8, blocks=0),),
+        spread=3,
+    )
+    x = torch.rand(1, 1, 8, 8) * 2 - 1
+    ladder = Ladder(config).eval()
+    assert (ladder.decode(ladder.encode(x)) - x).abs().max() < 0.5

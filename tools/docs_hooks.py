@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 TAKEN = {  # pages that lie elsewhere, by their place in the site
     "reference/format.md": "stlatent/store/FORMAT.md",
     "reference/exported.md": "stlatent/export/README.md",
+    "reference/pipelines.md": "stlatent/export/PIPELINES.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
 }

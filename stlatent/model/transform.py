@@ -291,4 +291,5 @@ def _tell(spread: Spread, domain: Domain, channels: Channels, stage: Basis) -> N
     told = weight.flatten(1).abs().amax(1) > TOLD
     spread.keep[: len(weight)] = (~told).to(spread.keep)
     spread.conv.weight.zero_()
-    spread.conv.weight[: len(weight)][told] = weight[told].to(spread.keep)
+    # a level may have more latents than its blocks have features
+    spread.conv.weight[: len(weight), : weight.shape[1]][told] = weight[told].to(spread.keep)
