@@ -252,8 +252,8 @@ def test_export_appears_when_a_fresh_process_agrees(tmp_path: Path, monkeypatch)
     with pytest.raises(ValueError, match="--replace"):
         export(model, out, data=[x])
 
-    def other(*args):
-        vae = wrap(*args)
+    def other(*args, **more):
+        vae = wrap(*args, **more)
         next(vae.ladder.head.parameters()).mul_(1.001)
         return vae
 
@@ -271,7 +271,7 @@ def test_export_appears_when_a_fresh_process_agrees(tmp_path: Path, monkeypatch)
     [
         ({"levels": 4}, "4 of 3 levels"),
         ({"levels": 3, "layout": "coarse"}, "takes 1 to 2"),
-        ({"layout": "flat"}, "give packed or coarse"),
+        ({"layout": "flat"}, "give packed, coarse or foundation"),
         ({"data": None}, "no data is given"),
         ({"data": []}, "no data to measure"),
     ],
