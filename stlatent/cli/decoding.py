@@ -1,4 +1,4 @@
-"""The verb `stlatent decode`."""
+"""The verbs `stlatent decode | convert`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 from . import options as shared
 from .options import MODEL, Options, Verb
+
+LAYOUTS = ("ltx2", "finetrainers", "musubi", "webdataset", "huggingface")
 
 
 def add_decode(verb: Verb) -> None:
@@ -38,4 +40,21 @@ def decode(options: Options) -> int:
     how = {name: getattr(options, name) for name in names}
     made = decode_store(model, store, out, levels, **how)
     print(f"{out}: {len(made)} items from {levels} of {len(store.manifest.levels)} levels")
+    return 0
+
+
+def add_convert(verb: Verb) -> None:
+    verb.add_argument("latents", metavar="DIR", help="a data set made by `stlatent encode`")
+    help = "for LTX-2's, finetrainers' or musubi-tuner's training, or as a collection of all levels"
+    verb.add_argument("--to", required=True, choices=LAYOUTS, help=help)
+    shared.out(verb, "the folder to make")
+    help = "of trainers: the exported autoencoder, as which latents are packed and normalised"
+    verb.add_argument("--vae", metavar="DIR", help=help)
+
+
+def convert(options: Options) -> int:
+    from ..export.convert import convert as write
+
+    count = write(options.latents, options.out, options.to, options.vae)
+    print(f"{options.out}: {count} items for {options.to}")
     return 0

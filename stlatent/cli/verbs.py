@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from .. import __version__
-from .decoding import add_decode, decode
+from .decoding import add_convert, add_decode, convert, decode
 from .demo import add_demo, demo
 from .doctor import add_doctor, doctor
 from .evaluating import add_evaluate, evaluate
@@ -25,6 +25,8 @@ EXAMPLES = {
     "verify": "stlatent verify latents/",
     "decode": "stlatent decode latents/ --levels 1 --out previews/ --format mp4\n"
     "  stlatent decode latents/ --levels 2 --out meshes/ --format glb --resolution 128",
+    "convert": "stlatent convert latents/ --to ltx2 --vae vae/ --out cached/\n"
+    "  stlatent convert latents/ --to webdataset --out shards/",
     "inspect": "stlatent inspect video --data VIDEOS --out report/",
     "evaluate": "stlatent evaluate video --data SETS --set mcl-jcv --beside madebyollin/taesd",
     "export": "stlatent export video --out vae/",
@@ -87,6 +89,11 @@ VERBS: dict[str, tuple[str, Callable[[Verb], None], Callable[[Options], int]]] =
         "turn latents, or their coarse levels, back into videos or meshes",
         add_decode,
         decode,
+    ),
+    "convert": (
+        "hand latents to trainers of diffusion models, and to other programs",
+        add_convert,
+        convert,
     ),
     "inspect": ("measure and show what each level of a model holds", add_inspect, inspect),
     "evaluate": (

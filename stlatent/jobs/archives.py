@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from ..media.walk import ARCHIVES
 from ..store.parse import parse_json
 from ..store.place import file_system
+from ..store.tables import bytes_column, open_table
 from .captions import MOST_BYTES, WORDS, caption_of, text
 
 # of a shard, where a file begins and how many bytes it has; of a table, column and row
@@ -155,9 +155,9 @@ def _span(path: str, start: int, size: int) -> Iterator[bytes]:
 
 
 def _of_table(path: str) -> Iterator[Found]:
-    with closing(_table(path)) as table:
+    with closing(open_table(path)) as table:
         schema = table.schema_arrow
-        column, named = _files(path, schema)
+        column, named = bytes_column(path, schema)
         words = next((word for word in WORDS if word in schema.names), None)
         count = max(1, table.metadata.num_rows)
         size = sum(table.metadata.row_group(k).total_byte_size for k in range(table.num_row_groups))
@@ -176,21 +176,6 @@ def _of_table(path: str) -> Iterator[Found]:
             yield Found(f"{rest:07d}{usual}", (column, rest), size // count)
 
 
-def _files(path: str, schema: Any) -> tuple[str, bool]:
-    """The column that holds files, and whether it holds their names, too."""
-    import pyarrow.types as types
-
-    for field in schema:
-        if types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
-            return field.name, field.type.get_field_index("path") >= 0
-        if types.is_binary(field.type) or types.is_large_binary(field.type):
-            return field.name, False
-    raise ValueError(
-        f"{path} has no column of files, as bytes or {{bytes, path}}; its columns are "
-        f"{', '.join(schema.names)[:200]}"
-    )
-
-
 def _usual(path: str, column: str) -> str:
     """What names of the files of a column would end in, by the first of them."""
     head = next(_cells(path, column, 0), None) or b""
@@ -202,7 +187,7 @@ def _usual(path: str, column: str) -> str:
 
 def _cells(path: str, column: str, first: int) -> Iterator[bytes | None]:
     """The files of a column from a row on, one at a time."""
-    with closing(_table(path)) as table:
+    with closing(open_table(path)) as table:
         groups, before = [], 0
         for k in range(table.num_row_groups):
             count = table.metadata.row_group(k).num_rows
@@ -214,17 +199,3 @@ def _cells(path: str, column: str, first: int) -> Iterator[bytes | None]:
             if row >= first:
                 (value,) = batch.column(0).to_pylist()
                 yield value["bytes"] if isinstance(value, dict) else value
-
-
-def _table(path: str) -> Any:
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise ValueError(
-            f"{path} is read by pyarrow, which is not installed: pip install 'stlatent[parquet]'"
-        ) from None
-    fs, place = file_system(path)
-    try:
-        return parquet.ParquetFile(fs.open(place, "rb"), pre_buffer=False)
-    except (OSError, ValueError) as error:  # pyarrow's own are of these
-        raise ValueError(f"{path} cannot be read as parquet: {error}") from None

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .former import digested
 from .recall import Recall
+from .torch_modules import closed
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -24,9 +25,11 @@ def priors_fingerprint(model: nn.Module) -> str | None:
 
 
 def _weights(model: nn.Module, remembering: bool) -> dict[str, Tensor]:
-    """What priors remember by, or all else."""
+    """What priors remember by, or all else; the same however a ladder lies in memory, such as
+    exported."""
     own = tuple(f"{name}." for name, part in model.named_modules() if isinstance(part, Recall))
-    return {k: x for k, x in model.state_dict().items() if k.startswith(own) == remembering}
+    kept = {k: x for k, x in model.state_dict().items() if k.startswith(own) == remembering}
+    return closed(kept, len(model.domain.axes))
 
 
 def _digest(what: bytes, tensors: Mapping[str, Tensor]) -> str:
