@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ..checkpoint import Model
+from ..checkpoint import Model, build
 from ..foundation.autoencoder import FoundationAutoencoder
 from ..media.base import Medium
 from ..media.latents.child import LatentPlan
@@ -20,6 +20,8 @@ from ..media.registry import medium_of
 from ..media.source import Source
 from ..media.walk import files_below
 from ..model.fingerprint import fingerprint
+from ..model.ladder import Ladder
+from ..model.torch_modules import closed
 from ..store.header import level_file
 from ..store.manifest import MANIFEST
 from ..store.place import Place
@@ -76,7 +78,7 @@ class StoredLatents(CachedLatents):
                 f"{place.url} holds levels of a ladder, and the model stands on a "
                 f"{type(below).__name__}: give its latents as .safetensors or .pt, or the pixels"
             )
-        if header.fingerprint != (own := fingerprint(below.ladder)):
+        if header.fingerprint != (own := _fingerprint(below.ladder)):
             raise ValueError(
                 f"{place.url} was made by model '{header.model}' ({header.fingerprint}), which is "
                 f"not the ladder that this model stands on ({own})"
@@ -98,3 +100,10 @@ class StoredLatents(CachedLatents):
 
     def plan(self, options: SourceOptions, device: torch.device) -> StoredPlan:
         return StoredPlan(**vars(super().plan(options, device)), packing=self.packing)
+
+
+def _fingerprint(opened: Ladder) -> str:
+    """Of the ladder that an exported one was made from, whose weights had their own names."""
+    plain = build(opened.config)
+    plain.load_state_dict(closed(opened.state_dict(), len(opened.domain.axes)))
+    return fingerprint(plain)
