@@ -65,7 +65,7 @@ def test_frames_that_fill_no_step_are_left_out_where_one_asks(count: int) -> Non
 def test_frames_that_are_repeated_are_named() -> None:
     with pytest.warns(UserWarning, match=r"7 frames .* 1 \+ k \* 4 frames, .* frames='floor'"):
         tiny().encode(frames(7))
-    with pytest.raises(ValueError, match="frames is 'ceil'; give pad or floor"):
+    with pytest.raises(ValueError, match=r"'pad' or 'floor' \(given: 'ceil'\)"):
         AutoencoderLadder.from_config({**tiny().config, "frames": "ceil"})
 
 
