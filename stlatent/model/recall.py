@@ -16,9 +16,9 @@ on the past. Draws and entropy coding go unit by unit, see `Remembering.walk`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
@@ -143,7 +143,7 @@ class Remembering(Gaussian):
     def given(self, z: Tensor) -> Gaussian:
         """The prior of every unit given those before it in `z` `[B, C, *grid]`, in one pass."""
         line = self.recall.line(self.recall.remembered(self.h, z, self.past), self.past)
-        return self.recall.tell(self, self.h, line, self.past)
+        return Told(partial(self.recall.tell, self, self.h, line, self.past), z.device.type)
 
     def walk(self, pick: Pick) -> Tensor:
         """Choose unit by unit, each from its prior given those before."""
@@ -163,3 +163,28 @@ class Remembering(Gaussian):
     def sample(self, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
         """A draw, unit by unit."""
         return self.walk(lambda prior, cut: prior.sample(generator, temperature))
+
+
+class Told(Gaussian):
+    """A prior that is computed, as it would be at once, when somebody asks what latents cost: who
+    wants them alone does not wait for it."""
+
+    def __init__(self, tell: Callable[[], Gaussian], device: str) -> None:
+        enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+        vars(self)["_as_now"] = tell, torch.autocast(device, dtype, enabled=enabled)
+
+    @cached_property
+    def _known(self) -> Gaussian:
+        tell, autocast = self._as_now
+        with autocast:
+            return tell()
+
+    @property
+    def mean(self) -> Tensor:
+        """Means."""
+        return self._known.mean
+
+    @property
+    def log_std(self) -> Tensor:
+        """Natural logarithms of the standard deviations."""
+        return self._known.log_std

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from ..model.config import Strict
 from .config import OptimiserConfig
@@ -90,9 +90,11 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Young averages forget faster, so that the random start is soon gone."""
+        """Young averages forget faster, so that the random start is soon gone. What is not trained
+        stays to the last bit: between zeros of either sign the average has another one."""
         decay = min(self.decay, (step + 1) / (step + 10))
-        ours: list[Tensor] = list(self.model.parameters())
-        torch._foreach_lerp_(ours, [p.detach() for p in model.parameters()], 1 - decay)
+        both = zip(self.model.parameters(), model.parameters(), strict=True)
+        learning = [(mine, p.detach()) for mine, p in both if p.requires_grad]
+        torch._foreach_lerp_(*map(list, zip(*learning, strict=True)), 1 - decay)
         for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
             mine.copy_(theirs)  # statistics and codebooks are averages already
