@@ -382,6 +382,13 @@ def test_what_does_not_suit_is_named(frozen, tmp_path):
         FoundationAutoencoder(other, wan)
     with pytest.raises(ValueError, match="cannot be opened|holds no autoencoder"):
         open_foundation(FoundationConfig(path=str(tmp_path)))
+    few = {"ch": 32, "ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "spatial_ds": [0, 1, 2]}
+    few |= {"spatial_us": [1, 2, 3], "tempo_ds": [1, 2], "tempo_us": [1, 2]}
+    with pytest.raises(ValueError, match=r"VidTok does not encode pixels of \[1, 3, 1, 64, 64\]"):
+        FrozenAutoencoder(diffusers.AutoencoderVidTok(**few))
+    small = {"block_out_channels": BLOCKS, "norm_num_groups": 4}
+    with pytest.raises(ValueError, match="AutoencoderKLAllegro does not encode pixels of"):
+        FrozenAutoencoder(diffusers.AutoencoderKLAllegro(**small))
     (tmp_path / "config.json").write_text('{"_class_name": "UNet2DModel"}')
     with pytest.raises(ValueError, match="class UNet2DModel, which is no autoencoder"):
         open_foundation(FoundationConfig(path=str(tmp_path)))

@@ -159,6 +159,7 @@ class FrozenAutoencoder:
         z = self._zeros((*frames, PROBE, PROBE))
         if self.domain is IMAGE:
             return z.shape[1], _ratios(self._size(z), z.shape[2:]), 1
+        self._zeros((1, PROBE, PROBE))  # a picture is a video, which not every class knows
         two, three, five = (self._size(z[:, :, :n]) for n in (2, 3, 5))
         time = (five[0] - three[0]) // 2
         if three[0] != 1 + 2 * time:
