@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 MARK = ".stlatent-partial"  # what temporary names end in
 _NAME_BYTES = 120  # of the final name that the temporary one shows; file systems take 255 in all
+MOST_SHOWN = 500  # characters of a name in a message
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -135,12 +136,17 @@ def remove(path: Path) -> None:
 
 
 def shown(name: str | Path) -> str:
-    """A file's name as a terminal may show it: whatever would steer it, or is no text, as escapes.
+    """A file's name as a terminal may show it: whatever would steer it, or is no text, as escapes;
+    of one that is no name any more, its ends.
 
-    >>> shown("red \\x1b[31m")
-    'red \\\\x1b[31m'
+    >>> shown("red \\x1b[31m"), len(shown("x" * 100_000))
+    ('red \\\\x1b[31m', 501)
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+    text = str(name)
+    if len(text) > MOST_SHOWN:
+        half = MOST_SHOWN // 2
+        text = f"{text[:half]}…{text[-half:]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class UnreadableError(ValueError):

@@ -3,6 +3,7 @@ frames become."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import logging
@@ -241,6 +242,24 @@ def test_archives_that_are_none_are_named(model, tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=said):
         find_inputs(medium_of(model), tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["0.tar.gz", "0.TGZ", "0.tar"])
+def test_compressed_archives_say_so(model, plain, tmp_path, caplog, name):
+    """By their name, by what a `.tar` begins with, and beside files that are read."""
+    (path := tmp_path / name).write_bytes(gzip.compress(shard(plain, tmp_path / "x").read_bytes()))
+    with pytest.raises(ValueError, match="is compressed.*unpack it"):
+        find_inputs(medium_of(model), path)
+    if name != "0.tar":
+        (tmp_path / "a.mp4").write_bytes((plain / "a.mp4").read_bytes())
+        assert [one.name for one in find_inputs(medium_of(model), tmp_path)] == ["a.mp4"]
+        assert f"to be unpacked first: {name}" in caplog.text
+
+
+def test_a_line_without_end_is_cut_short(model, plain, tmp_path, caplog):
+    (copied(plain, tmp_path) / "list.txt").write_text("a.mp4\n" + "x" * 100_000 + "\n")
+    assert [one.name for one in find_inputs(medium_of(model), tmp_path / "list.txt")] == ["a.mp4"]
+    assert "xxx…xxx" in caplog.text and len(caplog.text) < 2000
 
 
 def test_names_in_shards_do_not_lead_out(model, plain, tmp_path):

@@ -147,6 +147,16 @@ def test_what_a_reading_process_says_is_one_line(tmp_path, capsys, workers):
     )
 
 
+@pytest.mark.parametrize("lr", [10, 1e-3])
+def test_a_run_that_leaves_most_steps_out_says_so(videos, tmp_path, capsys, lr):  # noqa: F811
+    more = {"optimiser.lr": lr, "optimiser.warmup_steps": 0, "steps": 20}
+    run(TINY, options(videos, tmp_path / "run", **more))
+    skipped = max(line.get("skipped", 0) for line in metrics(tmp_path / "run"))
+    told = capsys.readouterr().out
+    assert (skipped > 10) == (lr == 10) == ("lower optimiser.lr" in told), skipped
+    assert told.count("steps were left out") <= 1
+
+
 def test_no_bar_where_no_terminal_shows_it(videos, tmp_path, capsys):  # noqa: F811
     run(TINY, options(videos, tmp_path / "run", steps=3))
     told = capsys.readouterr()

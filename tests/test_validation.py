@@ -95,6 +95,15 @@ def test_what_is_held_out_is_not_trained_on(kind, tmp_path):
     assert not none.held_out and "nothing is held out" in none.notice
 
 
+def test_archives_that_training_does_not_open_are_named(tmp_path, caplog):
+    pictures(tmp_path)
+    for name in ("0.tar", "1.parquet"):
+        (tmp_path / name).write_bytes(b"?")
+    more = [*KINDS["image"][2], f"data.root={tmp_path}", f"out={tmp_path / 'run'}"]
+    assert open_data(load(RunConfig, CONFIGS / "image/tiny.yaml", more)).set
+    assert "archives, which training does not open: 0.tar, 1.parquet" in caplog.text
+
+
 OFF = ["data.validation.share=0"]
 
 

@@ -25,6 +25,10 @@ from .captions import MOST_BYTES, WORDS, caption_of, text
 Part = tuple[int | str, int]
 HEADER_BYTES = 2**16  # read at a time while a shard is looked through
 BLOCK_BYTES = 2**20
+PACKED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstd begin
+PACKED_IS = (
+    "is compressed, so that no part of it can be read by itself; unpack it, or give a plain .tar"
+)
 BEGINNINGS = {  # of files without a name: where, what, and what their name would end in
     ".png": (0, b"\x89PNG"),
     ".jpg": (0, b"\xff\xd8\xff"),
@@ -112,6 +116,8 @@ def _of_shard(path: str) -> Iterator[Found]:
                     elif caption:
                         said[key] = caption
     except (tarfile.TarError, OSError, EOFError) as error:
+        if next(_span(path, 0, 6), b"").startswith(PACKED):
+            raise ValueError(f"{path} {PACKED_IS}") from None
         raise ValueError(f"{path} cannot be read as a tar file: {error}") from None
     for key, members in samples.items():
         for member in members:

@@ -11,9 +11,9 @@ from ..files import shown
 from ..media.base import Medium
 from ..media.registry import usual_model as usual_model_for
 from ..media.source import Kind, suffix_of
-from ..media.walk import ARCHIVES, files_below, name_others
+from ..media.walk import ARCHIVES, COMPRESSED, files_below, name_others
 from ..store.place import Place, file_system
-from .archives import Found, holds_others, inside
+from .archives import PACKED_IS, Found, holds_others, inside
 from .captions import caption_of, captions, file_of, rows
 from .inputs import Input
 from .marks import THREADS, digest, local_mark, local_marks, remote_marks
@@ -29,6 +29,8 @@ def find_inputs(medium: Medium, root: str | Path) -> list[Input]:
         ValueError: nothing lies there, or it does not suit the model.
     """
     place, single = Place(root), _single(root)
+    if place.root.lower().endswith(COMPRESSED) and not (place.local and place.local.is_dir()):
+        raise ValueError(f"{shown(root)} {PACKED_IS}")
     if single and single[1].suffix.lower() in LISTS:
         found = _listed(single[0], single[1].name, medium.kinds)
     elif single:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from ..files import shown
 
 log = logging.getLogger(__name__)
 ARCHIVES = (".tar", ".parquet")  # hold sources, see `jobs/archives.py`
+COMPRESSED = (  # archives no part of which can be read by itself
+    *(".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".zip", ".7z"),
+    ".rar",
+)
 TABLES = ("metadata.jsonl", "metadata.csv")  # say something of sources, see `jobs/captions.py`
 NAMED = 5  # of the files that are left out, in the log
 
@@ -55,10 +59,22 @@ def name_others(names: Iterable[str], root: str | Path, sources: Iterable[str] =
     """Say in the log which files are of no kind that is read, and say nothing of `sources`."""
     stems = {stem(source) for source in sources}
     names = [name for name in names if not _of_sources(PurePosixPath(name), stems)]
+    packed = [name for name in names if name.lower().endswith(COMPRESSED)]
+    _say_left_out(root, "compressed, and to be unpacked first", packed)
+    _say_left_out(root, "of types that are not read", {*names} - {*packed})
+
+
+def name_archives(root: Path) -> None:
+    """Say in the log which archives lie in a folder of which only files are read."""
+    archives = [name for name in files_below(root) if name.lower().endswith(ARCHIVES)]
+    _say_left_out(root, "archives, which training does not open", archives)
+
+
+def _say_left_out(root: str | Path, why: str, names: Collection[str]) -> None:
     if names:
         some = ", ".join(map(shown, sorted(names)[:NAMED]))
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        log.warning("left out in %s, of types that are not read: %s%s", shown(root), some, more)
+        log.warning("left out in %s, %s: %s%s", shown(root), why, some, more)
 
 
 def stem(name: str) -> str:

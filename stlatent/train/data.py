@@ -15,6 +15,7 @@ from ..checkpoint import Model
 from ..media.base import Medium
 from ..media.registry import medium_of
 from ..media.training import Batch
+from ..media.walk import name_archives
 from ..model.config import load
 from ..model.gaussian import BITS_PER_NAT
 from ..triplane.autoencoder import as_volume
@@ -71,6 +72,7 @@ class TrainingData:
     def __init__(self, config: RunConfig) -> None:
         self.config, self.medium = config, medium_of(config.model)
         self.set = self.medium.training_set(config.data, config.seed)
+        name_archives(config.data.root)
         self.held_out, self.bad = self.set.held_out, self.set.bad
         self.quality = self.medium.figures[0].key
         self.mixture = Mixture(self.set.kinds)

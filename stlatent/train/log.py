@@ -15,6 +15,7 @@ from ..files import writing
 from .config import Run
 
 FILE = "metrics.jsonl"
+STRETCH = 10  # steps, at least, that are looked at for how many were left out
 PAUSE = 60.0  # seconds between two lines of progress, where there is no bar
 
 
@@ -36,6 +37,9 @@ class Log:
             disable=None if self.main else True,  # None: where no terminal shows it
         )
         self.unreadable: dict[str, str] = {}
+        # a step, and how many were skipped until then; of a resumed run not known at once
+        self.counted: tuple[int, int] | None = None if step else (0, 0)
+        self.warned = False
         self.trackers: Accelerator | None = None
         if not self.main:
             return
@@ -68,6 +72,7 @@ class Log:
         """Log a step."""
         if not self.main:
             return
+        self._name_skipped(step, int(metrics["skipped"]))
         lists = ((name, own) for name, own in metrics.items() if isinstance(own, list))
         levels = [f"{name} {'/'.join(f'{v:.3f}' for v in own)}" for name, own in lists]
         now = time.monotonic()
@@ -96,6 +101,20 @@ class Log:
             if self.main and name not in self.unreadable:
                 self.unreadable[name] = reason
                 self.say([f"skipped {name}: {reason} ({len(self.unreadable)} so far)"])
+
+    def _name_skipped(self, step: int, skipped: int) -> None:
+        """Say, once, that most steps of a stretch were left out: such a run learns little."""
+        self.counted = self.counted or (step, skipped)
+        steps, left_out = step - self.counted[0], skipped - self.counted[1]
+        if steps < STRETCH or self.warned:
+            return
+        self.counted, self.warned = (step, skipped), 2 * left_out > steps
+        if self.warned:
+            self.say([
+                f"step {step}: {left_out} of the last {steps} steps were left out, since their "
+                "gradients were not finite or far longer than before; if 'skipped' in "
+                f"{FILE} goes on growing, lower optimiser.lr"
+            ])  # fmt: skip
 
     def _write(self, entry: dict[str, object]) -> None:
         self.file.write(json.dumps(entry) + "\n")
