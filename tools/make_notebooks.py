@@ -74,7 +74,7 @@ print(sorted(path.name for path in map(Path, made))[:4])""",
     ],
     "train": [
         "# Train, and look at it\nA tiny ladder on a few clips, a minute on a CPU. For real use "
-        "take `video/base`, and `start=video` to fine-tune the shipped model.",
+        "take `video/base`, and `start=video model.recall=2` to fine-tune the shipped model.",
         SETUP.format(name="clips"),
         "The same command resumes. `minutes=` is the other way to end a run.",
         """\

@@ -24,6 +24,7 @@ PURPOSES = {
     "parquet": "sources in tables: encode FILE.parquet",
     "ray": "encode --ray",
     "s3": "data sets in buckets",
+    "scans": "NIfTI files and DICOM series",
     "shapes": "meshes and volumes",
     "test": "the tests",
     "text": "captions as conditions of diffusion",
