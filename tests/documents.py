@@ -1,7 +1,7 @@
 """Documents whose commands and code are run: the README and every page of `docs/`.
 
 A block of ```bash or ```python is run, in the order of its page, in a folder that holds what such
-pages speak of: `VIDEOS`, `PICTURES`, `MESHES`, `SOUNDS`, `FOUNDATION`, `clip.mp4`, `mesh.glb`, ….
+pages speak of: `VIDEOS`, `PICTURES`, `MESHES`, `SOUNDS`, `SCANS`, `FOUNDATION`, `clip.mp4`, ….
 Other blocks (```text) are to be read. A line `<!-- long: why -->` before a block puts it off to
 `pytest -m long tests/test_docs.py`; `<!-- needs X -->` says what else it needs.
 """
@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import torch
 import trimesh
@@ -40,6 +41,7 @@ TINY = {
     "train image/on_foundation": "steps=1 data.crop=64 data.batch_size=1 data.workers=0",
     "train shape/": SMALL_FIELDS + "data.cache=fields",
     "train audio/": "steps=1 data.batch_size=1 data.workers=0",
+    "train volumes/": "steps=1 data.batch_size=1 data.workers=0",
     "train diffusion/coarse": "steps=3 data.batch_size=4 data.workers=0 "
     "diffusion.stages.0.width=32 diffusion.stages.0.depth=1",
     "inspect voxel": "--count 1",
@@ -74,9 +76,14 @@ def lines(block: Block) -> list[str]:
     return [line for line in joined.splitlines() if line.strip() and not line.startswith("#")]
 
 
+def split(line: str) -> list[str]:
+    """The words of a command, as a shell has them: a comment begins after a space."""
+    return shlex.split(re.sub(r"\s#.*", "", line))
+
+
 def commands(text: str) -> list[list[str]]:
     """The words of every `stlatent ...` of a document, in order."""
-    words = (shlex.split(line, comments=True) for b in blocks(text, "bash") for line in lines(b))
+    words = (split(line) for b in blocks(text, "bash") for line in lines(b))
     return [line for line in words if line[:1] == ["stlatent"]]
 
 
@@ -112,7 +119,7 @@ def run_code(code: str, names: dict[str, object]) -> None:
 
 def run_line(line: str) -> None:
     """One command, word for word but for what `TINY` adds."""
-    words = shlex.split(line, comments=True)
+    words = split(line)
     if words[0] == "stlatent":
         assert main([*words[1:], *smaller(words[1:])]) == 0, line
     elif words[:2] == ["pip", "install"]:
@@ -164,6 +171,7 @@ def folder(root: Path) -> None:
     wave = (np.sin(np.arange(48_000) / 20) * 20_000).astype(np.int16)
     for path in (root / "SOUNDS" / "a.wav", root / "SOUNDS" / "b.wav", root / "sound.wav"):
         wavfile.write(path, 16_000, wave)
+    scans(root / "SCANS")
     foundation(root / "FOUNDATION" / "vae")
 
 
@@ -173,6 +181,15 @@ def videos(root: Path) -> None:
         write_video(root / f"{k}.mp4", size)
     for name, size in {"wide.png": (200, 128), "tall.jpg": (50, 70)}.items():
         Image.linear_gradient("L").resize(size).convert("RGB").save(root / name)
+
+
+def scans(root: Path) -> None:
+    """Two balls of unlike density, as NIfTI files."""
+    root.mkdir()
+    x = np.stack(np.meshgrid(*[np.arange(40)] * 3, indexing="ij"))
+    for name, radius in (("a.nii.gz", 12), ("b.nii.gz", 17)):
+        values = 100.0 * (np.linalg.norm(x - 20, axis=0) < radius) + x[0]
+        nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), np.eye(4)), root / name)
 
 
 def foundation(root: Path) -> None:

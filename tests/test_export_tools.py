@@ -27,7 +27,7 @@ def test_weights_lie_in_modules_that_tools_look_for() -> None:
         for kind in found:
             if isinstance(module, kind):
                 found[kind] += sum(parameter.numel() for parameter in module.parameters())
-    assert found[nn.Linear] > 0.95 * total and sum(found.values()) > 0.99 * total
+    assert found[nn.Linear] > 0.9 * total and sum(found.values()) > 0.99 * total
 
 
 def _shipped_config() -> dict:

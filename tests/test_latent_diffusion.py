@@ -426,7 +426,7 @@ def test_the_usual_window(clips, mixed):
 
 def test_the_plain_script_trains_and_goes_on(clips, tmp_path):
     options = {"levels": 0, "length": 2, "width": 48, "depth": 1, "workers": 0, "batch_size": 2}
-    arguments = [f"--{name}={value}" for name, value in options.items()]
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     arguments += [str(clips / "latents"), "--classes", f"--out={tmp_path}"]
     for steps in (2, 4):
         assert train_latent_diffusion.main([*arguments, f"--steps={steps}"]) == 0

@@ -58,7 +58,7 @@ def test_mnist_ladder(digits: Path, tmp_path: Path):
         assert rough["nats"] >= row["elbo_nats"] - 1e-6
         assert row["log_likelihood_nats"] == pytest.approx(rough["nats"] + more["add"])
         assert sum(row["active_units"]) <= 124 and len(row["kl_nats"]) == 5
-    again = study("mnist_ladder.py", tmp_path, digits, *few, "naive", "flat")
+    again = study("mnist_ladder.py", tmp_path, digits, *few, "--models", "naive", "flat")
     assert again["naive"] == report["naive"] and "flat" in again
     assert Image.open(tmp_path / "samples.png").size[0] > 400
 

@@ -29,7 +29,7 @@ class Pointwise(nn.Module):
 
     def __init__(self, conv: Conv) -> None:
         super().__init__()
-        self.domain = conv.domain
+        self.domain, self.name = conv.domain, conv.name
         outputs, inputs = conv.weight.shape[:2]
         self.linear = nn.Linear(inputs, outputs, device="meta")
         self.linear.weight = nn.Parameter(conv.weight.detach().flatten(1))

@@ -110,7 +110,7 @@ def diffused(
     if not done.exists():
         values = {
             "diffusion": {"stages": list(stages), "condition": {"classes": classes}},
-            "data": {"root": out, "batch_size": options.batch, "workers": 0},
+            "data": {"root": out, "batch_size": options.batch_size, "workers": 0},
             "optimiser": {"lr": 1e-3, "warmup_steps": 100, "ema": 0.999},
             "out": out,
             "minutes": options.minutes,

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..source import Source, UnreadableError
-from .child import resized
 from .files import find_sources
+from .framing import resized
 from .pixels import to_float
 from .readers import VideoReader
 
