@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,12 +30,20 @@ def make_accelerator(config: Run) -> Accelerator:
     """The processes of a run: one, or as many as `torchrun` or `accelerate launch` have started,
     on CPUs too."""
     AcceleratorState._reset_state()  # a run before this one may have had another precision
+    atexit.unregister(_part)
+    atexit.register(_part)
     return Accelerator(
         cpu=not torch.accelerator.is_available(),
         mixed_precision=config.precision.replace("fp32", "no"),
         log_with=config.tracker,
         project_dir=config.out,
     )
+
+
+def _part() -> None:
+    """Leave the group of processes: torn down with the interpreter, it may abort."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 class Counters(Strict, frozen=False, allow_inf_nan=True):
@@ -106,6 +115,7 @@ class Loop:
                     self.validate(log)
                 if last or self.stopped or self.done % config.save_every == 0:
                     self.save()
+            self.accelerator.wait_for_everyone()  # the main one may still measure and save
             if self.stopped:
                 log.say([f"stopped after step {self.done}; the same command goes on from there"])
                 interrupts.end()
