@@ -17,6 +17,10 @@ from typing import Any
 from documents import browser
 
 
+class Refused(AssertionError):
+    """The browser did not do what it was asked for: while a page is loading, it runs no script."""
+
+
 class Tab:
     """One page of it."""
 
@@ -29,7 +33,8 @@ class Tab:
         while True:
             said = json.loads(self.socket.recv(timeout=60))
             if said.get("id") == number:
-                assert "error" not in said, said["error"]
+                if "error" in said:
+                    raise Refused(said["error"])
                 return said["result"]
 
     def run(self, script: str) -> Any:
@@ -39,12 +44,14 @@ class Tab:
         return found["result"].get("value")
 
     def wait(self, script: str, seconds: float = 120) -> Any:
-        """The value of an expression, once it is true."""
+        """The value of an expression, once it is true, on a page that may still be loading."""
         end = time.monotonic() + seconds
-        while not (value := self.run(script)):
+        while True:
+            with contextlib.suppress(Refused):
+                if value := self.run(script):
+                    return value
             assert time.monotonic() < end, f"not within {seconds} s: {script}"
             time.sleep(0.2)
-        return value
 
     def choose(self, selector: str, path: Path) -> None:
         """Put a file into an input of files."""

@@ -166,7 +166,9 @@ def test_a_picture_shows_what_decode_gives(page, address, studio, picture, tmp_p
     url = source(page, "#decoded img")
     opened = studio.open(picture, Extent(17, (256, 256)))
     with Image.open(fetched(address, url, tmp_path / "decoded.png")) as shown:
-        assert np.array_equal(np.asarray(shown.convert("RGB")), to_uint8(opened.prefixes[-1][0])[0])
+        pixels = np.asarray(shown.convert("RGB")).astype(int)
+    # Another process has another number of threads, and so other last digits.
+    assert np.abs(pixels - to_uint8(opened.prefixes[-1][0])[0]).max() <= 1
 
 
 def test_a_mesh_shows_what_decode_gives(page, address, studio, tmp_path):
