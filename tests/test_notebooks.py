@@ -1,4 +1,4 @@
-"""The notebooks hold what their script says, with outputs; `pytest -m long` runs them anew."""
+"""The notebooks hold what their script says, with outputs, and run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def test_it_is_what_the_script_writes_with_its_outputs(name: str) -> None:
     assert str(Path.home()) not in text and "/tmp/" not in text
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_it_runs(name: str) -> None:
     tool.run(tool.notebook(tool.NOTEBOOKS[name]))
