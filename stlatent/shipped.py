@@ -1,4 +1,4 @@
-"""What comes with the library: models and configs, by name."""
+"""What comes with the library: models, pipelines and configs, by name."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 ROOTS = (PACKAGE, PACKAGE.parent)  # an installed package carries both, a checkout has them on top
 FILE = "model.safetensors"  # of every model, in whatever folder
+INDEX = "model_index.json"  # of a pipeline of diffusers
 
 
 def shipped_models() -> dict[str, Path]:
     """The file of every shipped model, by name, such as `video`."""
     folders = (root / "assets" / "models" for root in ROOTS)
     return {f.parent.name: f for d in folders for f in sorted(d.glob(f"*/{FILE}"))}
+
+
+def shipped_pipelines() -> dict[str, Path]:
+    """The folder of every shipped pipeline of latent diffusion, by name, such as `moving`."""
+    folders = (root / "assets" / "models" for root in ROOTS)
+    return {f.parent.name: f.parent for d in folders for f in sorted(d.glob(f"*/{INDEX}"))}
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -36,3 +43,11 @@ def locate_config(reference: str | Path) -> Path:
             f"config: {', '.join(names) or 'none'}"
         )
     return names[str(reference)]
+
+
+def locate_pipeline(reference: str | Path) -> Path | None:
+    """The folder of a pipeline on this machine: a path comes before the name of a shipped one."""
+    path = Path(reference)
+    if path.exists():
+        return path if (path / INDEX).is_file() else None
+    return shipped_pipelines().get(str(reference))

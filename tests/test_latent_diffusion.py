@@ -267,6 +267,7 @@ def test_another_scheduler_of_the_same_prediction_samples_too(tmp_path):
     [
         ({"condition": [0, 2]}, "from 0 to 1"),
         ({"condition": [0.5]}, "one class from 0 to 1"),
+        ({"condition": "cat"}, "no names of classes"),
         ({"num_inference_steps": [1, 2]}, "1, one per stage"),
         ({"num_inference_steps": 0}, "from 1 on"),
         ({"output_type": "pil"}, "pt or latent"),
@@ -338,6 +339,9 @@ def test_the_command_trains_on_a_data_set_and_leaves_a_pipeline(clips, tmp_path)
     pipeline = LadderPipeline.from_pretrained(tmp_path / "run" / "pipeline")
     assert draw(pipeline, 1).shape == (1, 3, 9, 32, 32)
     assert draw(pipeline, 1, size=(17, 40, 32)).shape == (1, 3, 17, 40, 32)
+    assert pipeline.denoiser.condition.names == ("a", "b")  # the folders
+    by_name, by_number = (draw(pipeline, asked) for asked in (["b", "a"], [1, 0]))
+    assert torch.equal(by_name, by_number)
     assert main([*arguments, "data.batch_size=2"]) == 2  # another run lies there
 
 
@@ -440,7 +444,7 @@ def test_videos_from_the_command_line(clips, tmp_path, capsys):
     assert main([*arguments, "diffusion.past=[2]", "diffusion.condition.classes=2"]) == 0
     pipeline = str(tmp_path / "run" / "pipeline")
     given = ["generate", pipeline, f"--out={tmp_path / 'videos'}", "--count=2"]
-    given += ["--windows=2", "--classes", "0", "1", "--steps=2", "--temperature=0.5"]
+    given += ["--windows=2", "--classes", "0", "b", "--steps=2", "--temperature=0.5"]
     assert main(given) == 0
     files = sorted(path.name for path in (tmp_path / "videos").iterdir())
     assert files == ["0000.mp4", "0001.mp4", "sheet.png"]
@@ -456,6 +460,7 @@ def test_videos_from_the_command_line(clips, tmp_path, capsys):
         str(tmp_path): "no model at",
         f"{clips / 'model.safetensors'} --classes 1": "is none",
         f"{pipeline} --device=tpu9": "cannot be used",
+        f"{pipeline} --classes cat": "'cat' is no class; they are a, b",
         f"{pipeline} --resolution=8": "--resolution",
         f"{pipeline} --format=glb": "format is 'glb'",
     }.items():

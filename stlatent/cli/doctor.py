@@ -38,7 +38,7 @@ def add_doctor(verb: Verb) -> None:
 
 def doctor(options: Options) -> int:
     from .. import __version__
-    from ..shipped import shipped_configs, shipped_models
+    from ..shipped import shipped_configs, shipped_models, shipped_pipelines
 
     print(f"stlatent {__version__} in {Path(__file__).parents[1]}")
     print(f"Python {platform.python_version()} on {platform.platform()}")
@@ -55,7 +55,8 @@ def doctor(options: Options) -> int:
         problems = [problem for each in wanted if (problem := _problem(each))]
         state = f"{'; '.join(problems)}: pip install 'stlatent[{name}]'" if problems else "ready"
         print(f"  {name} ({PURPOSES.get(name, 'extra')}): {state}")
-    print(f"\nmodels: {', '.join(shipped_models())}\nconfigs: {', '.join(shipped_configs())}")
+    print(f"\nmodels: {', '.join(shipped_models())}\npipelines: {', '.join(shipped_pipelines())}")
+    print(f"configs: {', '.join(shipped_configs())}")
     for problem in wrong:
         print(f"stlatent doctor: {problem}: pip install stlatent", file=sys.stderr)
     return 1 if wrong else 0

@@ -11,8 +11,9 @@ from .options import MODEL, Options, Verb
 
 def add_generate(verb: Verb) -> None:
     add = verb.add_argument
-    add("model", metavar="M", help="the `pipeline` folder of a run of latent diffusion; or a "
-        "model as --model takes it, which draws from its own prior")  # fmt: skip
+    add("model", metavar="M", help="the `pipeline` folder of a run of latent diffusion, or one "
+        "that ships, by name (moving); or a model as --model takes it, which draws from its own "
+        "prior")  # fmt: skip
     shared.out(verb, "where they go, with a sheet of them")
     shared.count(verb, 8)
     add("--frames", type=shared.positive, metavar="T", help="of a video (as in training)")
@@ -20,7 +21,8 @@ def add_generate(verb: Verb) -> None:
     add("--seconds", type=shared.rate, metavar="S", help="of sound (as in training)")
     add("--temperature", type=float, metavar="T", help="of what a ladder's own prior makes "
         "(0, its mean, below diffused levels; 1 where it makes all)")  # fmt: skip
-    add("--classes", type=int, nargs="+", default=[], metavar="C", help="to ask for, in turn")
+    add("--classes", type=shared.class_of, nargs="+", default=[], metavar="C", help="to ask for, "
+        "in turn: numbers, or names where the model knows them")  # fmt: skip
     add(
         "--prompt",
         nargs="+",

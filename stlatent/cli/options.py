@@ -84,6 +84,11 @@ def count(verb: Verb, usual: int, what: str = "how many") -> None:
     verb.add_argument("-n", "--count", type=positive, default=usual, metavar="N", help=help)
 
 
+def class_of(text: str) -> int | str:
+    """A class by its number or its name."""
+    return int(text) if text.isdecimal() else text
+
+
 def rate(text: str) -> float:
     try:
         value = float(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -75,6 +75,8 @@ class ConditionConfig(Strict):
 
     Attributes:
         classes: labels are whole numbers below it.
+        names: of the classes, in the order of their numbers, by which samples can be asked for; by
+            default those of the folders that items lie in.
         embedding: labels are vectors of so many numbers.
         encoder: labels are the captions of the data set, through this text encoder of
             `transformers`, a folder or a name on the hub; see `text.py`.
@@ -82,6 +84,7 @@ class ConditionConfig(Strict):
     """
 
     classes: Count = 0
+    names: tuple[str, ...] = ()
     embedding: Count = 0
     encoder: str | None = None
     dropout: Share = 0.1
@@ -96,6 +99,21 @@ class ConditionConfig(Strict):
         if self.classes and (self.embedding or self.encoder):
             raise ValueError("a condition has classes or an embedding, not both; set one to 0")
         return self
+
+    @model_validator(mode="after")
+    def _names_of_classes(self) -> ConditionConfig:
+        if len({*self.names}) != len(self.names) or len(self.names) > self.classes:
+            raise ValueError(
+                f"{len(self.names)} names are given for {self.classes} classes; give at most one "
+                f"for each, no two of them the same"
+            )
+        return self
+
+    def numbers(self, names: Sequence[str]) -> list[int]:
+        """Of classes by their names; ValueError for one that is not there."""
+        if unknown := [name for name in names if name not in self.names]:
+            raise ValueError(f"{unknown[0]!r} is no class; they are {', '.join(self.names)}")
+        return [self.names.index(name) for name in names]
 
 
 class DiffusionConfig(Strict):

@@ -79,3 +79,11 @@ def set_steps(scheduler: Any, steps: int, device: torch.device) -> Tensor:
 
 def is_flow(scheduler: Any) -> bool:
     return isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
+
+
+def generator_on(device: torch.device, generator: torch.Generator | None) -> torch.Generator | None:
+    """A generator for `device`, seeded by one of another device."""
+    if generator is None or generator.device.type == device.type:
+        return generator
+    seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
+    return torch.Generator(device).manual_seed(seed)

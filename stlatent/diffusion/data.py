@@ -33,6 +33,7 @@ class LatentData:
         ladder: that decodes.
         size: of the axes of a sample of the ladder's input, such as (17, 256, 256).
         mean, std: that the latents were whitened by, per channel, coarsest level first.
+        classes: names of the classes, in the order of their numbers, where they have names.
     """
 
     train: Dataset
@@ -41,6 +42,7 @@ class LatentData:
     size: tuple[int, ...]
     mean: Sequence[float]
     std: Sequence[float]
+    classes: Sequence[str] = ()
 
 
 class LatentTensors(Dataset):
@@ -72,7 +74,7 @@ def open_data(config: DiffusionRun) -> LatentData:
     if levels > len(manifest.levels):
         raise ValueError(f"the stages make {levels} levels; {data.root} has {len(manifest.levels)}")
     whole = LatentDataset(data.root, range(levels))
-    labels = _labels(config, whole.names)
+    labels, classes = _labels(config, whole.names)
     train, held_out = _split(whole.names, data.held_out, config.seed)
     steps, axes, past = None, manifest.over, config.diffusion.past
     if past and data.frames is None:
@@ -93,7 +95,7 @@ def open_data(config: DiffusionRun) -> LatentData:
     mean, std = ([v for s in figures for v in getattr(s, name)] for name in ("mean", "std"))
     model = load(config.model or manifest.model)
     check_model(model, manifest, whole.store.place)
-    return LatentData(*both, model.exported, size, mean, std)
+    return LatentData(*both, model.exported, size, mean, std, classes)
 
 
 def loader(data: Dataset, batches: Iterator[list[int]], workers: int) -> DataLoader:
@@ -117,12 +119,15 @@ def _split(names: Sequence[str], share: float, seed: int) -> tuple[list[str], li
     ]
 
 
-def _labels(config: DiffusionRun, names: Sequence[str]) -> Mapping[str, int | Tensor] | None:
+def _labels(
+    config: DiffusionRun, names: Sequence[str]
+) -> tuple[Mapping[str, int | Tensor] | None, Sequence[str]]:
+    """The label of every item, and what classes are called."""
     condition, file = config.diffusion.condition, config.data.labels
     if not condition.asked:
-        return None
+        return None, ()
     if condition.encoder:
-        return VectorFile(captions_file(config.data.root, condition.encoder))
+        return VectorFile(captions_file(config.data.root, condition.encoder)), ()
     if file is None and condition.embedding:
         raise ValueError("embeddings are in no data set of latents: name their file as data.labels")
     if file is None:
@@ -131,15 +136,15 @@ def _labels(config: DiffusionRun, names: Sequence[str]) -> Mapping[str, int | Te
             raise ValueError(
                 f"condition.classes is {condition.classes}, but items lie in {len(classes)} folders"
             )
-        return labels
+        return labels, classes
     if not file.is_file():
         raise ValueError(f"data.labels is {file}, which is not there")
     if condition.embedding:
-        return VectorFile(file)
+        return VectorFile(file), ()
     classes = from_json(file.read_bytes(), f"data.labels={file}, a file of classes,")
     if not isinstance(classes, dict) or not all(type(k) is int for k in classes.values()):
         raise ValueError(f'data.labels={file} holds no classes, such as {{"a.mp4": 0}}')
-    return classes
+    return classes, ()
 
 
 class _Nothing(Dataset):

@@ -25,6 +25,7 @@ from ..jobs.sample import draw_samples
 from ..media.options import Extent
 from ..media.output import Output, check_outputs
 from ..media.registry import medium_of
+from ..shipped import locate_pipeline
 from ..triplane.autoencoder import as_volume
 from .pipeline import LadderPipeline
 
@@ -41,7 +42,7 @@ class Wish:
         extent: of a sample; what is left open is as in training.
         temperature: of what the ladder's own prior makes; None is 0, its mean, for the levels below
             those of a pipeline, and 1 where it makes all.
-        classes: to ask a pipeline for, in turn.
+        classes: to ask a pipeline for, in turn, by number or name.
         prompts: texts to ask one for that knows words, in turn.
         steps: evaluations of the denoiser; one number, or one per stage.
         guidance: towards the classes; 1 is the model itself.
@@ -52,14 +53,14 @@ class Wish:
     seed: int = 0
     extent: Extent = field(default_factory=Extent)
     temperature: float | None = None
-    classes: Sequence[int] = ()
+    classes: Sequence[int | str] = ()
     prompts: Sequence[str] = ()
     steps: Sequence[int] = (25,)
     guidance: float = 1.0
     windows: int = 1
 
     @property
-    def asked(self) -> Sequence[int] | Sequence[str]:
+    def asked(self) -> Sequence[int | str]:
         """Classes or texts."""
         return self.prompts or self.classes
 
@@ -68,7 +69,7 @@ class Drawn:
     """Samples `[1, C, *axes]` of a pipeline or a ladder, made one at a time.
 
     Args:
-        reference: folder of a pipeline, or what `stlatent.load` takes.
+        reference: a shipped pipeline by name, the folder of one, or what `stlatent.load` takes.
 
     Attributes:
         model: that decodes.
@@ -81,7 +82,7 @@ class Drawn:
 
     def __init__(self, reference: str | Path, wish: Wish, device: str = "cpu") -> None:
         self.wish, self.pipeline = wish, None
-        if (Path(reference) / LadderPipeline.config_name).is_file():
+        if locate_pipeline(reference):
             check_device(device)
             self.pipeline = LadderPipeline.from_pretrained(reference).to(device)
             self.model: Model = self.pipeline.vae.ladder

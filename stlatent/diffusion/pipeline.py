@@ -20,8 +20,9 @@ from ..export.autoencoder import AutoencoderLadder
 from ..export.posterior import Generators
 from ..files import writing
 from ..media.registry import medium_of
+from ..shipped import locate_pipeline
 from .context import Context
-from .corruption import Scheduler, set_steps
+from .corruption import Scheduler, generator_on, set_steps
 from .denoiser import LadderDenoiser
 from .text import embed, words
 
@@ -118,8 +119,8 @@ class LadderPipeline(DiffusionPipeline):
         """Draw samples.
 
         Args:
-            condition: classes, texts or embeddings `[B, D]`, one per sample; a single one is meant
-                for all. None for no condition.
+            condition: classes by number or name, texts or embeddings `[B, D]`, one per sample; a
+                single one is meant for all. None for no condition.
             batch_size: how many samples, where the condition does not say.
             size: of their axes, such as (17, 256, 256); by default as in training.
             windows: how many stretches of that length a video is to have, one after the other, each
@@ -244,10 +245,10 @@ class LadderPipeline(DiffusionPipeline):
         device = self._execution_device
         if not isinstance(generator, Sequence):
             amount = torch.full((len(levels[0]),), augmentation, device=device)
-            return self.denoiser.given(stage, levels, amount, _on(generator, device))
+            return self.denoiser.given(stage, levels, amount, generator_on(device, generator))
         amount = torch.full((1,), augmentation, device=device)
         each = (
-            self.denoiser.given(stage, one, amount, _on(g, device))
+            self.denoiser.given(stage, one, amount, generator_on(device, g))
             for *one, g in zip(*(z.split(1) for z in levels), generator, strict=True)
         )
         return torch.cat(list(each))
@@ -264,7 +265,9 @@ class LadderPipeline(DiffusionPipeline):
         if condition is None:
             return None, batch
         if texts := words(condition):
-            condition = embed(texts, self._encoder()).squeeze(0)
+            kinds = self.denoiser.condition
+            read = torch.tensor(kinds.numbers(texts)) if kinds.names else self._embedded(texts)
+            condition = read.squeeze(0)
         given = torch.as_tensor(condition, device=self._execution_device)
         single = 1 if self.denoiser.condition.embedding else 0
         if given.ndim == single:
@@ -272,12 +275,12 @@ class LadderPipeline(DiffusionPipeline):
         self.denoiser.check_condition(given, len(given))
         return given, len(given)
 
-    def _encoder(self) -> str:
-        """Of the words that the model was trained with."""
+    def _embedded(self, texts: Sequence[str]) -> Tensor:
+        """By the encoder that the model was trained with."""
         encoder = self.denoiser.condition.encoder
         if encoder is None:
-            raise ValueError("this model was trained without a text encoder, so it reads no words")
-        return encoder
+            raise ValueError("this model has no text encoder and no names of classes; give numbers")
+        return embed(texts, encoder)
 
     def _steps(self, steps: Steps) -> list[int]:
         stages = len(self.denoiser.stages)
@@ -307,18 +310,15 @@ class LadderPipeline(DiffusionPipeline):
             )
         return kind or shown
 
+    @classmethod
+    def from_pretrained(cls, reference: str | Path, **options: Any) -> LadderPipeline:
+        """As in diffusers; `reference` can also be the name of a pipeline that ships, `moving`."""
+        return super().from_pretrained(locate_pipeline(reference) or reference, **options)
+
     def write(self, out: str | Path) -> None:
         """`save_pretrained`, but whatever lies at `out` stays until all is written."""
         with writing(out) as folder:
             self.save_pretrained(folder)
-
-
-def _on(generator: torch.Generator | None, device: torch.device) -> torch.Generator | None:
-    """A generator for `device`, seeded by one of another device."""
-    if generator is None or generator.device.type == device.type:
-        return generator
-    seed = torch.randint(2**62, (), generator=generator, device=generator.device).item()
-    return torch.Generator(device).manual_seed(seed)
 
 
 LadderPipeline.__module__ = "stlatent"

@@ -168,6 +168,7 @@ def make_denoiser(config: DiffusionRun, data: LatentData) -> LadderDenoiser:
     levels, condition = model.levels[: diffusion.levels], diffusion.condition.model_dump()
     if diffusion.condition.encoder:
         condition["embedding"] = len(data.train[0].label)
+    condition["names"] = list(diffusion.condition.names or data.classes)
     return LadderDenoiser(
         domain=model.domain.name,
         strides=[list(level.stride) for level in levels],

@@ -39,7 +39,7 @@ def turntable(
     low, high = surface.vertices.min(0), surface.vertices.max(0)
     triangles = (triangles - (low + high) / 2) / np.linalg.norm(high - low) * 2
     angles = np.arange(views) * (2 * np.pi / views)
-    return np.stack([_view(surface, triangles @ _camera(a, elevation).T, size) for a in angles])
+    return np.stack([view(surface, triangles @ camera(a, elevation).T, size) for a in angles])
 
 
 def shape_picture(field: Field, size: int = 192) -> np.ndarray:
@@ -60,30 +60,43 @@ def contact_sheet(pictures: np.ndarray, columns: int = 4) -> np.ndarray:
     return sheet.swapaxes(1, 2).reshape(rows * height, columns * width, 3)
 
 
-def _camera(angle: float, elevation: float) -> np.ndarray:
-    """Rows: right, up and towards the viewer."""
+def camera(angle: float, elevation: float) -> np.ndarray:
+    """Rows: right, up and towards the viewer, who stands `angle` radians from +z, and `elevation`
+    degrees above the horizon."""
     tilt = np.radians(elevation)
     towards = [np.sin(angle) * np.cos(tilt), np.sin(tilt), np.cos(angle) * np.cos(tilt)]
     right = np.array([np.cos(angle), 0, -np.sin(angle)])
     return np.stack([right, np.cross(towards, right), towards])
 
 
-def _view(surface: Surface, triangles: np.ndarray, size: int) -> np.ndarray:
-    """uint8 `[size, size, 3]` of triangles `[F, 3, 3]` within the unit ball, in camera axes."""
+def view(
+    surface: Surface,
+    triangles: np.ndarray,
+    size: int,
+    light: np.ndarray = LIGHT,
+    background: float | np.ndarray = BACKGROUND,
+) -> np.ndarray:
+    """One picture of a surface, uint8 `[size, size, 3]`.
+
+    Args:
+        triangles: of the surface `[F, 3, 3]` in camera axes, the picture from -1 to 1.
+        light: towards it, in camera axes `[3]`; as long as it is bright.
+        background: in [0, 1]; a number, a colour, or `[H, W, 3]` with twice as many pixels a side.
+    """
     fine = size * OVERSAMPLED
     face, weights = _nearest(triangles, fine)
     shown = face >= 0
     face, weights = face[shown], weights[shown]
     normal = normals(triangles)
-    light = AMBIENT + (1 - AMBIENT) * np.clip(normal @ LIGHT, 0, 1)
+    bright = AMBIENT + (1 - AMBIENT) * np.clip(normal @ light, 0, 1)
     colour = np.full((len(face), 3), GREY)
     coloured = surface.coloured[face]
     if coloured.any():
         colour[coloured] = surface.colours(face[coloured], weights[coloured])
-    colour *= light[face][:, None]
+    colour *= bright[face][:, None]
     colour[normal[face, 2] < 0] = BACK
-    picture = np.full((fine * fine, 3), BACKGROUND)
-    picture[shown] = colour
+    picture = np.broadcast_to(background, (fine, fine, 3)).reshape(-1, 3).astype(float)
+    picture[shown] = np.minimum(colour, 1)
     picture = picture.reshape(size, OVERSAMPLED, size, OVERSAMPLED, 3).mean((1, 3))
     return np.round(picture * 255).astype(np.uint8)
 
