@@ -7,7 +7,7 @@ from pathlib import Path
 from . import options as shared
 from .options import MODEL, Options, Verb
 
-LAYOUTS = ("ltx2", "finetrainers", "musubi", "webdataset", "huggingface")
+LAYOUTS = ("ltx2", "finetrainers", "musubi", "webdataset", "huggingface", "latents")
 
 
 def add_decode(verb: Verb) -> None:
@@ -44,8 +44,10 @@ def decode(options: Options) -> int:
 
 
 def add_convert(verb: Verb) -> None:
-    verb.add_argument("latents", metavar="DIR", help="a data set made by `stlatent encode`")
-    help = "for LTX-2's, finetrainers' or musubi-tuner's training, or as a collection of all levels"
+    help = "a data set made by `stlatent encode`, or, for `latents`, a collection made of one"
+    verb.add_argument("latents", metavar="DIR", help=help)
+    help = "for LTX-2's, finetrainers' or musubi-tuner's training, as a collection of all levels, "
+    help += "or as a data set again"
     verb.add_argument("--to", required=True, choices=LAYOUTS, help=help)
     shared.out(verb, "the folder to make")
     help = "of trainers: the exported autoencoder, as which latents are packed and normalised"

@@ -26,7 +26,8 @@ EXAMPLES = {
     "decode": "stlatent decode latents/ --levels 1 --out previews/ --format mp4\n"
     "  stlatent decode latents/ --levels 2 --out meshes/ --format glb --resolution 128",
     "convert": "stlatent convert latents/ --to ltx2 --vae vae/ --out cached/\n"
-    "  stlatent convert latents/ --to webdataset --out shards/",
+    "  stlatent convert latents/ --to webdataset --out shards/\n"
+    "  stlatent convert shards/ --to latents --out again/",
     "inspect": "stlatent inspect video --data VIDEOS --out report/",
     "evaluate": "stlatent evaluate video --data SETS --set mcl-jcv --beside madebyollin/taesd",
     "export": "stlatent export video --out vae/",

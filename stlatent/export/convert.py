@@ -1,4 +1,4 @@
-"""A data set of latents -> what trainers, and other programs, read."""
+"""A data set of latents -> what trainers, and other programs, read; and back, see `restore.py`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from ..jobs.decode import outputs
 from ..store.reader import LatentStore, check_model
 from .autoencoder import AutoencoderLadder
 from .exchange import COLLECTIONS
+from .restore import restore
 from .trainers import CACHES
 
-LAYOUTS = (*CACHES, *COLLECTIONS)
+LATENTS = "latents"  # a data set of latents itself
+LAYOUTS = (*CACHES, *COLLECTIONS, LATENTS)
 
 
 def convert(path: str | Path, out: str | Path, to: str, vae: str | Path | None = None) -> int:
@@ -26,9 +28,10 @@ def convert(path: str | Path, out: str | Path, to: str, vae: str | Path | None =
     The folder appears when it is complete.
 
     Args:
-        path: the data set, a folder or a URL.
+        path: the data set, a folder or a URL; to `latents`, the folder that was made of one.
         to: one of `LAYOUTS`: those of trainers, see `trainers.py`, hold packed latents;
-            `webdataset` and `huggingface` all levels as they are, see `exchange.py`.
+            `webdataset` and `huggingface` all levels as they are, see `exchange.py`; `latents` is a
+            data set again, see `restore.py`.
         vae: of trainers, the folder of the exported autoencoder that is trained with: how it packs
             and normalises latents, they are packed and normalised.
 
@@ -41,10 +44,13 @@ def convert(path: str | Path, out: str | Path, to: str, vae: str | Path | None =
         raise ValueError(f"layout is '{to}'; there are {', '.join(LAYOUTS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} holds other things; give a new folder")
+    if vae is not None and to not in CACHES:
+        raise ValueError(f"{to} holds latents as they are, of no autoencoder; leave out --vae")
+    if to == LATENTS:
+        with writing(out) as folder:
+            return restore(path, folder)
     store = LatentStore(path)
     if to in COLLECTIONS:
-        if vae is not None:
-            raise ValueError(f"{to} holds latents as they are, of no autoencoder; leave out --vae")
         with writing(out) as folder:
             return _collect(store, folder, to)
     if vae is None:

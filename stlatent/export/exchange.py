@@ -1,23 +1,29 @@
 """Latents of all levels as collections that any program reads: WebDataset shards, or a data set of
-`datasets`. They are as they lie in the store, not packed and not normalised, with nothing lost."""
+`datasets`. They are as they lie in the store, not packed and not normalised, with nothing lost, so
+that `restore.py` makes a data set of latents of them again."""
 
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import math
 import tarfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from ..store.manifest import Manifest
+from ..store.parse import SAID, parse_json, parse_record
 from ..store.records import Item
-from ..store.tables import TableWriter
+from ..store.tables import TableWriter, open_table
 
 SHARD_BYTES = 2**30
+ABOUT = "stlatent.json"  # the manifest, beside them
 Arrays = Sequence[np.ndarray]  # per level, `[C_l, *grid_l]`
 
 CARD = """---
@@ -33,7 +39,13 @@ deviations per channel.
 
 
 class Collection(ABC):
-    """A folder of latents."""
+    """A folder of latents.
+
+    Attributes:
+        files_of: pattern of the files that hold them.
+    """
+
+    files_of: ClassVar[str]
 
     def __init__(self, folder: Path, manifest: Manifest, files: ExitStack) -> None:
         self.folder, self.manifest, self.files, self.count = folder, manifest, files, 0
@@ -43,7 +55,7 @@ class Collection(ABC):
     def open(cls, folder: Path, manifest: Manifest) -> Iterator[Collection]:
         """The collection, complete in the end."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "stlatent.json").write_text(manifest.model_dump_json(indent=1) + "\n")
+        (folder / ABOUT).write_text(manifest.model_dump_json(indent=1) + "\n")
         with ExitStack() as files:
             yield cls(folder, manifest, files)
 
@@ -56,11 +68,21 @@ class Collection(ABC):
     def write(self, item: Item, levels: Arrays) -> None:
         """Write the next item."""
 
+    @classmethod
+    @abstractmethod
+    def read(cls, file: Path, levels: int) -> Iterator[tuple[Item, list[np.ndarray]]]:
+        """The items of a file, and their levels, each of any shape that its file says.
+
+        Raises:
+            ValueError: it holds others, or cannot be read.
+        """
+
 
 class WebDataset(Collection):
     """`00000.tar`, ...: `00000000.level_0.npy`, ..., `00000000.json`, what the data set says of the
     item, and `00000000.txt`, its caption, one sample each."""
 
+    files_of = "*.tar"
     _shard: tarfile.TarFile | None = None
 
     def write(self, item: Item, levels: Arrays) -> None:
@@ -83,10 +105,22 @@ class WebDataset(Collection):
             self._shard = self.files.enter_context(shard)
         return shard
 
+    @classmethod
+    def read(cls, file: Path, levels: int) -> Iterator[tuple[Item, list[np.ndarray]]]:
+        try:
+            with tarfile.open(file, "r:") as shard:
+                samples = itertools.groupby(shard, lambda member: member.name.partition(".")[0])
+                for number, members in samples:
+                    files = {m.name: shard.extractfile(m).read() for m in members if m.isfile()}
+                    yield _sample(file, number, files, levels)
+        except (tarfile.TarError, OSError) as error:
+            raise ValueError(f"{file} cannot be read: {error}") from None
+
 
 class HuggingFace(Collection):
     """A folder that `datasets.load_dataset` opens, and the hub shows: a table, and a card."""
 
+    files_of = "data/*.parquet"
     _table: TableWriter | None = None
 
     def write(self, item: Item, levels: Arrays) -> None:
@@ -107,11 +141,56 @@ class HuggingFace(Collection):
             "caption": item.caption,
             "fps": item.fps,
             "size": np.array(item.size),
+            "item": json.dumps(item.model_dump(mode="json")),
         }
         for k, values in enumerate(levels):
             row[f"level_{k}"] = values.reshape(-1)
             row[f"level_{k}_shape"] = np.array(values.shape)
         self._table.add(row)
+
+    @classmethod
+    def read(cls, file: Path, levels: int) -> Iterator[tuple[Item, list[np.ndarray]]]:
+        parts = [name for k in range(levels) for name in (f"level_{k}", f"level_{k}_shape")]
+        with closing(open_table(str(file))) as table:
+            if missing := {"item", *parts} - {*table.schema_arrow.names}:
+                raise ValueError(f"{file} has no column '{min(missing)}': convert them anew")
+            for rows in table.iter_batches(batch_size=1, columns=["item", *parts]):
+                said, *values = (rows.column(name)[0] for name in ("item", *parts))
+                numbers = [value.values.to_numpy(zero_copy_only=False) for value in values]
+                pairs = zip(numbers[::2], numbers[1::2], strict=True)
+                item = parse_record(Item, parse_json(said.as_py().encode(), file), str(file))
+                yield item, [_shaped(flat, shape, item.name) for flat, shape in pairs]
+
+
+def _sample(
+    file: Path, number: str, files: dict[str, bytes], levels: int
+) -> tuple[Item, list[np.ndarray]]:
+    names = [f"{number}.json", *(f"{number}.level_{k}.npy" for k in range(levels))]
+    if missing := [name for name in names if name not in files]:
+        raise ValueError(f"{file} has no {missing[0]}")
+    item, *parts = (files[name] for name in names)
+    found = parse_record(Item, parse_json(item, f"{file}: {names[0]}"), f"{file}: {names[0]}")
+    return found, [_array(part, f"{file}: {name}") for part, name in zip(parts, names[1:])]
+
+
+def _array(content: bytes, name: str) -> np.ndarray:
+    """What an .npy file holds; nothing is allocated that it does not hold."""
+    file = io.BytesIO(content)
+    try:
+        np.lib.format.read_magic(file)
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        values = np.frombuffer(content, dtype, offset=file.tell())
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be read: {error}"[:SAID]) from None
+    return _shaped(values, shape[::-1], name).T if fortran else _shaped(values, shape, name)
+
+
+def _shaped(values: np.ndarray, shape: Sequence[int], name: str) -> np.ndarray:
+    if values.dtype not in (np.float16, np.float32) or len(values) != math.prod(map(int, shape)):
+        raise ValueError(
+            f"{name}: {len(values)} values of {values.dtype} are no latents of shape {[*shape]}"
+        )
+    return values.reshape([*map(int, shape)])
 
 
 def _npy(values: np.ndarray) -> bytes:

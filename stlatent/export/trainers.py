@@ -28,10 +28,12 @@ class Cache(ABC):
     """The folder of one trainer.
 
     Attributes:
+        files_of: pattern of the files that hold latents.
         file: under which key its list of captions names a source.
         captions: the name of that list, JSON or, by its suffix, JSON lines.
     """
 
+    files_of: ClassVar[str]
     file: ClassVar[str]
     captions: ClassVar[str]
 
@@ -67,6 +69,7 @@ class Ltx2(Cache):
     `latents` `[C, F, H, W]`, their sizes, and `fps`. `process_captions.py` on `dataset.json` puts
     the `conditions` beside them, by the same names."""
 
+    files_of = ".precomputed/latents/**/*.pt"
     file, captions = "media_path", "dataset.json"
 
     def write(self, item: Item, name: PurePosixPath, latents: Tensor) -> None:
@@ -82,6 +85,7 @@ class Finetrainers(Cache):
     `latents` `[1, C, F, H, W]`, their sizes, and the mean and deviation to normalise by, which are
     0 and 1."""
 
+    files_of = "latent-0-*.pt"
     file, captions = "file_name", "metadata.jsonl"
 
     def write(self, item: Item, name: PurePosixPath, latents: Tensor) -> None:
@@ -99,6 +103,7 @@ class Musubi(Cache):
     """musubi-tuner: `NAME_00000-017_0256x0256_wan.safetensors` (of pictures without the frames),
     width before height, with one tensor `latents_FxHxW_float32`."""
 
+    files_of = "*_wan.safetensors"
     file, captions = "video_path", "metadata.jsonl"
     architecture = "wan"
 
