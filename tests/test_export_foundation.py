@@ -17,7 +17,12 @@ from stlatent.export import export
 from stlatent.foundation.autoencoder import FoundationAutoencoder
 from stlatent.foundation.frozen import FrozenAutoencoder
 
-SIZES = {"AutoencoderKLWan": (9, 32, 32), "AutoencoderKLFlux2": (32, 48)}
+SIZES = {
+    "AutoencoderKLWan": (9, 32, 32),
+    "AutoencoderKLFlux2": (32, 48),
+    "AutoencoderTiny": (32, 48),
+    "AutoencoderDC": (32, 48),
+}
 
 
 def saved(name: str, folder: Path, **changes) -> FoundationAutoencoder:
@@ -57,16 +62,18 @@ def test_one_folder_holds_ladder_and_foundation(tmp_path, name):
 
 
 @torch.no_grad()
-def test_the_foundation_may_stay_where_it_is(tmp_path, capsys):
-    model, x = saved("AutoencoderKLWan", tmp_path), pixels(9, 32, 32)
+@pytest.mark.parametrize("name", ["AutoencoderKLWan", "AutoencoderTiny", "AutoencoderDC"])
+def test_the_foundation_may_stay_where_it_is(tmp_path, capsys, name):
+    model, x = saved(name, tmp_path), pixels(*SIZES[name])
     torch.save(x, tmp_path / "x.pt")
     inside = export(model, tmp_path / "inside", data=[x])
     apart = export(model, tmp_path / "apart", data=[x], inside=False)
     sizes = [sum(f.stat().st_size for f in folder.iterdir()) for folder in (inside, apart)]
     weights = sum(p.numel() for p in model.foundation.parameters())
     assert sizes[0] - sizes[1] > 4 * weights
-    vae = AutoencoderLadder.from_pretrained(apart)
-    assert torch.allclose(vae(x).sample, model.decode(model.encode(x)), atol=1e-4)
+    vae, again = AutoencoderLadder.from_pretrained(apart), stlatent.load(apart)
+    for found in (vae(x).sample, again.decode(again.encode(x))):
+        assert torch.allclose(found, model.decode(model.encode(x)), atol=1e-4)
     assert json.loads((apart / "config.json").read_text())["foundation"] is None
     (tmp_path / "foundation").rename(tmp_path / "elsewhere")
     assert main(["inspect", str(apart), "--data", str(tmp_path), "--out", str(tmp_path / "r")]) == 2

@@ -50,7 +50,34 @@ def stable_diffusion(vae: torch.nn.Module) -> torch.Tensor:
     return pipe(**call, output_type="pt", generator=torch.manual_seed(1)).images
 
 
-PAIRS = [("AutoencoderKLWan", wan), ("AutoencoderKL", stable_diffusion)]
+def sana(vae: torch.nn.Module) -> torch.Tensor:
+    torch.manual_seed(0)
+    net = d.SanaTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        num_attention_heads=1,
+        attention_head_dim=8,
+        num_cross_attention_heads=1,
+        cross_attention_head_dim=8,
+        cross_attention_dim=8,
+        caption_channels=8,
+        sample_size=32,
+    )
+    pipe = d.SanaPipeline(None, None, vae, net, d.FlowMatchEulerDiscreteScheduler())
+    pipe.set_progress_bar_config(disable=True)
+    mask = {f"{which}_attention_mask": torch.ones(1, 4) for which in ("prompt", "negative_prompt")}
+    size = {"height": 32, "width": 32, "use_resolution_binning": False}
+    call = CALL | mask | size | {"negative_prompt": None}
+    return pipe(**call, output_type="pt", generator=torch.manual_seed(1)).images
+
+
+PAIRS = [
+    ("AutoencoderKLWan", wan),
+    ("AutoencoderKL", stable_diffusion),
+    ("AutoencoderTiny", stable_diffusion),
+    ("AutoencoderDC", sana),
+]
 
 
 @pytest.mark.parametrize(("name", "draw"), PAIRS)
