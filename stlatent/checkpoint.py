@@ -185,10 +185,10 @@ def _read_exported(
         module = _filled(lambda: empty_foundation(below), parts["frozen"], path)
         dtype = getattr(torch, config.foundation.dtype)
         frozen = FrozenAutoencoder(module.to(dtype), known=config.foundation)
-    start = "ladder." if config.foundation else ""
-    ladder = {name.removeprefix(start): tensor for name, tensor in parts["ladder"].items()}
-    ladder = closed(ladder, len(config.axes.axes))
-    return config, {start + name: tensor for name, tensor in ladder.items()}, frozen
+    axes, start = len(config.axes.axes), "ladder." if config.foundation else ""
+    ladder = {k.removeprefix(start): v for k, v in parts["ladder"].items() if k.startswith(start)}
+    others = {k: v for k, v in parts["ladder"].items() if not k.startswith(start)}
+    return config, others | {start + k: v for k, v in closed(ladder, axes).items()}, frozen
 
 
 def header_of(schema: type[Header], metadata: Mapping[str, str], path: Path, kind: str) -> Header:

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import diffusers
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from test_codec import write_video
 from test_foundation import CLASSES, config
@@ -15,6 +17,7 @@ from stlatent.cli import main
 from stlatent.export.folder import wrap
 from stlatent.foundation.autoencoder import FoundationAutoencoder
 from stlatent.foundation.frozen import FrozenAutoencoder
+from stlatent.jobs.preview import HEIGHT
 from stlatent.media.video.clips import centre_clip
 from stlatent.model.ladder import Ladder
 from stlatent.store import LatentStore
@@ -81,6 +84,11 @@ def test_cached_latents_give_the_levels_that_pixels_give(on_wan):
     assert encode(root, folder, "levels", *FP32, "--unit-files", "1", "--shard", "0/2") == 0
     assert encode(root, folder, "levels", *FP32, "--unit-files", "1") == 0  # goes on
     assert main(["verify", str(folder / "levels")]) == 0
+    rows, with_source = (
+        np.asarray(Image.open(folder / name / "preview.png")) for name in ("levels", "from-pixels")
+    )
+    assert len(with_source) > len(rows) > 2 * HEIGHT  # of two prefixes; latents are no picture
+    assert rows.std() > 1
     pixels, latents = LatentStore(folder / "from-pixels"), LatentStore(folder / "levels")
     names = {"a.safetensors": "a", "c.pt": "c", "d.safetensors": "d", "more/b.pt": "b"}
     assert {*latents.items} == {*names}
@@ -129,6 +137,10 @@ def test_what_is_no_latents_of_the_foundation_is_named(on_wan, tmp_path, capsys)
     assert "--fps: not for latents computed before" in capsys.readouterr().err
     assert encode(folder / "videos", folder, "refused", "--normalised") == 2
     assert "--normalised: not for videos and pictures" in capsys.readouterr().err
+    assert encode(tmp_path, folder, "refused", "--entropy-code") == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "stlatent: error: --entropy-code: not for latents computed before, which take a --dtype"
+    ]
 
 
 def test_normalised_ones_are_said_to_be(on_wan, tmp_path, caplog):

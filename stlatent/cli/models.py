@@ -50,12 +50,11 @@ def inspect(options: Options) -> int:
 def _streaming(model: Model, options: Options) -> Iterator[str]:
     """How a foundation of videos streams, and how far that is off one piece, on a clip that is
     long enough to show it."""
-    from ..foundation.autoencoder import FoundationAutoencoder
     from ..foundation.seams import seams
     from ..media.options import Extent
     from ..media.registry import medium_of
 
-    if isinstance(model, FoundationAutoencoder) and model.domain.has_time:
+    if model.frozen is not None and model.domain.has_time:
         extent = Extent(1 + SEAM_LATENTS * model.frozen.stride[0], (128, 128))
         for _, x in medium_of(model).samples(Path(options.data), 1, extent):
             yield str(seams(model.frozen, model.filled(model.as_input(x))))

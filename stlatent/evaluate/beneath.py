@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Model
-from ..foundation.autoencoder import FoundationAutoencoder
 from ..media.base import Medium
 from ..media.figures import Bands
 from ..model.exact import PRECISION
@@ -38,7 +37,7 @@ class BeneathTally:
 
     def __init__(self, model: Model, medium: Medium, generator: torch.Generator) -> None:
         self.model, self.medium, self.generator = model, medium, generator
-        self.founded = isinstance(model, FoundationAutoencoder)
+        self.founded = model.frozen is not None
         self._bands = BandTally(medium, LATENT_BANDS, math.inf)
         self._ceilings: list[Mapping[str, float]] = []
         self._errors: list[Tensor] = []  # squared, of every prefix and of none `[prefixes + 1]`
@@ -50,7 +49,8 @@ class BeneathTally:
         inputs, shown = x, {}
         if self.founded:
             inputs = self.model.frozen.encode(self.model.filled(self.model.as_input(x)))
-            alone = self.model.domain.crop(self.model.frozen.decode(inputs), x.shape[2:])
+            alone = self.model.frozen.teacher.decode(inputs)
+            alone = self.model.domain.crop(alone, x.shape[2:])
             self._ceilings.append(self.medium.compare(x, alone))
             self._latents(inputs, latents)
             shown = {"foundation alone": alone}

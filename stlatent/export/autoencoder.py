@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
+from diffusers import ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.autoencoders.vae import DecoderOutput
@@ -16,9 +15,8 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..checkpoint import replace_text
 from ..foundation.autoencoder import FoundationAutoencoder
-from ..foundation.frozen import FrozenAutoencoder, check_named, empty_foundation, register
+from ..foundation.frozen import FrozenAutoencoder, check_named, empty_foundation
 from ..model.around import ladder_in
 from ..model.choose import Draw
 from ..model.config import ModelConfig, Positive, Strict, parse
@@ -26,6 +24,7 @@ from ..model.inputs import as_level
 from ..model.ladder import Ladder
 from ..model.torch_modules import open_up, opened
 from ..triplane.autoencoder import make_ladder
+from .loading import Reloaded
 from .noise import Generators, WholeNoise, draw, one_each
 from .packing import packing_of
 from .pieces import Pieces
@@ -34,11 +33,6 @@ from .posterior import LadderEncoderOutput, LadderPosterior
 
 BLOCKS = ["ConvNext", "Nvae", "Vdvae", "Attention"]
 Frames = Literal["pad", "floor"]
-LOADER = "autoencoder_ladder"  # the file that `trust_remote_code=True` runs
-LOADER_TEXT = """from stlatent import AutoencoderLadder
-
-__all__ = ["AutoencoderLadder"]
-"""
 PADDED = (
     "of {frames} frames the last is repeated, to fill latents of {stride} frames each; pipelines "
     "that count (frames - 1) // {stride} + 1 of them fail then: give 1 + k * {stride} frames, or "
@@ -70,8 +64,7 @@ class Exported(Strict):
     foundation: dict[str, Any] | None = None
 
 
-@register
-class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin, PeftAdapterMixin):
+class AutoencoderLadder(ModelMixin, Pieces, Reloaded, PeftAdapterMixin):
     """The first levels of a ladder as one normalised tensor `[B, C, *grid]`, see
     `model/packing.py`.
 
@@ -95,6 +88,7 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin, PeftAdapterMixin):
         ValueError: these do not fit each other.
     """
 
+    loader, settings = "autoencoder_ladder", Exported
     _supports_gradient_checkpointing = True
     _no_split_modules = _repeated_blocks = BLOCKS
 
@@ -121,7 +115,7 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin, PeftAdapterMixin):
         open_up(ladder_in(self.ladder))
         self.requires_grad_()
         names = pipeline_names(self.ladder, self.packing)
-        names["auto_map"] = {"AutoModel": f"{LOADER}.{type(self).__name__}"}
+        names["auto_map"] = self.auto_map()
         self.register_to_config(**names)
         for name in ATTRIBUTES & {*names}:
             setattr(self, name, names[name])
@@ -152,14 +146,6 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin, PeftAdapterMixin):
         args = onload_device, torch.device(offload_device), "leaf_level", None, *more
         super().enable_group_offload(*args, **named)
 
-    @classmethod
-    def extract_init_dict(cls, config_dict: Mapping[str, Any], **kwargs: Any) -> tuple:
-        """Only what the constructor takes: the other names in `config.json` follow from it."""
-        own = cls._get_init_keys(cls)
-        kept = {k: v for k, v in config_dict.items() if k in own or k.startswith("_")}
-        parse(Exported, {k: kept[k] for k in own & {*kept}}, f"config.json of {cls.__name__}")
-        return super().extract_init_dict(kept, **kwargs)
-
     def _fix_state_dict_keys_on_load(self, state_dict: dict[str, Tensor]) -> None:
         """Folders of former versions hold the tensors of a ladder as it is trained."""
         super()._fix_state_dict_keys_on_load(state_dict)
@@ -168,11 +154,6 @@ class AutoencoderLadder(ModelMixin, Pieces, ConfigMixin, PeftAdapterMixin):
         if len(ladder) == len(state_dict):
             state_dict.clear()
             state_dict.update({start + k: v for k, v in opened(ladder, self.ladder).items()})
-
-    def save_config(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
-        """Also writes the file that `AutoModel` loads the class from."""
-        super().save_config(save_directory, *args, **kwargs)
-        replace_text(Path(save_directory) / f"{LOADER}.py", LOADER_TEXT)
 
     @property
     def latents_mean(self) -> Tensor:

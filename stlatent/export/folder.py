@@ -103,7 +103,8 @@ def wrap(
 ) -> AutoencoderLadder:
     """An `AutoencoderLadder` with the weights of `model`, in memory; `inside` as for `export`,
     `more` of its arguments."""
-    below = getattr(model, "foundation", None) if inside else None
+    frozen = model.frozen
+    below = frozen.teacher.module if frozen and inside else None
     vae = AutoencoderLadder(
         model=model.config.model_dump(mode="json"),
         levels=levels,
@@ -114,6 +115,8 @@ def wrap(
     )
     inner = ladder_in(vae.ladder)
     inner.load_state_dict(opened(ladder_in(model).state_dict(), inner))
+    if frozen and frozen.decoder is not None:
+        vae.ladder.decoder.load_state_dict(frozen.decoder.state_dict())
     if below is not None:
         vae.frozen.load_state_dict(below.state_dict())
     return vae.to(next(model.parameters()).device).eval().requires_grad_(False)

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
+from diffusers import ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
-from ..checkpoint import replace_text
 from ..foundation.autoencoder import FoundationAutoencoder
 from ..foundation.frozen import FrozenAutoencoder, empty_foundation
 from ..model.config import ModelConfig, Strict, parse
 from ..model.latents import Latents
-
-LOADER = "autoencoder_with_ladder"  # the file that `trust_remote_code=True` runs
-LOADER_TEXT = """from stlatent import AutoencoderWithLadder
-
-__all__ = ["AutoencoderWithLadder"]
-"""
+from .loading import Reloaded
 
 
 class ExportedWithLadder(Strict):
@@ -37,7 +30,7 @@ class ExportedWithLadder(Strict):
     foundation: dict[str, Any]
 
 
-class AutoencoderWithLadder(ModelMixin, ConfigMixin):
+class AutoencoderWithLadder(ModelMixin, Reloaded):
     """What a foundation encodes and decodes, and under the names that it has for it: whatever was
     trained on its latents goes on working. The ladder splits these into levels, and joins them:
 
@@ -53,6 +46,8 @@ class AutoencoderWithLadder(ModelMixin, ConfigMixin):
         ValueError: the ladder stands on nothing, or leaves something over.
     """
 
+    loader, settings = "autoencoder_with_ladder", ExportedWithLadder
+
     @register_to_config
     def __init__(self, model: Mapping[str, Any], foundation: Mapping[str, Any]) -> None:
         super().__init__()
@@ -63,41 +58,28 @@ class AutoencoderWithLadder(ModelMixin, ConfigMixin):
         self.ladder = FoundationAutoencoder(config, frozen)
         taken = {*self._get_init_keys(type(self)), "auto_map"}
         names = {k: v for k, v in foundation.items() if k[0] != "_" and k not in taken}
-        self.register_to_config(**names, auto_map={"AutoModel": f"{LOADER}.{type(self).__name__}"})
+        self.register_to_config(**names, auto_map=self.auto_map())
 
     def __getattr__(self, name: str) -> Any:
         """What this has not, such as switches for tiles, is the foundation's."""
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name == "frozen":
+            if name in ("frozen", "ladder"):
                 raise
-            return getattr(self.frozen, name)
-
-    @classmethod
-    def extract_init_dict(cls, config_dict: Mapping[str, Any], **kwargs: Any) -> tuple:
-        """Only what the constructor takes: other names in `config.json` are the foundation's."""
-        own = cls._get_init_keys(cls)
-        kept = {k: v for k, v in config_dict.items() if k in own or k.startswith("_")}
-        parse(ExportedWithLadder, {k: kept[k] for k in own & {*kept}}, f"config of {cls.__name__}")
-        return super().extract_init_dict(kept, **kwargs)
-
-    def save_config(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
-        """Also writes the file that `AutoModel` loads the class from."""
-        super().save_config(save_directory, *args, **kwargs)
-        replace_text(Path(save_directory) / f"{LOADER}.py", LOADER_TEXT)
+            return getattr(self.ladder.foundation, name)
 
     def encode(self, *args: Any, **kwargs: Any) -> Any:
         """As the foundation does."""
-        return self.frozen.encode(*args, **kwargs)
+        return self.ladder.foundation.encode(*args, **kwargs)
 
     def decode(self, *args: Any, **kwargs: Any) -> Any:
-        """As the foundation does."""
-        return self.frozen.decode(*args, **kwargs)
+        """As the foundation does, by the decoder of the model if that has one of its own."""
+        return self.ladder.foundation.decode(*args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As the foundation does."""
-        return self.frozen(*args, **kwargs)
+        """As the foundation does, by that decoder."""
+        return self.ladder.foundation(*args, **kwargs)
 
     @torch.no_grad()
     def split(self, z: Tensor) -> Latents:
@@ -129,7 +111,7 @@ def with_ladder(model: FoundationAutoencoder) -> AutoencoderWithLadder:
         foundation=json.loads(model.foundation.to_json_string()),
     )
     vae.ladder.load_state_dict(model.state_dict())
-    vae.frozen.load_state_dict(model.foundation.state_dict())
+    vae.frozen.load_state_dict(model.frozen.teacher.module.state_dict())
     return vae.to(next(model.parameters()).device).eval().requires_grad_(False)
 
 

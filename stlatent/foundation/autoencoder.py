@@ -4,32 +4,31 @@
               (frozen)       [B, C, *grid]         any prefix  (frozen)
 
 Sizes and strides are those of pixels for whoever uses it, and those of the foundation's latents in
-the ladder. The foundation's weights are in no checkpoint: a model knows where they are to be had,
-and what it was trained on is checked when they are opened.
+the ladder. The foundation's weights are in no checkpoint, but for a decoder that was trained, see
+tuned.py: a model knows where they are to be had, and what it was trained on is checked when they
+are opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ..model import choose as choosing
 from ..model import transform
 from ..model.around import AroundLadder
-from ..model.choose import Choose, Draw, Held
+from ..model.choose import Choose
 from ..model.config import ModelConfig, Scaling
-from ..model.inputs import check_batch, check_held, check_prefix
 from ..model.ladder import Ladder
-from ..model.latents import Latents
 from ..model.passes import Encoded, Pass, Step
 from ..model.past import Past
 from .blur import blur_pixels, blurred
 from .frozen import FrozenAutoencoder, open_foundation
+from .tuned import TunedAutoencoder
 
 
 class LatentLadder(Ladder):
@@ -52,17 +51,19 @@ class FoundationAutoencoder(AroundLadder):
 
     def __init__(self, config: ModelConfig, frozen: FrozenAutoencoder | None = None) -> None:
         super().__init__()
-        self.frozen = frozen or open_foundation(config.foundation)
+        found = frozen or open_foundation(config.foundation)
+        self.frozen = TunedAutoencoder(found) if config.foundation.own_decoder else found
+        self.decoder = self.frozen.decoder
         self.config = _resolved(config, self.frozen)
         self.ladder = LatentLadder(_inner(self.config))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FoundationAutoencoder:
-        self.frozen.module._apply(fn)
+        self.frozen.teacher.module._apply(fn)
         return super()._apply(fn, recurse)
 
     @property
     def foundation(self) -> nn.Module:
-        """The module of `diffusers`."""
+        """The module of `diffusers`, with the decoder of this model."""
         return self.frozen.module
 
     def forward(
@@ -90,25 +91,8 @@ class FoundationAutoencoder(AroundLadder):
         found = self.ladder.encode(self._latents(x, past), choose, past)
         return replace(found, size=tuple(x.shape[2:]))
 
-    def decode(
-        self, latents: Latents, levels: int | None = None, draw: Choose = choosing.mean
-    ) -> Tensor:
-        """Pixels `[B, 3, *size]` from the first `levels` levels, see `Ladder.decode`."""
-        held = check_prefix(latents, levels, self.latent_shape, self.top)
-        return self.generate(Held(held, draw), latents.size, len(latents.levels[0]))
-
-    def sample(
-        self,
-        size: Sequence[int],
-        batch_size: int = 1,
-        held: Mapping[int, Tensor] | None = None,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Draw pixels `[batch_size, 3, *size]`, see `Ladder.sample`."""
-        check_batch(batch_size)
-        held = check_held(held or {}, self.latent_shape(size), batch_size, self.ladder.top)
-        return self.generate(Held(held, Draw(temperature, generator)), size, batch_size)
+    # pixels `[B, 3, *size]`; as of any ladder, by way of `generate`
+    decode, sample = Ladder.decode, Ladder.sample
 
     def generate(
         self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +25,16 @@ from ..model.config import FoundationConfig
 from ..model.domain import Domain
 from ..model.domains import IMAGE, VIDEO
 from ..model.past import Past
+from .classes import class_of
 from .streams import Stream, stream_of
 
-CLASSES: dict[str, type] = {}  # that `register` has added to those of diffusers
 COMMIT = "[0-9a-f]{40}"  # of the hub, which stays the same for ever
 PROBE = 64  # pixels along each side of what is encoded to measure strides; most need 32 at least
 PROBE_FRAMES = 65  # five latents and more
 
 
-def register(cls: type) -> type:
-    """Let foundations be of a class that `diffusers` does not have; usable as a decorator.
-
-    It is built and saved as theirs are (`from_pretrained`, `config.json` with its name in
-    `_class_name`), and has `encode` and `decode`.
-    """
-    CLASSES[cls.__name__] = cls
-    return cls
-
-
 class FrozenAutoencoder:
-    """One autoencoder, its weights as they are.
+    """One autoencoder, its weights as they are; see tuned.py for one whose decoder is not.
 
     It is no module of its own, so that weights that are never trained are in no checkpoint,
     optimiser or average of whoever stands on it; copies share it.
@@ -58,12 +47,15 @@ class FrozenAutoencoder:
         pace: latents in time come by so many after the first one: CogVideoX decodes them two by
             two, and an even number to other frames than it was encoded from.
         commit: of the model on the hub, where it is from there.
+        decoder: parts of the module that are not the foundation's; None is none.
         mean, unit: latents are given as (z - mean) / unit, so that they lie in about [-1, 1], two
             deviations to each side; one per channel.
 
     Args:
         known: what is known of the module already; what is not, is measured.
     """
+
+    decoder: nn.ModuleDict | None = None
 
     def __init__(
         self,
@@ -82,6 +74,11 @@ class FrozenAutoencoder:
         self.mean, self.unit = tuple(mean.tolist()), tuple((2 * std).tolist())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenAutoencoder:
+        return self
+
+    @property
+    def teacher(self) -> FrozenAutoencoder:
+        """The foundation as it is, whoever decodes."""
         return self
 
     @property
@@ -225,7 +222,7 @@ def _opened(config: FoundationConfig, named: str) -> tuple[nn.Module, str | None
     else:
         about, commit = AutoencoderKL.load_config(place, return_commit_hash=True, **options)
         options["revision"] = commit or config.revision
-    if (cls := _class(name := str(about.get("_class_name")))) is None:
+    if (cls := class_of(name := str(about.get("_class_name")))) is None:
         raise ValueError(f"{named} is of class {name}, which is no autoencoder of diffusers")
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
@@ -245,7 +242,7 @@ def empty_foundation(about: Mapping[str, Any]) -> nn.Module:
         ValueError: this is no such config.
     """
     name = str(about.get("_class_name"))
-    if (cls := _class(name)) is None:
+    if (cls := class_of(name)) is None:
         raise ValueError(f"the foundation is of class {name}, which is no autoencoder of diffusers")
     try:
         return cls.from_config(dict(about))
@@ -263,16 +260,6 @@ def _switched(frozen: FrozenAutoencoder, config: FoundationConfig) -> FrozenAuto
                 name = type(frozen.module).__name__
                 raise ValueError(f"foundation.{switch}: {name} has none; leave it out") from None
     return frozen
-
-
-def _class(name: str) -> type | None:
-    """An autoencoder's class by the name in its config; a ladder that was exported is one too."""
-    import diffusers
-
-    if name == "AutoencoderLadder":
-        import_module(f"{__package__.partition('.')[0]}.export.autoencoder")  # which registers it
-    cls = CLASSES.get(name) or getattr(diffusers, name, None)
-    return cls if isinstance(cls, type) and hasattr(cls, "encode") else None
 
 
 def _read_config(path: Path) -> dict[str, Any]:

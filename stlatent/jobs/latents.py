@@ -37,7 +37,7 @@ def source_medium(model: Model, root: str | Path) -> Medium:
         ValueError: the data set cannot be read as the foundation's latents.
     """
     pixels, place = medium_of(model), Place(root)
-    if not isinstance(model, FoundationAutoencoder):
+    if model.frozen is None:
         return pixels
     if place.exists(MANIFEST):
         return StoredLatents(model, place)

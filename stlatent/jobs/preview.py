@@ -28,6 +28,7 @@ GAP = 6  # white pixels between them
 
 def write_preview(medium: Medium, model: Model, job: Job, reader: Reader, folder: Path) -> None:
     """Write `preview.png`: a column per item, the source above what level 0, levels 0-1, ... give.
+    Latents that were computed before are no pictures, and not shown themselves.
 
     Sources that can no longer be read are left out; if none can, there is no picture.
 
@@ -47,15 +48,20 @@ def write_preview(medium: Medium, model: Model, job: Job, reader: Reader, folder
         item = items[int(place % 1 * len(items))]
         source = next(one for one in job.units[unit] if one.name == item.source)
         first = medium.beginning(sample_of(item), item.start)
-        original = medium.read_picture(_pieces(reader, source, folder, first), item.start)
-        if original is not None and item.name not in columns:
+        above = []
+        if medium.pictured:
+            original = medium.read_picture(_pieces(reader, source, folder, first), item.start)
+            if original is None:
+                continue
+            above = [original]
+        if item.name not in columns:
             prefixes = [
                 medium.part_picture(
                     decode_item(medium, model, store, item, levels, how=how), sample_of(item)
                 )
                 for levels in range(1, len(model.levels) + 1)
             ]
-            columns[item.name] = _column(original, prefixes)
+            columns[item.name] = _column(above, prefixes)
     if columns:
         buffer = io.BytesIO()
         Image.fromarray(_joined([*columns.values()], 1)).save(buffer, "png")
@@ -71,11 +77,11 @@ def _pieces(
             yield event.about, event.values
 
 
-def _column(original: np.ndarray, prefixes: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures uint8 `[H, W, 3]` below each other, at one size."""
+def _column(above: Sequence[np.ndarray], prefixes: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures uint8 `[H, W, 3]` below each other, at one size, that of the prefixes."""
     height, width = prefixes[0].shape[:2]
-    pictures = [ImageOps.fit(Image.fromarray(original), (width, height), Image.Resampling.BICUBIC)]
-    pictures += [Image.fromarray(picture) for picture in prefixes]
+    pictures = [Image.fromarray(picture) for picture in (*above, *prefixes)]
+    pictures = [ImageOps.fit(one, (width, height), Image.Resampling.BICUBIC) for one in pictures]
     width = round(min(max(width / height, 1 / HEIGHT), 2) * HEIGHT)  # of very wide ones the middle
     fitted = [ImageOps.fit(one, (width, HEIGHT), Image.Resampling.BICUBIC) for one in pictures]
     return _joined([np.asarray(picture) for picture in fitted], 0)

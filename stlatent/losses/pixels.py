@@ -36,6 +36,7 @@ class PixelConfig(Strict):
 
 def pixel_error(
     decode: Callable[[Tensor], Tensor],
+    teacher: Callable[[Tensor], Tensor],
     z: Tensor,
     true: Tensor,
     window: int,
@@ -46,6 +47,7 @@ def pixel_error(
 
     Args:
         decode: latents `[B, C, *grid]` to pixels.
+        teacher: the same as the foundation does it, which true ones go through.
         z, true: latents that were decoded by the ladder, and those that it was given.
         generator: of the window's place, the same one for all samples.
     """
@@ -54,6 +56,6 @@ def pixel_error(
         place = torch.randint(room + 1, (), generator=generator, device=generator.device)
         z, true = (t.narrow(dim, int(place), z.shape[dim] - room) for t in (z, true))
     with torch.no_grad():
-        wanted = decode(true)
+        wanted = teacher(true)
     error = (decode(z) - wanted).square().flatten(1).mean(1)
     return 0.5 * (error + EPS).log()

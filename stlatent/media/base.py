@@ -58,6 +58,7 @@ class Medium(ABC, Generic[Part]):
         formats: in which samples are written, the usual one first.
         shaped: which of `Output`, beside the format, mean something here.
         coded: whether latents can be entropy-coded.
+        pictured: whether a source can be shown as it is.
         data: the config of what is trained on.
         noun: what a sample is called in a report.
         definitions: of the figures, in words.
@@ -75,6 +76,7 @@ class Medium(ABC, Generic[Part]):
     formats: ClassVar[tuple[str, ...]]
     shaped: ClassVar[frozenset[str]] = frozenset()
     coded: ClassVar[bool] = False
+    pictured: ClassVar[bool] = True
     data: ClassVar[type[DataConfig]]
     noun: ClassVar[str]
     definitions: ClassVar[Mapping[str, str]] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from torch import Tensor, nn
 
@@ -20,8 +22,10 @@ class AroundLadder(nn.Module):
     Attributes:
         config: of the model; sizes and strides as whoever uses it counts them.
         ladder: the ladder inside.
+        frozen: the autoencoder that it stands on, see `foundation/`; None is none.
     """
 
+    frozen: Any = None
     config: ModelConfig
     ladder: Ladder
 

@@ -151,6 +151,8 @@ class FoundationConfig(Strict):
         revision: of the model on the hub; of a branch, what is trained remembers the commit.
         dtype: in which it computes.
         tiling, slicing: its own switches: large pictures in tiles, batches one by one.
+        own_decoder: whether the model has a decoder of its own in place of the foundation's, as
+            `only_decoder` trains it; it lies in the model's file.
         stride: pixels per latent of it along each axis; found when it is opened, as are
         pace: how many latents in time come together, and
         mean, unit: of its latents per channel; the ladder reads (latent - mean) / unit.
@@ -162,6 +164,7 @@ class FoundationConfig(Strict):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     tiling: bool = False
     slicing: bool = False
+    own_decoder: bool = False
     stride: Stride | None = None
     pace: Positive | None = None
     mean: tuple[float, ...] | None = None
@@ -174,6 +177,12 @@ class FoundationConfig(Strict):
         if isinstance(value, Mapping) and "kind" in value and "path" not in value:
             return {"path" if name == "kind" else name: v for name, v in value.items()}
         return {"path": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _trained_in_full(self) -> FoundationConfig:
+        if self.own_decoder and self.dtype != "float32":
+            raise ValueError(f"own_decoder is trained in float32, and dtype is {self.dtype}")
+        return self
 
 
 class ModelConfig(Strict):

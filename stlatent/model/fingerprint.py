@@ -11,11 +11,16 @@ from .former import digested
 from .recall import Recall
 from .torch_modules import closed
 
+DECODER = "decoder."  # of a foundation, where a model has one of its own
+
 
 def fingerprint(model: nn.Module) -> str:
     """16 hex digits that change whenever the config or any weight does that latents depend on: all
-    but what priors remember, see `priors_fingerprint`."""
-    return _digest(digested(model.config), _weights(model, remembering=False))
+    but what priors remember, see `priors_fingerprint`, and a foundation's decoder."""
+    weights = _weights(model, remembering=False)
+    if model.config.foundation:
+        weights = {k: x for k, x in weights.items() if not k.startswith(DECODER)}
+    return _digest(digested(model.config), weights)
 
 
 def priors_fingerprint(model: nn.Module) -> str | None:

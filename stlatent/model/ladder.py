@@ -42,6 +42,8 @@ from .recall import Recall
 class Ladder(nn.Module):
     """A hierarchical variational autoencoder: `config` says over which domain and which levels."""
 
+    frozen = None  # what a model stands on, see `foundation/`; a ladder stands alone
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config, self.domain, self.levels = config, config.axes, config.all_levels

@@ -15,6 +15,7 @@ from ..media.training import Batch
 from ..model.config import ModelConfig, dump, load
 from .config import RunConfig
 from .data import Figures, TrainingData, open_data, with_data
+from .decoder import Decoding, decoder_loss
 from .extras import Extras
 from .folder import claimed
 from .loop import Loop, make_accelerator
@@ -43,7 +44,9 @@ def run(path: str | Path, overrides: Sequence[str] = (), dry_run: bool = False) 
     config = with_data(config)
     accelerator = make_accelerator(config)
     with claimed(config, accelerator):
-        task = (OnlyRecall if config.only_recall else Autoencoder)(config, accelerator)
+        only = OnlyRecall if config.only_recall else OnlyDecoder
+        whole = not (config.only_recall or config.only_decoder)
+        task = (Autoencoder if whole else only)(config, accelerator)
         Loop(config, config.optimiser, task, accelerator).run()
     return config.out
 
@@ -117,14 +120,31 @@ class OnlyRecall(Autoencoder):
         return recall_loss(self.network, self.model, x, at)
 
 
+class OnlyDecoder(Autoencoder):
+    """The decoder of the foundation, under a ladder of which nothing is trained."""
+
+    def __init__(self, run: RunConfig, accelerator: Accelerator) -> None:
+        found = run.model.foundation.model_copy(update={"own_decoder": True})
+        model = run.model.model_copy(update={"foundation": found})
+        super().__init__(run.model_copy(update={"model": model}), accelerator)
+        self.network = Decoding(self.model, run.loss.pixels)
+        self.quality = None  # that of all levels, which is not what is trained
+
+    def loss(self, batch: Batch, at: Moment) -> Loss:
+        return decoder_loss(self.network, self.model, self.data.enter(batch, self.device), at)
+
+
 def _weights(config: RunConfig, wanted: ModelConfig) -> Mapping[str, Tensor]:
     """Of the model to start from: the same one, whatever the size of the shapes that it saw, and
-    whether or not its priors remember.
+    whether or not its priors remember, or its decoder is its own.
 
     wanted: what the new one is, with all that its foundation says of itself.
     """
     start = checkpoint.load(config.start)
     update = {"cube": wanted.cube} | ({} if start.config.recall else {"recall": wanted.recall})
+    if config.only_decoder and start.config.foundation:
+        found = start.config.foundation.model_copy(update={"own_decoder": True})
+        update["foundation"] = found
     found = start.config.model_copy(update=update)
     differs = [name for name, value in wanted if getattr(found, name) != value]
     if differs:

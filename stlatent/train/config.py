@@ -83,6 +83,8 @@ class RunConfig(Run):
         start: weights to start from, a run folder or a model file, instead of random ones.
         only_recall: train what the priors remember alone, by the rate; all else stays as it is in
             `start`, which may be a model whose priors remember nothing yet. See `train/recall.py`.
+        only_decoder: train the decoder of the foundation alone, so that prefixes look better; all
+            else, and so all latents, stay as they are in `start`. See `train/decoder.py`.
     """
 
     model: ModelConfig
@@ -94,6 +96,7 @@ class RunConfig(Run):
     optimiser: OptimiserConfig = OptimiserConfig()
     start: Path | None = None
     only_recall: bool = False
+    only_decoder: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -129,6 +132,21 @@ class RunConfig(Run):
             raise ValueError(
                 f"only_recall trains what the priors of a trained model remember, but start is "
                 f"{self.start} and model.recall is {self.model.recall}: give both"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _decoder_of_a_model(self) -> RunConfig:
+        if not self.only_decoder:
+            return self
+        found = self.model.foundation
+        asked = {"start": self.start, "model.foundation": found, "loss.pixels": self.loss.pixels}
+        asked["model.foundation.dtype=float32"] = not found or found.dtype == "float32"
+        asked["only_recall=false"] = not self.only_recall
+        if missing := [name for name, value in asked.items() if not value]:
+            raise ValueError(
+                "only_decoder trains the decoder of a foundation, under a trained ladder, by "
+                f"pixels: give {' and '.join(missing)}"
             )
         return self
 

@@ -65,8 +65,8 @@ def batch_loss(
     ]
     target = ladder.target(out, rows, keep if config.prefix.blurred else None)
     if config.pixels and at.step % config.pixels.every == 0:
-        decode, window = ladder.through_decoder, config.pixels.window
-        error = pixel_error(decode, out.x, target, window, at.noise).mean()
+        decode, teacher = ladder.through_decoder, ladder.frozen.teacher.decode
+        error = pixel_error(decode, teacher, out.x, target, config.pixels.window, at.noise).mean()
         more = more + config.pixels.weight * config.pixels.every * error
     result = objective(
         ladder.likelihood(out.parameters, target),

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stlatent.cli.outcome import command
-from stlatent.foundation.frozen import register
+from stlatent.foundation.classes import register
 
 WIDTH, LATENT = 64, 32
 

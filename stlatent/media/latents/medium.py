@@ -14,7 +14,6 @@ from ..base import Medium
 from ..coder import TiledEncoder
 from ..encoder import Named, Sink
 from ..options import SourceOptions
-from ..sample import Sample
 from ..source import Kind, Source, named_files
 from ..video.medium import Clips
 from .child import LatentPlan
@@ -34,6 +33,7 @@ class CachedLatents(Clips):
     kinds = KINDS
     options = LatentOptions
     coded = False
+    pictured = False
 
     def find(self, root: Path) -> list[Source]:
         return named_files(root, self.kinds, WHAT)
@@ -61,7 +61,3 @@ class CachedLatents(Clips):
         coder: Callable[[Sequence[int]], TiledEncoder] | None,
     ) -> LatentEncoder:
         return LatentEncoder(model, sink, std, options.normalised)
-
-    def beginning(self, sample: Sample, start: int) -> int:
-        """Nothing is shown: the files hold no pictures."""
-        return 0

@@ -1,0 +1,142 @@
+"""A foundation's decoder that is trained under a ladder, of which nothing else changes."""
+
+import copy
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_export_foundation import SIZES, saved
+from test_foundation import CLASSES, pixels
+
+import stlatent
+from stlatent import AutoencoderLadder, checkpoint
+from stlatent.cli import main
+from stlatent.export import export
+from stlatent.foundation.autoencoder import FoundationAutoencoder
+from stlatent.foundation.tuned import TunedAutoencoder
+from stlatent.model.config import FoundationConfig
+
+
+def with_decoder(model: FoundationAutoencoder) -> FoundationAutoencoder:
+    """`model` with a decoder of its own, which has gone its own way."""
+    place = model.config.foundation.model_copy(update={"own_decoder": True})
+    config = model.config.model_copy(update={"foundation": place})
+    found = FoundationAutoencoder(config, model.frozen).eval().requires_grad_(False)
+    found.ladder.load_state_dict(model.ladder.state_dict())
+    size = (9, 32, 32) if model.domain.has_time else (32, 32)
+    codes = model.encode(pixels(*size))
+    assert torch.equal(found.decode(codes), model.decode(codes))  # as the foundation's, at first
+    for parameter in found.decoder.parameters():
+        parameter += 0.05 * torch.randn_like(parameter)
+    return found
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "inside"), [("AutoencoderKLWan", False), ("AutoencoderDC", True)])
+def test_it_goes_wherever_the_model_goes(tmp_path, name, inside):
+    """Saved, copied and exported, with the foundation or apart; latents are the same as ever."""
+    plain, x = saved(name, tmp_path), pixels(*SIZES[name])
+    model = with_decoder(plain)
+    assert stlatent.fingerprint(model) == stlatent.fingerprint(plain)
+    latents, before = model.encode(x), plain.encode(x)
+    assert all(torch.equal(a, b) for a, b in zip(latents.levels, before.levels, strict=True))
+    expected = model.decode(latents, 1)
+    assert not torch.allclose(expected, plain.decode(before, 1), atol=1e-3)
+    other = copy.deepcopy(model)
+    for parameter in other.decoder.parameters():
+        parameter.zero_()
+    assert torch.equal(model.decode(latents, 1), expected)
+    assert not torch.equal(other.decode(latents, 1), expected)
+    checkpoint.save(model, tmp_path / "own.safetensors")
+    out = export(model, tmp_path / "vae", data=[x], inside=inside)
+    for place in (tmp_path / "own.safetensors", out):
+        again = stlatent.load(place)
+        assert torch.allclose(again.decode(latents, 1), expected, atol=1e-6)
+        assert torch.equal(
+            again.frozen.teacher.decode(z := plain.frozen.encode(x)), plain.frozen.decode(z)
+        )
+    vae = AutoencoderLadder.from_pretrained(out)
+    assert torch.allclose(vae(x).sample, model.decode(latents), atol=1e-4)
+
+
+@torch.no_grad()
+def test_in_the_layout_of_the_foundation(tmp_path):
+    model = with_decoder(saved("AutoencoderKLWan", tmp_path, exact=True))
+    out = export(model, tmp_path / "vae", layout="foundation")
+    vae = diffusers.AutoModel.from_pretrained(str(out), trust_remote_code=True)
+    z = model.frozen.own(torch.randn(1, 16, 3, 4, 5))
+    assert torch.allclose(vae.decode(z).sample, model.foundation.decode(z).sample, atol=1e-5)
+    x = pixels(9, 32, 32)
+    assert torch.equal(
+        vae.encode(x).latent_dist.mode(), model.foundation.encode(x).latent_dist.mode()
+    )
+    assert stlatent.fingerprint(stlatent.load(out)) == stlatent.fingerprint(model)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, list[str]]:
+    """A folder with a small ladder on a foundation, and the words that trained it."""
+    diffusers.utils.logging.set_verbosity_error()
+    folder = tmp_path_factory.mktemp("decoder")
+    torch.manual_seed(0)
+    diffusers.AutoencoderKL(**CLASSES["AutoencoderKL"]).save_pretrained(folder / "below")
+    generator = np.random.default_rng(0)
+    (folder / "in").mkdir()
+    for i in range(4):
+        few = Image.fromarray(generator.integers(0, 256, (6, 6, 3), np.uint8))
+        few.resize((96, 96)).save(folder / "in" / f"{i}.png")
+    words = ["train", "image/on_foundation", f"model.foundation.path={folder / 'below'}"]
+    words += ["model.foundation.subfolder=null", f"data.root={folder / 'in'}", "model.exact=true"]
+    words += [f"model.levels.{k}.width=16" for k in range(4)] + ["model.stem.width=16"]
+    words += ["data.crop=64", "data.batch_size=4", "data.workers=0", "tracker=null"]
+    words += ["data.validation.crop=64", "loss.pixels.every=1", "optimiser.warmup_steps=1"]
+    assert main([*words, f"out={folder / 'first'}", "steps=2"]) == 0
+    return folder, words
+
+
+def test_only_the_decoder_is_trained(trained):
+    """The ladder and all latents stay; prefixes come nearer to what the foundation makes of the
+    picture, and all levels of an exact one stay near to it."""
+    folder, words = trained
+    more = [f"start={folder / 'first'}", "only_decoder=true", f"out={folder / 'second'}"]
+    assert main([*words, *more, "steps=30", "optimiser.lr=0.001"]) == 0
+    first, second = stlatent.load(folder / "first"), stlatent.load(folder / "second")
+    assert second.config.foundation.own_decoder
+    assert stlatent.fingerprint(first) == stlatent.fingerprint(second)
+    for name, value in first.ladder.state_dict().items():
+        assert torch.equal(value, second.ladder.state_dict()[name])
+    assert all(p.isfinite().all() for p in second.decoder.parameters())
+    x = pixels(64, 64)
+    with torch.no_grad():
+        latents = first.encode(x)
+        wanted = first.frozen.decode(first.frozen.encode(x))
+        before, after = (
+            [float((m.decode(latents, k) - wanted).square().mean()) for k in (1, 2, 5)]
+            for m in (first, second)
+        )
+    assert after[0] < before[0] and after[1] < before[1]
+    assert after[2] < before[0]
+    more = [f"start={folder / 'second'}", "only_decoder=true", f"out={folder / 'third'}"]
+    assert main([*words, *more, "steps=1"]) == 0
+
+
+def test_what_has_no_decoder_to_train_is_named(trained, capsys):
+    folder, words = trained
+    no = [f"out={folder / 'no'}", "steps=1", "only_decoder=true"]
+    start = f"start={folder / 'first'}"
+    for more, said in {
+        (): "give start",
+        (start, "loss.pixels=null"): "give loss.pixels",
+        (start, "model.foundation.dtype=bfloat16"): "give model.foundation.dtype=float32",
+    }.items():
+        assert main([*words, *no, *more]) == 2
+        assert said in capsys.readouterr().err
+    with pytest.raises(ValueError, match="Linear has no `decoder` of its own"):
+        one = copy.copy(stlatent.load(folder / "first").frozen)
+        one.module = torch.nn.Linear(1, 1)
+        TunedAutoencoder(one)
+    with pytest.raises(ValueError, match="trained in float32"):
+        FoundationConfig(path="x", own_decoder=True, dtype="float16")
