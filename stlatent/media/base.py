@@ -37,7 +37,6 @@ from .tiles import LARGEST, check_side
 from .training import DataConfig, TrainingSet
 
 Part = TypeVar("Part")
-
 log = logging.getLogger(__name__)
 
 
@@ -57,8 +56,7 @@ class Medium(ABC, Generic[Part]):
         largest: side of what goes through the network in one piece, unless one asks.
         formats: in which samples are written, the usual one first.
         shaped: which of `Output`, beside the format, mean something here.
-        coded: whether latents can be entropy-coded.
-        pictured: whether a source can be shown as it is.
+        coded, pictured: whether latents can be entropy-coded, and sources be shown as they are.
         data: the config of what is trained on.
         noun: what a sample is called in a report.
         definitions: of the figures, in words.
