@@ -24,7 +24,8 @@ from stlatent.diffusion import (
     set_steps,
     train,
 )
-from stlatent.diffusion.config import NoiseConfig
+from stlatent.diffusion.backbones import make_backbone, patched, unpatched
+from stlatent.diffusion.config import NoiseConfig, StageConfig
 from stlatent.diffusion.denoiser import LadderDenoiser
 from stlatent.diffusion.groups import (
     batches,
@@ -260,6 +261,24 @@ def test_another_scheduler_of_the_same_prediction_samples_too(tmp_path):
     pipeline = train(run, latents("image", 1))
     pipeline.scheduler = DDPMScheduler.from_config(pipeline.scheduler.config)
     assert draw(pipeline, num_inference_steps=4).isfinite().all()
+
+
+@pytest.mark.parametrize("domain", SIZES)
+def test_patches_are_undone(domain):
+    """Whatever the grid, and a network of patches makes latents of any size."""
+    axes = len(SIZES[domain])
+    patch, grid = (1, 2, 3)[-axes:], (2, 5, 4)[-axes:]
+    z = torch.randn(2, 3, *grid)
+    tokens = patched(z, patch)
+    assert tokens.shape[:2] == (2, 3 * math.prod(patch)) and tokens.abs().sum() == z.abs().sum()
+    assert torch.equal(unpatched(tokens, patch, grid), z)
+    stage = StageConfig(levels=1, width=16, depth=1, head=8, patch=patch)
+    network = make_backbone(stage, 3, 5, grid)
+    assert network(z, torch.ones(2), torch.ones(2, 16)).shape == (2, 5, *grid)
+    with pytest.raises(ValueError, match="one number per axis"):
+        make_backbone(stage, 3, 5, (*grid, 4))
+    with pytest.raises(ValueError, match="leave patch out"):
+        StageConfig(levels=1, kind="unet", patch=patch)
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,28 @@ def make_backbone(
         raise ValueError(
             f"a UNet reads pictures, and these latents have {len(grid)} axes; set kind: transformer"
         )
-    if config.kind == "unet" or (config.kind is None and picture):
+    if config.kind == "unet" or (config.kind is None and picture and not config.patch):
         return PictureBackbone(config, channels, out_channels, grid)
     return TokenBackbone(config, channels, out_channels, len(grid))
+
+
+def patched(z: Tensor, patch: Sequence[int]) -> Tensor:
+    """`[B, C, *grid]` -> `[B, C * prod(patch), *grid / patch]`, with zeros where it ends within."""
+    missing = [-n % p for n, p in zip(z.shape[2:], patch, strict=True)]
+    z = F.pad(z, [k for n in reversed(missing) for k in (0, n)])
+    split = itertools.chain.from_iterable((n // p, p) for n, p in zip(z.shape[2:], patch))
+    axes = range(2, 2 + 2 * len(patch))
+    z = z.reshape(*z.shape[:2], *split).permute(0, 1, *axes[1::2], *axes[::2])
+    return z.flatten(1, 1 + len(patch))
+
+
+def unpatched(z: Tensor, patch: Sequence[int], size: Sequence[int]) -> Tensor:
+    """The inverse of `patched`, for a grid of `size`."""
+    count, grid = len(patch), z.shape[2:]
+    z = z.unflatten(1, (-1, *patch))
+    pairs = itertools.chain.from_iterable((2 + count + k, 2 + k) for k in range(count))
+    z = z.permute(0, 1, *pairs).reshape(*z.shape[:2], *(n * p for n, p in zip(grid, patch)))
+    return z[(..., *map(slice, size))]
 
 
 class TokenBackbone(nn.Module):
@@ -46,14 +65,19 @@ class TokenBackbone(nn.Module):
     here, which see the condition twice: as a token of its own at the origin, from which positions
     are measured, and in the scales and shifts of every block (Peebles & Xie 2023, DiT), whose gates
     begin at zero.
+
+    Raises:
+        ValueError: a patch of other axes than those of the latents.
     """
 
     def __init__(self, config: BackboneConfig, channels: int, out_channels: int, axes: int) -> None:
         super().__init__()
-        self.condition_width = config.width
+        self.condition_width, self.patch = config.width, config.patch or (1,) * axes
+        if len(self.patch) != axes:
+            raise ValueError(f"patch is {list(self.patch)}; give one number per axis, {axes}")
         self.network = FluxTransformer2DModel(
-            in_channels=channels,
-            out_channels=out_channels,
+            in_channels=channels * math.prod(self.patch),
+            out_channels=out_channels * math.prod(self.patch),
             num_layers=0,
             num_single_layers=config.depth,
             attention_head_dim=config.head,
@@ -75,9 +99,12 @@ class TokenBackbone(nn.Module):
         memory: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """`memory`: further tokens `[B, N, width]` to look at, and their coordinates `[N, axes]`;
-        positions of the grid are counted from 1."""
+        positions of the grid are counted from 1, and a token lies in the middle of its own."""
+        size, z = z.shape[2:], patched(z, self.patch)
         grid = z.shape[2:]
-        ranges = [torch.arange(1, n + 1, device=z.device) for n in grid]
+        ranges = [
+            torch.arange(n, device=z.device) * p + (p + 1) / 2 for n, p in zip(grid, self.patch)
+        ]
         places = torch.cartesian_prod(*ranges).view(-1, len(grid)).to(z.dtype)
         context, origin = vector[:, None], places.new_zeros(1, len(grid))
         if memory is not None:
@@ -91,7 +118,7 @@ class TokenBackbone(nn.Module):
             txt_ids=origin,
             return_dict=False,
         )[0]
-        return out.transpose(1, 2).unflatten(2, grid)
+        return unpatched(out.transpose(1, 2).unflatten(2, grid), self.patch, size)
 
 
 class PictureBackbone(nn.Module):

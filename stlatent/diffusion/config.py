@@ -24,17 +24,26 @@ class BackboneConfig(Strict):
         width: channels of the transformer, and of the UNet at its finest scale.
         depth: blocks of the transformer, residual blocks per scale of the UNet.
         head: channels per attention head.
+        patch: positions per token of the transformer along each axis, such as [1, 2, 2]; one by
+            default. Larger ones cost less and know less of what lies within.
     """
 
     kind: Literal["unet", "transformer"] | None = None
     width: Positive = 256
     depth: Positive = 6
     head: Annotated[int, Field(ge=8, multiple_of=8)] = 32
+    patch: tuple[Positive, ...] = ()
 
     @model_validator(mode="after")
     def _whole_heads(self) -> BackboneConfig:
         if self.width % self.head:
             raise ValueError(f"width is {self.width}; it must be a multiple of head, {self.head}")
+        return self
+
+    @model_validator(mode="after")
+    def _patch_of_tokens(self) -> BackboneConfig:
+        if self.kind == "unet" and self.patch:
+            raise ValueError("a UNet has no tokens; leave patch out, or set kind: transformer")
         return self
 
 

@@ -73,11 +73,14 @@ class Classifier(nn.Module):
 
     Motion is seen at half the size in every other frame, texture at the full size in a few single
     frames: one network for both never learned the texture.
+
+    Args:
+        motions, textures: how many there are of each.
     """
 
     WIDTH = 32  # features of each
 
-    def __init__(self) -> None:
+    def __init__(self, motions: int = 2, textures: int = 2) -> None:
         super().__init__()
         width = self.WIDTH
         self.clip = nn.Sequential(
@@ -91,7 +94,7 @@ class Classifier(nn.Module):
         )
         self.moves = nn.Sequential(nn.Linear(2 * width, width), nn.GELU())
         self.looks = nn.Sequential(nn.Linear(2 * width, width), nn.GELU())
-        self.motion, self.texture = nn.Linear(width, 2), nn.Linear(width, 2)
+        self.motion, self.texture = nn.Linear(width, motions), nn.Linear(width, textures)
 
     def features(self, x: Tensor) -> Tensor:
         """`[B, 3, 17, 32, 32]` -> `[B, 64]`: of motion, for which where and when is told as further

@@ -166,7 +166,7 @@ def drawn(
     parts, network, decode = [], 0.0, 0.0
     for rows in torch.arange(count).split(options.at_a_time):
         asked = None if condition is None else condition[rows]
-        began = time.perf_counter()
+        began = _clock(device)
         levels = pipeline(
             asked,
             len(rows),
@@ -175,12 +175,12 @@ def drawn(
             generator=generator,
             output_type="latent",
         ).frames
-        network += _seconds_since(began, device)
-        began = time.perf_counter()
+        network += _clock(device) - began
+        began = _clock(device)
         packed = vae.packing.fold(levels)
         size = pipeline.denoiser.config.size
         parts.append(vae.decode(packed, generator=generator, size=size).sample.cpu())
-        decode += _seconds_since(began, device)
+        decode += _clock(device) - began
     twice = 2 if condition is not None and options.guidance != 1 else 1
     evaluations = twice * steps * len(pipeline.denoiser.stages)
     return Drawn(torch.cat(parts), evaluations, network, decode)
@@ -202,7 +202,9 @@ def ladder_alone(
     return Drawn(torch.cat(parts), 0, 0.0, time.perf_counter() - began)
 
 
-def _seconds_since(began: float, device: torch.device) -> float:
+def _clock(device: torch.device) -> float:
+    """Seconds: of the device, or those that a processor has spent on this process alone."""
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+        return time.perf_counter()
+    return time.process_time()
