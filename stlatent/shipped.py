@@ -47,7 +47,6 @@ def locate_config(reference: str | Path) -> Path:
 
 def locate_pipeline(reference: str | Path) -> Path | None:
     """The folder of a pipeline on this machine: a path comes before the name of a shipped one."""
-    path = Path(reference)
-    if path.exists():
-        return path if (path / INDEX).is_file() else None
+    if (Path(reference) / INDEX).is_file():
+        return Path(reference)
     return shipped_pipelines().get(str(reference))

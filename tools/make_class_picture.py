@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         list(names),
         num_inference_steps=options.steps,
         guidance_scale=options.guidance,
-        generator=[torch.Generator().manual_seed(options.seed) for _ in names],
+        generator=[torch.Generator().manual_seed(options.seed + k) for k in range(len(names))],
         output_type="pt",
     ).frames
     clips = dict(zip(names, (resized(to_uint8(x), options.shown) for x in made), strict=True))

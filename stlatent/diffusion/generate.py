@@ -86,6 +86,8 @@ class Drawn:
             check_device(device)
             self.pipeline = LadderPipeline.from_pretrained(reference).to(device)
             self.model: Model = self.pipeline.vae.ladder
+            for asked in wish.classes:  # before anything is written
+                self.pipeline.check_condition(asked)
         else:
             self.model = load(reference, device)
             if wish.asked or wish.windows > 1:

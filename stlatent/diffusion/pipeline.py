@@ -261,6 +261,10 @@ class LadderPipeline(DiffusionPipeline):
 
     # checks -------------------------------------------------------------------------------------
 
+    def check_condition(self, condition: Asked) -> None:
+        """Raise ValueError unless samples can be asked for like this."""
+        self._condition(condition, 1)
+
     def _condition(self, condition: Asked, batch: int) -> tuple[Tensor | None, int]:
         if condition is None:
             return None, batch
