@@ -23,20 +23,16 @@ from .foundation.frozen import (
     open_foundation,
 )
 from .model.budget import Budget
-from .model.config import (
-    DecoderConfig,
-    ModelConfig,
-    Strict,
-    parse,
-)
+from .model.config import DecoderConfig, ModelConfig, Strict, parse
 from .model.documents import from_json
 from .model.ladder import Ladder
 from .model.torch_modules import closed
 from .shipped import FILE, shipped_models
+from .sparse.ladder import SparseLadder
 from .triplane.autoencoder import TriplaneAutoencoder
 from .triplane.fields import FieldDecoder
 
-Model = Ladder | TriplaneAutoencoder | FoundationAutoencoder
+Model = Ladder | TriplaneAutoencoder | FoundationAutoencoder  # a SparseLadder is a Ladder
 Module = TypeVar("Module", bound=nn.Module)
 Header = TypeVar("Header", bound=Strict)
 
@@ -82,6 +78,8 @@ def build(config: ModelConfig, frozen: FrozenAutoencoder | None = None) -> Model
     """
     if config.foundation:
         return FoundationAutoencoder(config, frozen)
+    if config.axes.sparse:
+        return SparseLadder(config)
     return TriplaneAutoencoder(config) if config.field else Ladder(config)
 
 

@@ -14,7 +14,7 @@ from typing import get_args
 import pytest
 
 from stlatent.media.source import Kind
-from stlatent.model.domains import DOMAINS
+from stlatent.model.domains import ALL_DOMAINS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "stlatent"
@@ -24,7 +24,7 @@ MAX_LINES = 330
 LAYERS = [
     {"files"},
     {"model", "shipped", "hub", "runtime"},
-    {"triplane", "foundation"},
+    {"triplane", "foundation", "sparse"},
     {"checkpoint", "geometry", "losses"},
     {"media"},
     {"bits"},
@@ -140,8 +140,8 @@ def test_files_stay_short() -> None:
 # What a sample is, only `media` knows, and of domains only `model`. Elsewhere nothing imports one
 # medium, asks which domain, kind or axis it has to do with, or which class a model is of.
 MEDIA = {folder.name for folder in (ROOT / PACKAGE / "media").iterdir() if folder.is_dir()}
-TOLD_APART = {*DOMAINS, *get_args(Kind), "t", "h", "w", "u", "v"}
-MODELS = {"Ladder", "TriplaneAutoencoder"}
+TOLD_APART = {*ALL_DOMAINS, *get_args(Kind), "t", "h", "w", "u", "v"}
+MODELS = {"Ladder", "TriplaneAutoencoder", "SparseLadder"}
 MAY_TELL = {  # and why
     # data sets of latents as sources: they lie in the store, of which media know nothing
     "stlatent.jobs.latents": "latents",
@@ -184,7 +184,7 @@ def test_nothing_above_media_asks_what_a_sample_is() -> None:
         ("if item.kind in ('mesh', 'volume'):\n    pass", {"mesh", "volume"}),
         ("pictures = names[-2:] == ['h', 'w']", {"h", "w"}),
         ("match domain:\n    case 'video':\n        pass", {"video"}),
-        ("planes = isinstance(model, (Ladder, TriplaneAutoencoder))", MODELS),
+        ("planes = isinstance(model, (Ladder, SparseLadder, TriplaneAutoencoder))", MODELS),
         ("from ..media.base import Medium\nfrom ..media.registry import medium_of", set()),
         ("'The domain video'\nkinds = {'video': 1}", set()),
     ],

@@ -53,18 +53,20 @@ def sample(options: Options) -> int:
     model = shared.load_model(options.model, options)
     medium, how = medium_of(model), Output(options.format, options.resolution)
     medium.check_output(how)
-    sample, held = medium.blank(Extent(options.frames, options.size, options.seconds)), {}
+    sample = medium.blank(Extent(options.frames, options.size, options.seconds))
+    held, kept = None, []
     ending = medium.ending(sample.kind, how)
     paths = [Path(options.out) / f"{i:04d}{ending}" for i in range(options.count)]
     check_outputs(paths, options.replace)
     if options.source:
         x, sample = medium.open(Path(options.source), sample)
-        held = held_levels(model, x, options.keep_level or [0])
+        kept = sorted({*(options.keep_level or [0])})
+        held = held_levels(model, x, kept)
     draws = draw_samples(model, sample.size, options.count, held, options.temperature, options.seed)
     for path, x in zip(paths, draws, strict=True):
-        medium.write(path, [medium.take(model, x[None], sample)], sample, how)
-    others = [level for level in range(len(model.levels)) if level not in held]
-    print(f"{options.out}: {options.count} samples; levels held {list(held)}, drawn {others}")
-    if not held:
+        medium.write(path, [medium.take(model, x, sample)], sample, how)
+    others = [level for level in range(len(model.levels)) if level not in kept]
+    print(f"{options.out}: {options.count} samples; levels held {kept}, drawn {others}")
+    if not kept:
         print(NOTHING_HELD)
     return 0

@@ -88,7 +88,7 @@ class Studio:
         levels = {k: z for k, z in enumerate(opened.latents.levels) if k in held}
         size = opened.latents.size
         (drawn,) = draw_samples(opened.model, size, 1, levels, temperature, seed)
-        return as_volume(opened.model, drawn[None]).cpu()
+        return as_volume(opened.model, drawn).cpu()
 
     @torch.inference_mode()
     def mix(self, a: Opened, b: Opened, of_b: Sequence[int]) -> Tensor:

@@ -130,8 +130,7 @@ class Drawn:
     def _from_prior(self) -> Iterator[Tensor]:
         wish, size = self.wish, self.blank.size
         temperature = 1.0 if wish.temperature is None else wish.temperature
-        draws = draw_samples(self.model, size, wish.count, {}, temperature, wish.seed)
-        return (x[None] for x in draws)
+        return draw_samples(self.model, size, wish.count, None, temperature, wish.seed)
 
 
 @torch.inference_mode()

@@ -12,12 +12,14 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
+from ..files import writing
 from .cube import Placement, to_index
 from .extras import needed
-from .field import Field, Route
+from .field import Field, FieldRecord, Route, unpacked
 
 BLOCK = 4  # voxels per edge of a block
 CORNERS = np.indices((2, 2, 2)).reshape(3, -1).T
@@ -63,6 +65,35 @@ class Band:
             raise ValueError(f"a block lies outside of a grid of {side} per edge")
         if (np.diff(np.ravel_multi_index(self.blocks.T, self._grid)) <= 0).any():
             raise ValueError("blocks are not in the order of their indices, each once")
+
+    def save(self, path: str | Path) -> None:
+        """Write one compressed `.npz`."""
+        about = FieldRecord(
+            band_voxels=self.band_voxels, placement=self.placement, route=self.route
+        )
+        with writing(path) as partial, open(partial, "wb") as file:
+            np.savez_compressed(
+                file,
+                resolution=self.resolution,
+                blocks=self.blocks.astype(np.int32),
+                distance=self.distance,
+                colour=self.colour[self.known],
+                known=np.packbits(self.known),
+                meta=np.frombuffer(about.model_dump_json().encode(), np.uint8),
+            )
+
+    @staticmethod
+    def load(path: str | Path) -> Band:
+        """What `save` has written; ValueError where it is anything else."""
+        with unpacked(path, "band") as (file, about):
+            blocks, distance = file["blocks"].astype(np.int64), file["distance"]
+            known = np.unpackbits(file["known"], count=distance.size).astype(bool)
+            known = known.reshape(distance.shape)
+            colour = np.zeros((*known.shape, 3), np.uint8)
+            colour[known] = file["colour"]
+            resolution = int(file["resolution"])
+            about = about.band_voxels, about.placement, about.route
+            return Band(resolution, blocks, distance, colour, known, *about)
 
     @property
     def _grid(self) -> tuple[int, int, int]:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
+from .band import Band
 from .field import Field, FieldSettings
+from .near import band_from_surface
 from .read import read_surface
+from .surface import Surface
 from .vary import varied
 from .voxelise import field_from_surface
 
+Made = TypeVar("Made", Field, Band)
+
 SHOWN = 48  # letters of a mesh's name in that of its field, which has room for 255 bytes
-VERSION = 2  # goes up when the same mesh and settings come to give another field
 NAMED = {  # how files name the files that they need
     ".obj": rb"(?m)^\s*mtllib\s+(.+?)\s*$",
     ".mtl": rb"(?m)^\s*map_\w+\s+(?:.*\s)?(\S+)\s*$",
@@ -21,19 +27,28 @@ NAMED = {  # how files name the files that they need
 }
 
 
-class FieldCache:
-    """Keeps the field of each mesh in `folder`, as one `.npz`.
+class Cache(Generic[Made]):
+    """Keeps what is made of each mesh in `folder`, as one `.npz`.
 
-    A field belongs to the content of the mesh's file and of the materials and pictures that it
-    names, and to the settings; a file that changes gets a new one.
+    It belongs to the content of the mesh's file and of the materials and pictures that it names,
+    and to the settings; a file that changes gets a new one.
+
+    Attributes:
+        kind: of what is kept.
+        make: makes it of a surface.
+        version: goes up when the same mesh and settings come to give another one.
     """
+
+    kind: ClassVar[type]
+    make: ClassVar[Callable[[Surface, FieldSettings], Any]]
+    version: ClassVar[str]
 
     def __init__(self, folder: str | Path, settings: FieldSettings | None = None):
         self.folder = Path(folder)
         self.settings = settings or FieldSettings()
 
-    def open(self, path: str | Path, variant: int = 0) -> Field:
-        """The field of the mesh at `path`, or of a variant of it, made now if it is not there yet.
+    def open(self, path: str | Path, variant: int = 0) -> Made:
+        """What is made of the mesh at `path`, or of a variant of it: now, if it is not there yet.
 
         Raises BadMeshError as `read_surface` does.
         """
@@ -43,17 +58,17 @@ class FieldCache:
         file = self.folder / f"{path.stem[:SHOWN]}-{self._key(path, variant)}.npz"
         if file.exists():
             with suppress(ValueError):  # damaged: made anew
-                return Field.load(file)
-        field = self._made(path, variant)
+                return self.kind.load(file)
+        made = self._made(path, variant)
         self.folder.mkdir(parents=True, exist_ok=True)
-        field.save(file)
-        return field
+        made.save(file)
+        return made
 
-    def _made(self, path: Path, variant: int) -> Field:
-        return field_from_surface(varied(read_surface(path), variant), self.settings)
+    def _made(self, path: Path, variant: int) -> Made:
+        return type(self).make(varied(read_surface(path), variant), self.settings)
 
     def _key(self, path: Path, variant: int) -> str:
-        made = f"{VERSION} {variant} {self.settings.model_dump_json()}"
+        made = f"{self.version} {variant} {self.settings.model_dump_json()}"
         digest = hashlib.sha256(made.encode())
         waiting = [path]
         for part in waiting:
@@ -63,3 +78,15 @@ class FieldCache:
             beside = [part.parent / name.decode(errors="replace") for name in names]
             waiting += [file for file in beside if file not in waiting]
         return digest.hexdigest()[:20]
+
+
+class FieldCache(Cache[Field]):
+    """Of fields."""
+
+    kind, make, version = Field, field_from_surface, "2"
+
+
+class BandCache(Cache[Band]):
+    """Of bands."""
+
+    kind, make, version = Band, band_from_surface, "band 1"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -112,18 +114,26 @@ class Field:
     @staticmethod
     def load(path: str | Path) -> Field:
         """What `save` has written; ValueError where it is anything else."""
-        try:
-            with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
-                distance, pixels = file["distance"], file["colour"]
-                about = from_json(file["meta"].tobytes(), "what is said of it")
-                known = np.unpackbits(file["known"], count=distance.size).astype(bool)
+        with unpacked(path, "field") as (file, about):
+            distance = file["distance"]
+            known = np.unpackbits(file["known"], count=distance.size).astype(bool)
             known = known.reshape(distance.shape)
             colour = np.zeros((3, *distance.shape), np.float32)
-            colour[:, known] = pixels / np.float32(127.5) - 1
-            record = parse(FieldRecord, about, "what is said of it")
-        except (KeyError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
-            reason = f": {error}" if isinstance(error, ValueError) else ""
-            raise ValueError(
-                f"{path} is damaged, or no field that stlatent has saved{reason}"
-            ) from None
-        return Field(distance, colour, known, record.band_voxels, record.placement, record.route)
+            colour[:, known] = file["colour"] / np.float32(127.5) - 1
+            about = about.band_voxels, about.placement, about.route
+            return Field(distance, colour, known, *about)
+
+
+@contextmanager
+def unpacked(path: str | Path, what: str) -> Iterator[tuple[Mapping[str, np.ndarray], FieldRecord]]:
+    """The arrays of a `.npz` file and what it says of them, for as long as they are taken apart;
+    ValueError where anything about them is not as it was written."""
+    try:
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
+            about = from_json(file["meta"].tobytes(), "what is said of it")
+            yield file, parse(FieldRecord, about, "what is said of it")
+    except (KeyError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+        reason = f": {error}" if isinstance(error, ValueError) else ""
+        raise ValueError(
+            f"{path} is damaged, or no {what} that stlatent has saved{reason}"
+        ) from None

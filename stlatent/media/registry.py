@@ -19,10 +19,11 @@ def media() -> tuple[type[Medium], ...]:
     from .audio.medium import Sounds
     from .planes.medium import Planes
     from .shape.medium import Shapes
+    from .shape.near_medium import SparseShapes
     from .video.medium import Clips
     from .volumes.medium import MovingVolumes
 
-    return Clips, Shapes, Sounds, MovingVolumes, Planes
+    return Clips, Shapes, SparseShapes, Sounds, MovingVolumes, Planes
 
 
 def medium_for(domain: str, field: bool) -> type[Medium]:

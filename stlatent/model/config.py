@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
-from .consistency import check_field, check_recall, check_scaling
+from .consistency import check_field, check_recall, check_scaling, check_sparse
 from .domain import Domain
-from .domains import DOMAINS
+from .domains import ALL_DOMAINS
 from .former import Ignored, is_former, migrate
 from .kinds import (
     CellConfig,
@@ -189,7 +189,8 @@ class ModelConfig(Strict):
     """A ladder: what it reads, its levels from coarse to fine, and how its output is judged.
 
     Attributes:
-        domain: `image`, `video`, `audio`, `voxel`, `volumes` that move, or `triplane`.
+        domain: `image`, `video`, `audio`, `voxel`, `volumes` that move, `sparse`
+            (voxels near a surface), or `triplane`.
         channels: of the input.
         levels: coarsest first; strides are absolute and divide each other.
         stem: the finest features, where input is folded to channels without loss; its stride
@@ -215,7 +216,7 @@ class ModelConfig(Strict):
             strides stay those in pixels, each a multiple of the foundation's.
     """
 
-    domain: Literal["image", "video", "audio", "voxel", "volumes", "triplane"]
+    domain: Literal["image", "video", "audio", "voxel", "volumes", "sparse", "triplane"]
     channels: Annotated[int, Field(ge=1, le=4096)] = 3
     levels: Annotated[tuple[Level, ...], Field(min_length=1)]
     stem: Stage
@@ -238,7 +239,7 @@ class ModelConfig(Strict):
     @property
     def axes(self) -> Domain:
         """The domain itself: what its axes mean."""
-        return DOMAINS[self.domain]
+        return ALL_DOMAINS[self.domain]
 
     @property
     def all_levels(self) -> tuple[Level, ...]:
@@ -320,6 +321,6 @@ class ModelConfig(Strict):
 
     @model_validator(mode="after")
     def _options_fit(self) -> ModelConfig:
-        for check in (check_recall, check_field, check_scaling):
+        for check in (check_recall, check_field, check_scaling, check_sparse):
             check(self)
         return self

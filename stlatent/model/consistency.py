@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .strict import Strict
 
+NEAR = 4  # voxels per edge of the blocks of a band, see `geometry/band.py`
+SPARSE_LIKELIHOODS = ("laplace", "gaussian", "l1", "mse", "charbonnier")
+
 
 def check_recall(config: Strict) -> None:
     """ValueError if priors are to remember that cannot."""
@@ -50,3 +53,39 @@ def check_scaling(config: Strict) -> None:
                 f"scaling.{name} has {len(values)} entries; the model has "
                 f"{config.channels} channels"
             )
+
+
+def check_sparse(config: Strict) -> None:
+    """ValueError if cells that are there only in places are asked for what needs a whole grid."""
+    if not config.axes.sparse:
+        return
+    for stage in (*config.levels, config.stem):
+        if len({*stage.stride}) > 1:
+            raise ValueError(
+                f"stride {list(stage.stride)} differs between axes; cells of domain 'sparse' are "
+                f"cubes, such as {[max(stage.stride)] * 3}"
+            )
+    if (finest := config.levels[-1].stride[0]) % NEAR:
+        raise ValueError(
+            f"the finest level has stride {finest}; shapes are read in blocks of so many voxels: "
+            f"give a multiple of {NEAR}"
+        )
+    if config.channels != 1:
+        raise ValueError(f"channels is {config.channels}; domain 'sparse' reads 1, a distance")
+    if config.likelihood.kind not in SPARSE_LIKELIHOODS:
+        raise ValueError(
+            f"likelihood is '{config.likelihood.kind}'; domain 'sparse' is judged value by value: "
+            f"give {', '.join(SPARSE_LIKELIHOODS)}"
+        )
+    given = {
+        "attention": any(level.attention for level in config.levels),
+        "codebook": any(level.codebook for level in config.levels),
+        "cell 'nvae'": config.cell.kind == "nvae",
+        "spread": config.spread > 1,
+        "drop_path": config.drop_path > 0,
+        "exact": config.exact,
+        "checkpointing": config.checkpointing,
+        "foundation": config.foundation is not None,
+    }
+    if found := [name for name, is_given in given.items() if is_given]:
+        raise ValueError(f"{found[0]} is not for domain 'sparse'; leave it out")

@@ -31,9 +31,11 @@ class Domain(DomainAxes):
     Attributes:
         square: whether its space axes must be of equal size.
         colours: whether channels are much the same, as red, green and blue are.
+        sparse: whether tensors are rows `[N, C]` of the cells that are there, see `rows.py`.
     """
 
     square: ClassVar[bool] = False
+    sparse: ClassVar[bool] = False
     colours: ClassVar[bool] = True
 
     # time -------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
-"""The domains that there are, by the names that configs call them."""
+"""The domains that there are, by the names that configs call them: `DOMAINS` over whole grids, and
+those over parts of them."""
 
 from __future__ import annotations
 
 from .axes import Axis
 from .domain import Domain
 from .planes import Planes
+from .rows import Rows
 
 TIME = Axis("t", "causal")
 
@@ -21,3 +23,8 @@ VOLUMES = Domain("volumes", (TIME, *_space("x", "y", "z")))  # that move
 TRIPLANE = Planes("triplane", (Axis("plane", "index", 3), *_space("u", "v")))
 
 DOMAINS = {one.name: one for one in (IMAGE, VIDEO, AUDIO, VOXEL, VOLUMES, TRIPLANE)}
+
+# of which there are only those cells that something is in
+SPARSE = Rows("sparse", _space("x", "y", "z"))
+
+ALL_DOMAINS = DOMAINS | {SPARSE.name: SPARSE}

@@ -145,7 +145,7 @@ class Ladder(nn.Module):
                     return steps, merged
                 h = cell.merge(h, steps[-1].z, past)
             merged.append(h)
-            h = self.up[level](h, past)
+            h = self._refined(level, h, choose, past, steps)
         h = self.head_blocks(h, past)
         parameters = self.head(h, past)
         if self.exact is not None:
@@ -154,6 +154,12 @@ class Ladder(nn.Module):
             site = Site(len(merged), 0)
             steps.append(Step(site, posterior, prior, choose(site, posterior, prior)))
         return steps, [*merged, parameters]
+
+    def _refined(
+        self, level: int, h: Tensor, choose: Choose, past: Past, steps: list[Step]
+    ) -> Tensor:
+        """The features of a level at the next finer stride."""
+        return self.up[level](h, past)
 
     def _remembering(self, prior: Distribution, site: Site, h: Tensor, past: Past) -> Distribution:
         """With what the prior knows of the units before, if it is to remember any."""

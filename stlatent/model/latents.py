@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,15 @@ class Latents:
     def to(self, device: torch.device | str) -> Latents:
         """The same on a device."""
         return Latents(tuple(z.to(device) for z in self.levels), self.size)
+
+    def held(self, levels: Sequence[int]) -> Mapping[int, Tensor]:
+        """These levels, as `sample` holds them.
+
+        Raises:
+            ValueError: a level does not exist.
+        """
+        check_levels_exist(levels, len(self.levels))
+        return {k: self.levels[k] for k in sorted({*levels})}
 
     def with_finer(self, other: Latents, levels: int) -> Latents:
         """The first `levels` levels of these, and the finer ones of `other`.
@@ -59,3 +68,9 @@ class Latents:
     def __repr__(self) -> str:
         shapes = ", ".join(str(list(level.shape)) for level in self.levels)
         return f"Latents(size={list(self.size)}, levels=[{shapes}])"
+
+
+def check_levels_exist(levels: Sequence[int], count: int) -> None:
+    """ValueError unless all of `levels` are among those of a model of `count` ones."""
+    if wrong := [k for k in levels if k not in range(count)]:
+        raise ValueError(f"level {wrong[0]} does not exist; the model has levels 0 to {count - 1}")

@@ -22,6 +22,7 @@ from .loop import Loop, make_accelerator
 from .loss import LadderTask
 from .plan import describe
 from .recall import Rates, held_still, recall_loss
+from .sparse import sparse_loss
 from .task import Loss, Moment, RunTask
 
 
@@ -44,11 +45,17 @@ def run(path: str | Path, overrides: Sequence[str] = (), dry_run: bool = False) 
     config = with_data(config)
     accelerator = make_accelerator(config)
     with claimed(config, accelerator):
-        only = OnlyRecall if config.only_recall else OnlyDecoder
-        whole = not (config.only_recall or config.only_decoder)
-        task = (Autoencoder if whole else only)(config, accelerator)
+        task = _kind(config)(config, accelerator)
         Loop(config, config.optimiser, task, accelerator).run()
     return config.out
+
+
+def _kind(run: RunConfig) -> type[Autoencoder]:
+    if run.only_recall:
+        return OnlyRecall
+    if run.only_decoder:
+        return OnlyDecoder
+    return SparseAutoencoder if run.model.axes.sparse else Autoencoder
 
 
 class Autoencoder(LadderTask, RunTask):
@@ -81,7 +88,7 @@ class Autoencoder(LadderTask, RunTask):
         return self.data.measure(model, step)
 
     def keep(self, model: checkpoint.Model, place: str, about: Mapping[str, object]) -> None:
-        if place == "best" and model.config.field is None:
+        if place == "best" and model.config.field is None and not model.domain.sparse:
             figures = measure_latents(model, self.data.held_out.values())
             about = {**about, ABOUT: figures.model_dump()}
         checkpoint.save(model, self.run.out / place / checkpoint.FILE, about)
@@ -98,6 +105,13 @@ class Autoencoder(LadderTask, RunTask):
     def scalers(self) -> dict[str, torch.amp.GradScaler]:
         critic = self.extras.critic
         return {"critic": critic.scaler} if critic and critic.scaler.is_enabled() else {}
+
+
+class SparseAutoencoder(Autoencoder):
+    """One whose finer levels exist in places."""
+
+    def loss(self, batch: Batch, at: Moment) -> Loss:
+        return sparse_loss(self.network, self.data.enter(batch, self.device), self.run.loss, at)
 
 
 class OnlyRecall(Autoencoder):

@@ -124,6 +124,10 @@ class RunConfig(Run):
                     f"{term} compares what is decoded with what was read, and a model with a "
                     f"`field` decodes to planes; leave it out"
                 )
+        terms |= {"loss.spectral": self.loss.spectral, "loss.pixels": self.loss.pixels}
+        terms |= {"loss.prefix.blurred": self.loss.prefix.blurred}
+        if self.model.axes.sparse and (given := [term for term in terms if terms[term]]):
+            raise ValueError(f"{given[0]} is for whole grids of values; leave it out")
         return self
 
     @model_validator(mode="after")

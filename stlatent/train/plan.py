@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import nn
 
@@ -16,6 +19,8 @@ def describe(config: RunConfig) -> str:
     channels = config.model.read_channels
     values = channels * torch.Size(size).numel()
     lines = [f"# parameters: {parameters(model) / 1e6:.2f} M", f"# one sample: {list(size)}"]
+    if model.domain.sparse:
+        return "\n".join([*lines, *at_most(model, size)]) + "\n"
     total = 0
     for level, shape in enumerate(model.latent_shape(size)):
         numbers = torch.Size(shape).numel()
@@ -32,6 +37,14 @@ def describe(config: RunConfig) -> str:
         f"moments and average, {activations / 2**20:.0f} MiB for activations"
     )
     return "\n".join(lines) + "\n"
+
+
+def at_most(model: Model, size: Sequence[int]) -> Iterator[str]:
+    """Of a model whose finer latents depend on the shape, how many there are."""
+    for level, shape in enumerate(model.latent_shape(size)):
+        own = "cells" if level == 0 else "cells at most, those near the surface"
+        yield f"# level {level}: {shape[0]} numbers in each of {math.prod(shape[1:])} {own}"
+    yield "# the memory of a step grows with the surface of the shapes, and is not foretold"
 
 
 def parameters(model: nn.Module) -> int:

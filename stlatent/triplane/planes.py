@@ -66,14 +66,14 @@ def sample_volume(volume: Tensor, points: Tensor) -> Tensor:
 
 def turn_volume(volume: Tensor, axes: Sequence[str]) -> Tensor:
     """`[B, C, X, Y, Z]` with its axes exchanged and reversed, see `turn_planes`."""
-    order, mirrored = _turn(axes)
+    order, mirrored = turn(axes)
     volume = volume.permute(0, 1, *(2 + i for i in order))
     return volume.flip([2 + i for i in range(3) if mirrored[i]])
 
 
 def turn_points(points: Tensor, axes: Sequence[str]) -> Tensor:
     """Where points `[..., 3]` of a solid lie once it is turned, see `turn_planes`."""
-    order, mirrored = _turn(axes)
+    order, mirrored = turn(axes)
     sign = torch.tensor([-1.0 if m else 1.0 for m in mirrored]).to(points)
     return points[..., list(order)] * sign
 
@@ -91,7 +91,7 @@ def turn_planes(planes: Tensor, axes: Sequence[str]) -> Tensor:
     Raises:
         ValueError: not each of x, y, z stands once in `axes`.
     """
-    order, mirrored = _turn(axes)
+    order, mirrored = turn(axes)
     turned = []
     for a, b in PLANES:
         old = tuple(sorted((order[a], order[b])))
@@ -101,7 +101,7 @@ def turn_planes(planes: Tensor, axes: Sequence[str]) -> Tensor:
     return torch.stack(turned, 2)
 
 
-def _turn(axes: Sequence[str]) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+def turn(axes: Sequence[str]) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     """The old axis of each new one, and whether it is reversed."""
     if sorted(axis[-1:] for axis in axes) != ["x", "y", "z"]:
         raise ValueError(f"axes are {' '.join(axes)}; name each of x, y, z once, or its negative")

@@ -10,9 +10,8 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ...geometry.cache import FieldCache
+from ...geometry.cache import Cache, FieldCache, Made
 from ...geometry.cube import Placement
-from ...geometry.field import Field
 from ...geometry.read import MESH_SUFFIXES, BadMeshError
 from ...geometry.resample import straightened, volume_field
 from ...geometry.values import Values
@@ -134,9 +133,9 @@ class ShapeDataset(Dataset):
 
 
 def held_out_shapes(
-    files: dict[str, Path], names: Sequence[str], cache: FieldCache, root: Path
-) -> dict[str, Field]:
-    """Fields of the meshes called `names`.
+    files: dict[str, Path], names: Sequence[str], cache: Cache[Made], root: Path
+) -> dict[str, Made]:
+    """What is made of the meshes called `names`.
 
     Raises:
         ValueError: a name is not there, or no mesh that can be read.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...geometry.cache import FieldCache
+from ...geometry.cache import Cache, FieldCache, Made
 from ...geometry.cube import Axes
-from ...geometry.field import Field, FieldSettings
+from ...geometry.field import FieldSettings
 from ...geometry.read import MESH_SUFFIXES, BadMeshError
 from ...geometry.values import Values
 from ...losses.elbo import Share
@@ -65,7 +65,7 @@ def training_set(model: ModelConfig, data: ShapeData, seed: int) -> TrainingSet:
         return ShapeDataset(files, cache, values, data.variants, turned, data.volume_axes, seed)
 
     files = find_shapes(data.root)
-    held, bad = _held_out(data, files, cache)
+    held, bad = held_out(data, files, cache)
     left = {n: p for n, p in files.items() if n not in held and n not in bad}
     kinds = {"shapes": dataset(left)}
     if data.more is not None:
@@ -79,10 +79,10 @@ def training_set(model: ModelConfig, data: ShapeData, seed: int) -> TrainingSet:
     )
 
 
-def _held_out(
-    data: ShapeData, files: dict[str, Path], cache: FieldCache
-) -> tuple[dict[str, Field], dict[str, str]]:
-    """Fields of the meshes that are held out, and why others of them cannot be."""
+def held_out(
+    data: ShapeData, files: dict[str, Path], cache: Cache[Made]
+) -> tuple[dict[str, Made], dict[str, str]]:
+    """What is made of the meshes that are held out, and why of others nothing can be."""
     if data.validation.names:
         return held_out_shapes(files, data.validation.names, cache, data.root), {}
     held, bad = {}, {}

@@ -1,0 +1,95 @@
+"""Shapes near their surface only, as a sparse model reads and gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import trimesh
+
+from ...geometry.band import BLOCK, Band
+from ...geometry.cube import Placement
+from ...geometry.field import Field, Route
+from ...geometry.offset import mesh_from_band
+from ...sparse.blocks import Blocks
+from ...triplane.planes import turn
+
+
+def blocks_of(band: Band, side: int) -> Blocks:
+    """A band in blocks of `side` voxels per edge, a multiple of 4; what of these lies beyond the
+    band is far from the surface, on the side that it is on."""
+    factor, count = side // BLOCK, band.resolution // side
+    place = np.ravel_multi_index((band.blocks // factor).T, (count,) * 3)
+    kept, row = np.unique(place, return_inverse=True)
+    index = np.stack(np.unravel_index(kept, (count,) * 3), 1)
+    inside = np.indices((factor,) * 3).reshape(3, -1).T
+    small = index[:, None] * factor + inside  # blocks of the band in each
+    filled = band.filled[tuple(small.transpose(2, 0, 1))]
+    values = np.repeat(np.where(filled, np.float32(-1), np.float32(1)), BLOCK**3)
+    values = values.reshape(-1, *[factor] * 3, *[BLOCK] * 3)
+    values[(row.reshape(-1), *(band.blocks % factor).T)] = band.distance
+    values = values.transpose(0, 1, 4, 2, 5, 3, 6).reshape(-1, *[side] * 3)
+    index = np.insert(index, 0, 0, axis=1)
+    return Blocks(torch.from_numpy(index), torch.from_numpy(values), band.resolution)
+
+
+def band_of(
+    blocks: Blocks,
+    band_voxels: float,
+    placement: Placement | None = None,
+    route: Route | None = None,
+) -> Band:
+    """The band that one shape's blocks are; without colours."""
+    factor = blocks.side // BLOCK
+    values = blocks.values.detach().float().cpu().numpy()
+    values = values.reshape(-1, *(n for _ in range(3) for n in (factor, BLOCK)))
+    values = values.transpose(0, 1, 3, 5, 2, 4, 6).reshape(-1, *[BLOCK] * 3)
+    inside = np.indices((factor,) * 3).reshape(3, -1).T
+    index = (blocks.index[:, None, 1:].cpu().numpy() * factor + inside).reshape(-1, 3)
+    grid = (blocks.resolution // BLOCK,) * 3
+    order = np.argsort(np.ravel_multi_index(index.T, grid))
+    colour, known = np.zeros((*values.shape, 3), np.uint8), np.zeros(values.shape, bool)
+    about = band_voxels, placement or Placement(), route or Route()
+    return Band(blocks.resolution, index[order], values[order], colour, known, *about)
+
+
+def turned(blocks: Blocks, axes: Sequence[str]) -> Blocks:
+    """Shapes turned and mirrored as `turn_volume` does it with whole volumes."""
+    order, mirrored = turn(axes)
+    index, values = blocks.index[:, [0, *(1 + i for i in order)]], blocks.values
+    values = values.permute(0, *(1 + i for i in order))
+    values = values.flip([1 + i for i in range(3) if mirrored[i]])
+    last = blocks.resolution // blocks.side - 1
+    for axis in range(3):
+        if mirrored[axis]:
+            index[:, 1 + axis] = last - index[:, 1 + axis]
+    return Blocks.ordered(index, values.contiguous(), blocks.resolution, blocks.batch)
+
+
+@dataclass(frozen=True)
+class DecodedBlocks:
+    """What a model has decoded of one shape, and where that lies.
+
+    Attributes:
+        decoded: its blocks.
+        band_voxels, placement, route: of the band, see `Band`.
+    """
+
+    decoded: Blocks
+    band_voxels: float
+    placement: Placement | None = None
+    route: Route | None = None
+
+    def band(self) -> Band:
+        """On blocks near the surface."""
+        return band_of(self.decoded, self.band_voxels, self.placement, self.route)
+
+    def field(self) -> Field:
+        """On the whole grid of voxels."""
+        return self.band().field()
+
+    def mesh(self, resolution: int | None = None) -> trimesh.Trimesh:
+        """The surface in the asset's own coordinates, at the model's own `resolution`."""
+        return mesh_from_band(self.band())

@@ -1,0 +1,158 @@
+"""Meshes as a medium of sparse models: all but fields is as with other shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import trimesh
+
+from ...checkpoint import Model
+from ...geometry.band import Band
+from ...geometry.field import Field
+from ...geometry.metrics import compare_surfaces
+from ...geometry.near import band_from_surface
+from ...geometry.preview import turntable
+from ...geometry.read import MESH_SUFFIXES, read_surface
+from ...geometry.whereabouts import Shape
+from ...sparse.blocks import Blocks
+from ..coder import TiledEncoder
+from ..encoder import Named, Sink
+from ..figures import Figure
+from ..options import Extent, SourceOptions
+from ..sample import ReadPlan, Sample
+from ..source import Source
+from ..training import TrainingSet
+from .decoded import shape_fields
+from .figures import DEFINITIONS, EDGE, FIGURES, POINTS, THRESHOLDS
+from .medium import PIXELS, Shapes
+from .near import DecodedBlocks, blocks_of
+from .near_data import training_set
+from .training import ShapeData
+
+NO_DATA_SET = (
+    "a sparse model has latents in some cells only, which data sets cannot hold yet: "
+    "`stlatent sample M --from mesh.glb --keep-level 0 1 2` takes one mesh there and back"
+)
+NEAR_FIGURES = tuple(
+    sorted(
+        (one for one in FIGURES if one.key not in ("volume_iou", "colour_psnr_db")),
+        key=lambda one: one.key != "f_score_1",
+    )
+)
+
+
+class SparseShapes(Shapes):
+    """Meshes near their surface, domain `sparse`; a part is one shape.
+
+    Surfaces are compared and not volumes, which open ones do not have.
+    """
+
+    kinds = dict.fromkeys(MESH_SUFFIXES, "mesh")
+    shaped = frozenset()
+    definitions = {name: DEFINITIONS[name] for name in ("F-score", "Chamfer distance")}  # noqa: RUF012
+
+    @classmethod
+    def reads(cls, domain: str, field: bool) -> bool:
+        return domain == "sparse"
+
+    # sources to latents -------------------------------------------------------------------------
+
+    def check(self, root: str | Path, sources: Sequence[Named]) -> None:
+        raise ValueError(NO_DATA_SET)
+
+    def asked(self, **words: object) -> dict[str, object]:
+        raise ValueError(NO_DATA_SET)
+
+    def plan(self, options: SourceOptions, device: torch.device) -> ReadPlan:
+        raise ValueError(NO_DATA_SET)
+
+    def encoder(
+        self,
+        model: Model,
+        options: SourceOptions,
+        sink: Sink,
+        std: bool,
+        coder: Callable[[Sequence[int]], TiledEncoder] | None,
+    ) -> Any:
+        raise ValueError(NO_DATA_SET)
+
+    # latents to files ---------------------------------------------------------------------------
+
+    def take(self, model: Model, x: Blocks, sample: Sample) -> DecodedBlocks:
+        where = {"band_voxels": self.band_voxels} | dict(sample.shape or {})
+        return DecodedBlocks(x, **where)
+
+    @property
+    def band_voxels(self) -> float:
+        """Distance at which the model's distances are truncated, in voxels."""
+        return shape_fields(self.config).band_voxels
+
+    # samples ------------------------------------------------------------------------------------
+
+    def open(self, path: Path, sample: Sample) -> tuple[Blocks, Sample]:
+        band = band_from_surface(read_surface(path), shape_fields(self.config))
+        where = Shape(placement=band.placement, band_voxels=band.band_voxels, route=band.route)
+        return self._blocks(band), replace(sample, shape=where)
+
+    def beginning_of(self, source: Source, extent: Extent) -> Blocks:
+        return self._blocks(band_from_surface(read_surface(source.path), shape_fields(self.config)))
+
+    def _blocks(self, band: Band) -> Blocks:
+        return blocks_of(band, self.config.levels[-1].stride[0])
+
+    # measuring and training ---------------------------------------------------------------------
+
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        return NEAR_FIGURES
+
+    def quality(self, x: Blocks, y: Blocks) -> float:
+        return self.compare(x, y)[NEAR_FIGURES[0].key]
+
+    def compare(self, x: Blocks, y: Blocks) -> dict[str, float]:
+        meshes = self._mesh(x), self._mesh(y)
+        found = dict.fromkeys((figure.key for figure in NEAR_FIGURES), 0.0)
+        if not all(len(mesh.faces) for mesh in meshes):
+            return found | {"chamfer_percent": float("nan"), "normal_consistency": float("nan")}
+        apart = compare_surfaces(*meshes, [t * EDGE for t in THRESHOLDS], POINTS)
+        scores = {f"f_score_{i}": s for i, s in enumerate(apart.f_scores.values())}
+        chamfer = {"chamfer_percent": 100 * apart.chamfer / EDGE}
+        return found | scores | chamfer | {"normal_consistency": apart.normal_consistency}
+
+    def frames(self, x: Blocks) -> np.ndarray:
+        mesh = self._mesh(x)
+        if not len(mesh.faces):
+            return np.full((1, PIXELS, PIXELS, 3), 255, np.uint8)
+        return turntable(mesh, 1, PIXELS)
+
+    def field(self, x: Blocks) -> Field:
+        """One shape as a field that fills the cube."""
+        return DecodedBlocks(x, self.band_voxels).field()
+
+    def _mesh(self, x: Blocks) -> trimesh.Trimesh:
+        return DecodedBlocks(x, self.band_voxels).mesh()
+
+    def check_report(self) -> None:
+        raise ValueError(
+            "a report compares whole grids of values, which sparse models have none of; a run "
+            "measures its prefixes on what is held out as it goes"
+        )
+
+    def training_set(self, data: ShapeData, seed: int) -> TrainingSet:
+        return training_set(self.config, data, seed)
+
+    def check_data(self, data: ShapeData) -> None:
+        unit = self.config.levels[0].stride[0]
+        if data.fields.resolution % unit:
+            raise ValueError(
+                f"data.fields.resolution is {data.fields.resolution}; this model reads multiples "
+                f"of {unit}, the stride of its level 0"
+            )
+
+    def objects(self, model: Model, x: Blocks) -> list[trimesh.Trimesh]:
+        return [self._mesh(x.one(sample)) for sample in range(x.batch)]

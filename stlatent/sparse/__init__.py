@@ -1,0 +1,1 @@
+"""A ladder whose coarse levels decide where finer ones exist: read `ladder.py` first."""

@@ -1,0 +1,230 @@
+"""The sparse ladder: level 0 is a whole grid, and each level says where finer cells exist.
+
+    h ── cell: p(z₀|h), q(z₀|h,e₀) ── h ── p(marks | h) ──┐ up, marked cells only
+                                                          ▼
+         cell: p(z₁|h), q(z₁|h,e₁) ── h ── p(marks | h) ──┐
+                                                          ▼
+                                          stem, head ── voxels of the cells that are left
+
+It is the ladder of `model/ladder.py` over rows (`model/rows.py`): the same cells, the same passes,
+the same `choose`. What is added are the marks, one more latent of every level, which follow from
+the input (`marks.py`) and are chosen by `choose` like any other. Time and memory grow with the
+cells that are there, which are those near a surface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ..model import choose as choosing
+from ..model.cells import Head
+from ..model.choose import Choose, Distribution, Draw, Site
+from ..model.config import ModelConfig
+from ..model.inputs import check_batch, check_levels
+from ..model.ladder import Ladder
+from ..model.passes import Step
+from .blocks import Blocks
+from .latents import SparseEncoded, SparseLatents, SparsePass
+from .marks import MarkPrior, Marks
+from .places import Places, start
+
+
+class SparseLadder(Ladder):
+    """A hierarchical variational autoencoder of shapes near their surface, domain `sparse`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.strides = tuple(stage.stride[0] for stage in (*config.levels, config.stem))
+        self.preview = nn.ModuleList()  # marks tell what a level alone knows of the input
+        self.marks = nn.ModuleList(Head(config, level.width, 1) for level in config.levels)
+
+    @property
+    def block(self) -> int:
+        """Voxels per edge of the blocks that are read: a cell of the finest level is one."""
+        return self.strides[-2]
+
+    def _refined(
+        self, level: int, h: Tensor, choose: Choose, places: Places, steps: list[Step]
+    ) -> Tensor:
+        """Mark the cells in which anything finer is, and go on in these."""
+        prior = MarkPrior(self.marks[level](h, places)[0].float())
+        known = level < len(places.marks)
+        posterior = Marks(places.marks[level][:, None]) if known else None
+        site = Site(level, self.levels[level].groups)
+        marks = choose(site, posterior, prior)
+        steps.append(Step(site, posterior, prior, marks))
+        places.mark(marks[:, 0])
+        return super()._refined(level, h, choose, places, steps)
+
+    # what one does with it --------------------------------------------------------------------
+
+    def forward(
+        self, x: Blocks, choose: Choose = choosing.mean, keep: Tensor | None = None
+    ) -> SparsePass:
+        """Encode and decode.
+
+        Args:
+            keep: number of levels that each sample keeps, all by default: finer latents are the
+                prior's mean, in the cells that the input has `[batch]`.
+        """
+        self.check(x)
+        places = Places.of(x, self.strides)
+        target = places.rows(x)
+        chosen = choose if keep is None else Kept(choose, keep, places)
+        steps, parameters = self._passes(target, places, chosen)
+        sample = places.levels[-1].sample.repeat_interleave(self.strides[-1] ** 3)
+        return SparsePass(parameters, target, sample, SparseEncoded.of(steps, places, x.resolution))
+
+    def encode(self, x: Blocks, choose: Choose = choosing.mean) -> SparseEncoded:
+        """Latents and marks of shapes, with deviations and rates.
+
+        Raises:
+            ValueError: blocks are of another size, or no float values in [-1, 1].
+        """
+        self.check(x)
+        places = Places.of(x, self.strides)
+        steps, _ = self._passes(places.rows(x), places, choose)
+        return SparseEncoded.of(steps, places, x.resolution)
+
+    def decode(
+        self, latents: SparseLatents, levels: int | None = None, draw: Choose = choosing.mean
+    ) -> Blocks:
+        """Shapes from the first `levels` levels and their marks, all by default.
+
+        Args:
+            draw: how finer levels and marks are chosen: the prior's mean, or `choose.Draw(...)`.
+
+        Raises:
+            ValueError: fewer levels were given than asked for, or more asked for than there are;
+                or latents do not lie where the marks say, or are not finite.
+        """
+        kept = len(latents.levels) if levels is None else levels
+        check_levels(kept, len(latents.levels), len(self.levels))
+        given = Given(latents, kept, draw, [level.latent for level in self.levels])
+        self._check_given(latents, kept)
+        return self._generate(given, latents.resolution, latents.batch)
+
+    def sample(
+        self,
+        size: Sequence[int],
+        batch_size: int = 1,
+        held: SparseLatents | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Blocks:
+        """Draw shapes, from coarse to fine: latents, then marks, then the latents in the cells that
+        these name.
+
+        Args:
+            size: of the cube in voxels, `(n, n, n)`.
+            held: the first levels of something that is there, of `batch_size` shapes.
+
+        Raises:
+            ValueError: `size` is no cube of a multiple of the coarsest stride, there is no sample
+                to make, the temperature is negative or NaN, or what is held does not fit.
+        """
+        check_batch(batch_size)
+        draw = Draw(temperature, generator)
+        if held is None:
+            self._check_size(size)
+            return self._generate(draw, size[0], batch_size)
+        if held.batch != batch_size or held.size != tuple(size):
+            raise ValueError(
+                f"held levels are of {held.batch} shapes of {list(held.size)} voxels; asked for "
+                f"are {batch_size} of {list(size)}"
+            )
+        return self.decode(held, draw=draw)
+
+    def latent_shape(self, size: Sequence[int]) -> list[tuple[int, ...]]:
+        """Per level, channels and grid of the cells that there may be at most: `(C, n, n, n)`."""
+        self._check_size(size)
+        return super().latent_shape(size)
+
+    # inside -----------------------------------------------------------------------------------
+
+    def _passes(self, x: Tensor, places: Places, choose: Choose) -> tuple[list[Step], Tensor]:
+        """Both passes over voxels `[V, 1]`: the steps, and what the likelihood reads."""
+        features = self.bottom_up(x, places)
+        steps, merged = self.descend(choose, (), places, features)
+        return steps, merged[-1]
+
+    def _generate(self, choose: Choose, resolution: int, batch: int) -> Blocks:
+        places = start(self.strides, resolution, batch, self.top.device)
+        _, merged = self.descend(choose, (), places, batch=len(places.cells))
+        values = self.likelihood.mean(merged[-1]).clamp(-1, 1)
+        return places.blocks(values, resolution, batch)
+
+    def check(self, x: Blocks) -> None:
+        """ValueError unless these are shapes that this model reads."""
+        if not isinstance(x, Blocks):
+            raise ValueError(f"input is a {type(x).__name__}; a sparse model reads Blocks")
+        self._check_size((x.resolution,) * 3)
+        if x.side != self.block:
+            raise ValueError(f"blocks are of {x.side}^3 voxels; this model reads {self.block}^3")
+        if not x.values.is_floating_point() or not x.values.abs().le(1).all():
+            raise ValueError("values are no floats in [-1, 1]; only these are read")
+
+    def _check_size(self, size: Sequence[int]) -> None:
+        self.domain.check(size)
+        unit = self.strides[0]
+        if len({*size}) > 1 or size[0] % unit:
+            raise ValueError(
+                f"the cube has {'x'.join(map(str, size))} voxels; give one of the same multiple of "
+                f"{unit}, the coarsest stride, along each axis"
+            )
+
+    def _check_given(self, latents: SparseLatents, kept: int) -> None:
+        self._check_size(latents.size)
+        rows = latents.batch * (latents.resolution // self.strides[0]) ** 3
+        for number in range(kept):
+            level, z, marks = self.levels[number], latents.levels[number], latents.marks[number]
+            shape = (rows, level.latent * level.groups)
+            if tuple(z.shape) != shape or tuple(marks.shape) != shape[:1]:
+                raise ValueError(
+                    f"level {number} has {list(z.shape)} latents and {list(marks.shape)} marks; "
+                    f"the marks above it need {list(shape)} and [{rows}]"
+                )
+            if marks.dtype != torch.bool or not torch.isfinite(z).all():
+                raise ValueError(
+                    f"level {number} holds marks that are no bool, or no finite values"
+                )
+            rows = int(marks.sum()) * (self.strides[number] // self.strides[number + 1]) ** 3
+
+
+@dataclass(frozen=True)
+class Given:
+    """The first levels of latents as they are given, `rest` at the others; see `choose.Held`."""
+
+    latents: SparseLatents
+    kept: int
+    rest: Choose
+    widths: Sequence[int]
+
+    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
+        if site.level >= self.kept:
+            return self.rest(site, posterior, prior)
+        if isinstance(prior, MarkPrior):
+            return self.latents.marks[site.level][:, None]
+        width = self.widths[site.level]
+        return self.latents.levels[site.level].narrow(1, site.group * width, width)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Each sample keeps the latents of its first levels, see `choose.Prefix`; marks are those of
+    the input throughout, so that what is decoded can be compared with it."""
+
+    choose: Choose
+    keep: Tensor
+    places: Places = field(repr=False)
+
+    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
+        z = self.choose(site, posterior, prior)
+        if isinstance(prior, MarkPrior):
+            return z
+        keeps = (self.keep > site.level)[self.places.cells.sample, None]
+        return torch.where(keeps, z, prior.mean)

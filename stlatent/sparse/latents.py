@@ -1,0 +1,140 @@
+"""Sparse latents, as a value, and what is known of them where they come from an input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..model.gaussian import Gaussian
+from ..model.latents import check_levels_exist
+from ..model.passes import Step
+from .marks import MarkPrior
+from .places import Places
+
+MIXED = "two shapes have finer latents in different cells, so those of a sparse model do not mix"
+
+
+@dataclass(frozen=True)
+class SparseLatents:
+    """What a batch of shapes is encoded to.
+
+    Attributes:
+        levels: per level, coarsest first, `[N_l, groups * latent]`, float32: a row per cell.
+        marks: per level, whether anything finer is in each cell, bool `[N_l]`. The rows of the
+            next level are the children of the marked cells; level 0 is the whole grid.
+        resolution: voxels per edge of the cube.
+        batch: number of shapes.
+    """
+
+    levels: tuple[Tensor, ...]
+    marks: tuple[Tensor, ...]
+    resolution: int
+    batch: int = 1
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Of the cube, in voxels."""
+        return (self.resolution,) * 3
+
+    @property
+    def numel(self) -> int:
+        """Latent numbers of all shapes and levels; marks, a bit each, are not counted."""
+        return sum(level.numel() for level in self.levels)
+
+    def held(self, levels: Sequence[int]) -> SparseLatents:
+        """These levels, as `sample` holds them: the first ones, since finer cells exist only where
+        coarser ones say so.
+
+        Raises:
+            ValueError: a level does not exist, or one above it is missing.
+        """
+        check_levels_exist(levels, len(self.levels))
+        count = len({*levels})
+        if {*levels} != {*range(count)}:
+            raise ValueError(
+                f"levels {sorted({*levels})} cannot be held alone: the coarser ones say where they "
+                f"exist, so hold all from 0 to {max(levels)}"
+            )
+        first = self.levels[:count], self.marks[:count]
+        return SparseLatents(*first, self.resolution, self.batch)
+
+    def with_finer(self, other: SparseLatents, levels: int) -> SparseLatents:
+        """As `Latents.with_finer`, which there is not for cells of two shapes."""
+        raise ValueError(MIXED)
+
+    def towards(self, other: SparseLatents, share: float, levels: object = None) -> SparseLatents:
+        """As `Latents.towards`, which there is not for cells of two shapes."""
+        raise ValueError(MIXED)
+
+    def to(self, device: torch.device | str) -> SparseLatents:
+        """The same on a device."""
+        parts = (tuple(x.to(device) for x in part) for part in (self.levels, self.marks))
+        return SparseLatents(*parts, self.resolution, self.batch)
+
+
+@dataclass(frozen=True, repr=False)
+class SparseEncoded(SparseLatents):
+    """Latents of an input, and the distributions that they were chosen from.
+
+    Attributes:
+        steps: one per group of latents, and one for the marks of each level, coarse to fine.
+        places: the cells of every level.
+    """
+
+    steps: tuple[Step, ...] = ()
+    places: Places | None = None
+
+    @classmethod
+    def of(cls, steps: Sequence[Step], places: Places, resolution: int) -> SparseEncoded:
+        """What was chosen at `steps`."""
+        levels: dict[int, list[Tensor]] = {}
+        for step in steps:
+            if not isinstance(step.prior, MarkPrior):
+                levels.setdefault(step.site.level, []).append(step.z)
+        batch = len(places.levels[0]) // places.levels[0].side ** 3
+        values = tuple(torch.cat(groups, 1) for groups in levels.values())
+        return cls(values, tuple(places.marks), resolution, batch, tuple(steps), places)
+
+    @property
+    def group_kl(self) -> tuple[Tensor, ...]:
+        """Per level, nats per sample and group, the marks last `[batch, groups + 1]`."""
+        found: dict[int, list[Tensor]] = {}
+        for step in self.steps:
+            nats = step.posterior.kl(step.prior).sum(1)
+            cells = self.places.levels[step.site.level]
+            found.setdefault(step.site.level, []).append(cells.per_sample(nats, self.batch))
+        return tuple(torch.stack(groups, 1) for groups in found.values())
+
+    @property
+    def kl(self) -> tuple[Tensor, ...]:
+        """Nats per sample and level, with those of the marks `[batch, 1]`."""
+        return tuple(groups.sum(1, keepdim=True) for groups in self.group_kl)
+
+    @property
+    def log_stds(self) -> tuple[Tensor, ...]:
+        """Natural logarithms of the posteriors' standard deviations `[N_l, groups * latent]`."""
+        levels: dict[int, list[Tensor]] = {}
+        for step in self.steps:
+            if isinstance(step.posterior, Gaussian):
+                levels.setdefault(step.site.level, []).append(step.posterior.log_std)
+        return tuple(torch.cat(groups, 1) for groups in levels.values())
+
+
+@dataclass(frozen=True)
+class SparsePass:
+    """Result of a whole pass over a batch.
+
+    Attributes:
+        parameters: what the decoder gives to the likelihood, a row per voxel `[V, channels]`.
+        target: what it is judged by `[V, 1]`.
+        sample: to which sample each voxel belongs `[V]`.
+        latents: what it was decoded from, with the rates.
+    """
+
+    parameters: Tensor
+    target: Tensor
+    sample: Tensor
+    latents: SparseEncoded

@@ -1,0 +1,59 @@
+"""Marks say of every cell whether anything finer is there: the second kind of latent of a level.
+
+They follow from the input alone, so the posterior is certain, and what they cost is minus the
+logarithm of what the prior gave them. The prior knows all latents of its own level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MarkPrior:
+    """Independent, each of its own probability.
+
+    Attributes:
+        logits: float32 `[N, 1]`.
+    """
+
+    logits: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """The likelier of both, bool `[N, 1]`."""
+        return self.logits > 0
+
+    def sample(self, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
+        """A draw, bool `[N, 1]`; at temperature 0 the likelier of both."""
+        if temperature == 0:
+            return self.mean
+        chance = torch.rand(self.logits.shape, generator=generator, device=self.logits.device)
+        return chance < torch.sigmoid(self.logits / temperature)
+
+    def given(self, marks: Tensor) -> MarkPrior:
+        """See `Distribution.given`: one tells nothing of another."""
+        return self
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Those that an input has.
+
+    Attributes:
+        mean: bool `[N, 1]`.
+    """
+
+    mean: Tensor
+
+    def sample(self, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
+        """The same."""
+        return self.mean
+
+    def kl(self, prior: MarkPrior) -> Tensor:
+        """KL(self || prior) in nats `[N, 1]`."""
+        return F.softplus(torch.where(self.mean, -prior.logits, prior.logits))
