@@ -183,3 +183,15 @@ def test_what_is_no_band_is_refused() -> None:
         replace(band, resolution=8)
     with pytest.raises(ValueError, match="sizes"):
         replace(band, known=band.known[1:])
+
+
+def test_a_hole_in_a_decoded_surface_does_not_turn_its_inside_out() -> None:
+    band = band_of(trimesh.creation.icosphere(4), 64)
+    kept = np.abs(band.blocks - [1, 8, 8]).max(1) > 1  # all but a patch on one side
+    parts = {n: getattr(band, n)[kept] for n in ("blocks", "distance", "colour", "known")}
+    pierced = replace(band, **parts)
+    assert len(pierced.blocks) < len(band.blocks)
+    wrong = (pierced.field().distance < 0) != (band.field().distance < 0)
+    assert wrong.mean() < 0.005
+    centre = voxel_centres((64,) * 3).reshape(64, 64, 64, 3)
+    assert (pierced.field().distance[np.linalg.norm(centre, axis=-1) < 0.5] < 0).all()

@@ -194,6 +194,18 @@ def test_the_bound_is_a_bound(model: SparseLadder, shapes: Blocks) -> None:
     assert weights.logsumexp(0) - np.log(len(weights)) > bounds.mean()
 
 
+def test_latents_on_grids_are_the_same(model: SparseLadder, shapes: Blocks) -> None:
+    found = model.encode(shapes)
+    grids = model.grids(found)
+    for level, grid in enumerate(grids):
+        there = grid[:, -1] != 0
+        assert int(there.sum()) == len(found.levels[level])
+        assert (grid.movedim(1, -1)[~there] == 0).all()
+    again = model.from_grids(grids)
+    assert all(torch.equal(a, b) for a, b in zip(again.levels, found.levels, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(again.marks, found.marks, strict=True))
+
+
 def test_draws_differ_hold_what_is_held_and_repeat(model: SparseLadder, shapes: Blocks) -> None:
     found = model.encode(shapes.one(0))
 
@@ -317,4 +329,14 @@ def test_train_resume_and_take_a_mesh_there_and_back(tmp_path: Path) -> None:
     back = trimesh.load(tmp_path / "back" / "0000.glb", force="mesh")
     assert np.abs(back.bounds - ball.bounds).max() < 1  # hardly trained
     assert main([*sample[:5], "1", "--out", str(tmp_path / "no")]) == 2  # without level 0
-    assert main(["encode", str(meshes), "--model", str(run), "--out", str(tmp_path / "l")]) == 2
+    latents, out = str(tmp_path / "latents"), tmp_path / "out"
+    assert main(["encode", str(meshes), "--model", str(run), "--out", latents]) == 1  # one broken
+    assert main(["verify", latents]) == 0
+    assert main(["decode", latents, "--out", str(out)]) == 0
+    stored = trimesh.load(out / "ball.glb", force="mesh")
+    assert np.abs(stored.bounds - back.bounds).max() < 0.01  # float16
+    assert main(["decode", latents, "--levels", "1", "--out", str(tmp_path / "coarse")]) == 0
+    assert (
+        main(["encode", str(meshes), "--model", str(run), "--out", str(tmp_path / "no"), "--std"])
+        == 2
+    )

@@ -110,17 +110,34 @@ class Band:
     def filled(self) -> np.ndarray:
         """Where no block is: whether all is inside there, bool `[n, n, n]`.
 
-        Places that hang together are on one side: that of most of the voxels around them.
+        Places that hang together are on the side of the voxels around them. Where these differ, as
+        a decoded surface has holes, each place is on the side of the nearest of them.
         """
-        label, count = needed("scipy.ndimage").label(self.table < 0)
-        votes = np.zeros(count + 1)
+        empty, image = self.table < 0, needed("scipy.ndimage")
+        votes = self._votes()
+        label, count = image.label(empty)
+        pro, con = (image.sum_labels(votes * one > 0, label, range(count + 1)) for one in (1, -1))
+        inside = (con > 0)[label] & empty
+        mixed = ((pro > 0) & (con > 0))[label] & empty
+        if mixed.any():
+            unknown = ~(empty & (votes != 0))
+            near = image.distance_transform_edt(
+                unknown, return_distances=False, return_indices=True
+            )
+            inside[mixed] = votes[tuple(near[:, mixed])] < 0
+        return inside
+
+    def _votes(self) -> np.ndarray:
+        """Of every place, how many of the voxels that it borders on are outside, less those inside,
+        `[n, n, n]`; 0 where a block is."""
+        votes = np.zeros(self._grid)
         for axis in range(3):
             for step, layer in ((-1, 0), (1, BLOCK - 1)):
                 beside = self.blocks + step * np.eye(3, dtype=int)[axis]
-                here = np.flatnonzero(((beside >= 0) & (beside < len(label))).all(1))
+                here = np.flatnonzero(((beside >= 0) & (beside < len(votes))).all(1))
                 side = np.sign(self.distance[here].take(layer, axis + 1)).sum((1, 2))
-                np.add.at(votes, label[tuple(beside[here].T)], side)
-        return (votes < 0)[label] & (self.table < 0)
+                np.add.at(votes, tuple(beside[here].T), side)
+        return votes * (self.table < 0)
 
     def slab(self, start: int, stop: int) -> np.ndarray:
         """Distances float32 `[stop - start, n, n]` of a part of the whole grid."""

@@ -155,9 +155,7 @@ class Ladder(nn.Module):
             steps.append(Step(site, posterior, prior, choose(site, posterior, prior)))
         return steps, [*merged, parameters]
 
-    def _refined(
-        self, level: int, h: Tensor, choose: Choose, past: Past, steps: list[Step]
-    ) -> Tensor:
+    def _refined(self, level: int, h: Tensor, choose: Choose, past: Past, steps: list) -> Tensor:
         """The features of a level at the next finer stride."""
         return self.up[level](h, past)
 

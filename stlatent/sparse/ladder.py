@@ -144,6 +144,33 @@ class SparseLadder(Ladder):
         self._check_size(size)
         return super().latent_shape(size)
 
+    # on whole grids, as data sets have them ---------------------------------------------------
+
+    def grids(self, latents: SparseLatents) -> list[Tensor]:
+        """Latents and marks, per level `[batch, C_l + 1, n, n, n]`: 0 where no cell is, and else 1
+        or -1 in the last channel, which is the mark."""
+        places, found = start(self.strides, latents.resolution, latents.batch, self.top.device), []
+        for z, marks in zip(latents.levels, latents.marks, strict=True):
+            rows = torch.cat([z, torch.where(marks, 1.0, -1.0)[:, None]], 1)
+            side = places.cells.side
+            grid = rows.new_zeros(latents.batch, side, side, side, rows.shape[1])
+            found.append(grid.index_put(places.cells.index.unbind(1), rows).movedim(-1, 1))
+            places.mark(marks)
+            places.at += 1
+        return found
+
+    def from_grids(self, grids: Sequence[Tensor]) -> SparseLatents:
+        """The inverse: from the first levels, whatever lies where no cell is."""
+        batch, _, side, *_ = grids[0].shape
+        resolution, levels = side * self.strides[0], []
+        places = start(self.strides, resolution, batch, grids[0].device)
+        for grid in grids:
+            rows = grid.movedim(1, -1)[places.cells.index.unbind(1)]
+            levels.append(rows[:, :-1])
+            places.mark(rows[:, -1] > 0)
+            places.at += 1
+        return SparseLatents(tuple(levels), tuple(places.marks), resolution, batch)
+
     # inside -----------------------------------------------------------------------------------
 
     def _passes(self, x: Tensor, places: Places, choose: Choose) -> tuple[list[Step], Tensor]:

@@ -14,7 +14,7 @@ from ..bits.coding import Coding
 from ..media.source import PLACED
 from ..model.config import Positive, Strict
 from ..model.domain import Domain
-from ..model.domains import DOMAINS
+from ..model.domains import ALL_DOMAINS
 from .codebooks import codebook_tables
 from .records import Item, UnitRecord
 from .stored import Dtype, StoredLevel
@@ -60,9 +60,9 @@ class Header(Strict):
 
     @model_validator(mode="after")
     def _fits_its_domain(self) -> Header:
-        if self.domain not in DOMAINS:
-            raise ValueError(f"domain is '{self.domain}'; there are {', '.join(DOMAINS)}")
-        domain, strides = DOMAINS[self.domain], [level.stride for level in self.levels]
+        if self.domain not in ALL_DOMAINS:
+            raise ValueError(f"domain is '{self.domain}'; there are {', '.join(ALL_DOMAINS)}")
+        domain, strides = ALL_DOMAINS[self.domain], [level.stride for level in self.levels]
         if self.axes != axes_on_disk(domain):
             said = f"axes are {' '.join(self.axes)}; of domain '{self.domain}' they are"
             raise ValueError(f"{said} {' '.join(axes_on_disk(domain))}")
@@ -151,7 +151,7 @@ class Header(Strict):
     @property
     def over(self) -> Domain:
         """The domain itself."""
-        return DOMAINS[self.domain]
+        return ALL_DOMAINS[self.domain]
 
     def grids(self, size: Sequence[int]) -> tuple[tuple[int, ...], ...]:
         """Sizes of the latents of an item of this size, per level, along the domain's axes."""

@@ -16,6 +16,7 @@ from .header import Header, Part, level_file
 from .manifest import check_units, read_manifest, read_units
 from .place import Place
 from .records import Item, UnitRecord
+from .stored import channels_of
 from .tensor_files import TensorFiles
 from .tensors import Extent
 
@@ -274,7 +275,7 @@ def check_model(model: Ladder, header: Header, place: Place) -> None:
     from ..model.fingerprint import fingerprint
 
     if fingerprint(model) == header.fingerprint:
-        levels = [(level.stride, level.latent * level.groups) for level in model.levels]
+        levels = [(level.stride, channels_of(model, k)) for k, level in enumerate(model.levels)]
         said = [(level.stride, level.channels) for level in header.levels]
         if (levels, model.domain.name) != (said, header.domain):
             raise ValueError(

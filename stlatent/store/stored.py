@@ -76,5 +76,11 @@ class StoredLevel(Strict):
                 dtype, (count, digest) = index_dtype(size), codebook_size(table)
                 file = FileRecord(bytes=count, sha256=digest)
             codes = StoredCodes(groups=groups, depth=depth, size=size, file=file)
-        channels = level.latent * level.groups
+        channels = channels_of(model, k)
         return StoredLevel(stride=level.stride, channels=channels, dtype=dtype, codes=codes)
+
+
+def channels_of(model: Ladder, k: int) -> int:
+    """Of level `k` on its grid: its latents and, where finer levels exist in places, the mark."""
+    level = model.levels[k]
+    return level.latent * level.groups + model.domain.sparse

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,15 @@ from ...geometry.near import band_from_surface
 from ...geometry.preview import turntable
 from ...geometry.read import MESH_SUFFIXES, read_surface
 from ...geometry.whereabouts import Shape
+from ...model import choose as choosing
+from ...model.choose import Choose
 from ...sparse.blocks import Blocks
 from ..coder import TiledEncoder
-from ..encoder import Named, Sink
+from ..encoder import Sink
 from ..figures import Figure
 from ..options import Extent, SourceOptions
-from ..sample import ReadPlan, Sample
+from ..output import Output
+from ..sample import Sample, Stored
 from ..source import Source
 from ..training import TrainingSet
 from .decoded import shape_fields
@@ -32,12 +35,9 @@ from .figures import DEFINITIONS, EDGE, FIGURES, POINTS, THRESHOLDS
 from .medium import PIXELS, Shapes
 from .near import DecodedBlocks, blocks_of
 from .near_data import training_set
+from .near_encode import NearEncoder, NearPlan, read_blocks
 from .training import ShapeData
 
-NO_DATA_SET = (
-    "a sparse model has latents in some cells only, which data sets cannot hold yet: "
-    "`stlatent sample M --from mesh.glb --keep-level 0 1 2` takes one mesh there and back"
-)
 NEAR_FIGURES = tuple(
     sorted(
         (one for one in FIGURES if one.key not in ("volume_iou", "colour_psnr_db")),
@@ -62,14 +62,18 @@ class SparseShapes(Shapes):
 
     # sources to latents -------------------------------------------------------------------------
 
-    def check(self, root: str | Path, sources: Sequence[Named]) -> None:
-        raise ValueError(NO_DATA_SET)
-
     def asked(self, **words: object) -> dict[str, object]:
-        raise ValueError(NO_DATA_SET)
+        given = {word: value for word, value in words.items() if value is not None}
+        return {"fields": shape_fields(self.config, **given)} if given else {}
 
-    def plan(self, options: SourceOptions, device: torch.device) -> ReadPlan:
-        raise ValueError(NO_DATA_SET)
+    def resolve(self, options: SourceOptions) -> dict[str, object]:
+        self.check_resolution(shape_fields(self.config).resolution)
+        if options.refine:
+            raise ValueError("--refine: not for sparse models; leave it out")
+        return super().resolve(options)
+
+    def plan(self, options: SourceOptions, device: torch.device) -> NearPlan:
+        return NearPlan(options.fields.model_dump(mode="json"), self.config.levels[-1].stride[0])
 
     def encoder(
         self,
@@ -78,10 +82,23 @@ class SparseShapes(Shapes):
         sink: Sink,
         std: bool,
         coder: Callable[[Sequence[int]], TiledEncoder] | None,
-    ) -> Any:
-        raise ValueError(NO_DATA_SET)
+    ) -> NearEncoder:
+        if std:
+            raise ValueError("--std: not for sparse models; leave it out")
+        return NearEncoder(model, sink)
 
     # latents to files ---------------------------------------------------------------------------
+
+    def decode(
+        self,
+        model: Model,
+        latents: Stored,
+        sample: Sample,
+        draw: Choose = choosing.mean,
+        how: Output = Output(),  # noqa: B008
+    ) -> Iterator[DecodedBlocks]:
+        levels = [z.to(next(model.parameters()).device) for z in latents.whole().levels]
+        yield self.take(model, model.decode(model.from_grids(levels), draw=draw), sample)
 
     def take(self, model: Model, x: Blocks, sample: Sample) -> DecodedBlocks:
         where = {"band_voxels": self.band_voxels} | dict(sample.shape or {})
@@ -91,6 +108,18 @@ class SparseShapes(Shapes):
     def band_voxels(self) -> float:
         """Distance at which the model's distances are truncated, in voxels."""
         return shape_fields(self.config).band_voxels
+
+    # pictures -----------------------------------------------------------------------------------
+
+    def read_picture(
+        self, pieces: Iterable[tuple[Mapping[str, Any], np.ndarray]], start: int
+    ) -> np.ndarray | None:
+        found = [self.frames(read_blocks(about, values))[0] for about, values in pieces]
+        return found[0] if found else None
+
+    def part_picture(self, parts: Iterable[DecodedBlocks], sample: Sample) -> np.ndarray:
+        (shape,) = parts
+        return self.frames(shape.decoded)[0]
 
     # samples ------------------------------------------------------------------------------------
 
@@ -147,11 +176,15 @@ class SparseShapes(Shapes):
         return training_set(self.config, data, seed)
 
     def check_data(self, data: ShapeData) -> None:
+        self.check_resolution(data.fields.resolution)
+
+    def check_resolution(self, resolution: int) -> None:
+        """ValueError unless the model reads shapes of so many voxels per edge."""
         unit = self.config.levels[0].stride[0]
-        if data.fields.resolution % unit:
+        if resolution % unit:
             raise ValueError(
-                f"data.fields.resolution is {data.fields.resolution}; this model reads multiples "
-                f"of {unit}, the stride of its level 0"
+                f"the resolution of fields is {resolution}; this model reads multiples of {unit}, "
+                f"the stride of its level 0"
             )
 
     def objects(self, model: Model, x: Blocks) -> list[trimesh.Trimesh]:
