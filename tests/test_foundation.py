@@ -421,6 +421,18 @@ def test_what_a_model_s_file_names_is_here_or_at_a_fixed_commit(hub, frozen, tmp
             checkpoint.load(file)
 
 
+@torch.no_grad()
+def test_it_computes_in_its_own_type(hub, frozen, tmp_path):
+    """Which neither loading nor a cast of the model changes."""
+    place = {"path": "some/vae", "dtype": "bfloat16"}
+    model = FoundationAutoencoder(config(frozen["AutoencoderTiny"], foundation=place))
+    checkpoint.save(model, tmp_path / "model.safetensors")
+    loaded, x = checkpoint.load(tmp_path / "model.safetensors"), pixels(32, 32)
+    for one in (loaded, loaded.float()):
+        assert (one.frozen.dtype, one.top.dtype) == (torch.bfloat16, torch.float32)
+        assert one.decode(one.encode(x)).dtype == torch.float32
+
+
 def test_the_command_of_a_ladder_on_wan(frozen, tmp_path, capsys):
     frozen["AutoencoderKLWan"].module.save_pretrained(tmp_path / "wan" / "vae")
     write_video(tmp_path / "in" / "a.mp4", (9, 48, 64))

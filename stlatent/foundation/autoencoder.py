@@ -58,7 +58,8 @@ class FoundationAutoencoder(AroundLadder):
         self.ladder = LatentLadder(_inner(self.config))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FoundationAutoencoder:
-        self.frozen.teacher.module._apply(fn)
+        # it goes where the model goes, and computes in the type that the config names
+        self.frozen.teacher.module._apply(lambda x: fn(x).to(x.dtype))
         return super()._apply(fn, recurse)
 
     @property

@@ -111,8 +111,8 @@ class FrozenAutoencoder:
 
     def decode(self, z: Tensor, past: Past | None = None) -> Tensor:
         """Pixels `[B, 3, *size]`, float32, of latents `[B, C, *grid]`. Gradients reach `z`."""
-        z = self.own(z)
-        z, whole = z.to(self.device, self.dtype), past is None or not self.domain.has_time
+        weights = next((self.decoder or self.module).parameters())
+        z, whole = self.own(z).to(weights), past is None or not self.domain.has_time
         return (self._decode(z) if whole else self.stream.decode(z, past)).float()
 
     def normalised(self, z: Tensor) -> Tensor:
