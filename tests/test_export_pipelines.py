@@ -197,6 +197,8 @@ def test_the_table_of_pipelines_says_what_was_found() -> None:
         d.Flux2Pipeline: ("cannot", "vae.bn"),
         d.SanaVideoPipeline: ("cannot", "strides of three classes"),
         d.AllegroPipeline: ("cannot", "frames before channels"),
+        d.AceStepPipeline: ("cannot", "sound"),
+        d.ZImagePipeline: ("runs", ""),
     }
     for pipeline, (word, remark) in how.items():
         found = pipeline_table.outcome(pipeline)

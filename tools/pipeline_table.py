@@ -23,6 +23,7 @@ import diffusers as d
 import numpy as np
 import torch
 from PIL import Image
+from pipeline_more import MORE
 from pipeline_networks import NETWORKS, Network
 
 from stlatent import AutoencoderLadder, Ladder, Level, ModelConfig, Stage
@@ -36,6 +37,18 @@ CANNOT = {  # what the source of a pipeline asks of its autoencoder that a ladde
     ),
     r"isinstance\(self\.vae, \(?AutoencoderDC": "knows the strides of three classes only",
     r"self\.vae\.(config\.)?(sampling_rate|sample_rate|mel_|hop_length)": "is for sound",
+    r"vae\._encode\(": "calls a private method of its autoencoder, `_encode`",
+    r"vae: (AutoencoderOobleck|LongCatAudioDiTVae)|vocoder: SpeechT5HifiGan": "is for sound",
+    r"vae: RFD4ProteinaAutoencoder": "is for proteins",
+    r"vae\w*: OnnxRuntimeModel": "runs graphs of ONNX, not modules",
+    r"vae: AutoencoderTiny\b": "reads latents of `encode` without a distribution, `.latents`",
+}
+UNTRIED = {  # why there is no network for some, by their names
+    "LTX2|Kandinsky6TI2VA": "make sound as well, by an autoencoder of their own",
+    "Blip|UniDiffuser|Versatile|StableUnCLIP|PaintBy|StableVideoD|I2VGen|Marigold|VisualCloze": (
+        "ask for encoders of text or pictures at once"
+    ),
+    ".*": "no tiny network for them here",
 }
 SIZES = {"image": {"height": 32, "width": 32}}
 SIZES["video"] = {"height": 32, "width": 64, "num_frames": 9}
@@ -118,10 +131,11 @@ def usual(domain: str) -> dict[str, Any]:
 def outcome(pipeline: type) -> tuple[str, str]:
     """How it went, and a remark."""
     name = pipeline.__name__
-    network = next((n for n in NETWORKS if re.match(n.pattern, name)), None)
+    network = next((n for n in (*NETWORKS, *MORE) if re.match(n.pattern, name)), None)
     why = cannot(pipeline)
     if network is None:
-        return ("cannot", why) if why else ("not tried", "no tiny network for it here")
+        untried = next(said for pattern, said in UNTRIED.items() if re.match(pattern, name))
+        return ("cannot", why) if why else ("not tried", untried)
     first = ""
     for strides, latent in SHAPES[network.domain]:
         vae = ladder(network.domain, strides, latent)
@@ -151,8 +165,11 @@ def table(only: list[str]) -> str:
     for how, meaning in MEANINGS.items():
         found = [(name, remark) for h, name, remark in rows if h == how]
         parts.append(f"## {meaning} ({len(found)})\n")
-        plain = [name for name, remark in found if not remark or how == "not tried"]
-        told = [] if how == "not tried" else [pair for pair in found if pair[1]]
+        if how == "not tried":
+            named = {r: [name for name, own in found if own == r] for r in UNTRIED.values()}
+            found = [(", ".join(names), why) for why, names in named.items() if names]
+        plain = [name for name, remark in found if not remark]
+        told = [pair for pair in found if pair[1]]
         parts += [", ".join(plain) + ".\n"] if plain else []
         if told:
             lines = [f"| {name} | {remark} |" for name, remark in told]
