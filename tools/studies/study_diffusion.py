@@ -134,7 +134,7 @@ def study_clips(options: argparse.Namespace) -> None:
     found = encoded(ladder, whole, train.classes)
     shown = {"real": real[:SHOWN], "level 0 held": held.x[:SHOWN], "ladder alone": alone.x[:SHOWN]}
     shown |= compare(ladder, found, clips.SIZE, 4, judge, options)
-    picture({name: _film(x) for name, x in shown.items()}, out / "samples.png")
+    picture({name: film(x) for name, x in shown.items()}, out / "samples.png")
     finish(out, "frechet")
 
 
@@ -223,7 +223,7 @@ def picture(rows: dict[str, Tensor], file: Path) -> None:
     print(f"{file}, rows from above: {', '.join(rows)}")
 
 
-def _film(x: Tensor) -> Tensor:
+def film(x: Tensor) -> Tensor:
     """Four frames of every clip, side by side `[3, H, W']`."""
     frames = x[:, :, :: max(1, (x.shape[2] - 1) // 3)]
     return torch.cat([torch.cat(list(clip.unbind(1)), 2) for clip in frames], 2)
