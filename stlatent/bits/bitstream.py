@@ -4,7 +4,8 @@ A chunk is some frames that go through the network together. Each becomes one st
 tile, where frames are cut into tiles). What a file holds of one level of a clip is
 
     steps       of rounding, of each channel `[C]`, bfloat16; none of codes and of an exact level
-    streams     chunk by chunk, in a chunk tile by tile, see `entropy.py`
+    streams     chunk by chunk, in a chunk tile by tile, see `entropy.py`; where a target was given,
+                one byte before those of a chunk: how much wider its steps are, see `coding.py`
 
 Both ways are the model's one top-down pass with another way to choose latents, see `quantise.py`.
 
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import BinaryIO
 
 import numpy as np
@@ -37,22 +39,35 @@ from ..model.fingerprint import priors_fingerprint
 from ..model.ladder import Ladder
 from ..model.passes import by_level
 from ..model.past import Past
-from .coding import Coding
-from .entropy import MismatchError, StreamReader, numerics
+from .coding import Coding, Target, scale_of
+from .entropy import MismatchError, StreamReader, exactly, numerics
 from .quantise import Reading
 
 # Of all frames of a chunk. It does not depend on the device, since chunks belong to the file; so
 # many that what every stream costs beside its symbols hardly counts.
 CHUNK_PIXELS = 2**21  # 32 frames of 256 x 256
+AIMED_PIXELS = 2**19  # 8 such frames, where every chunk is to reach a target
 
 
-def make_coding(model: Ladder, step: Sequence[float]) -> Coding:
-    """How to code with `model`, rounded to steps of so many deviations of the posterior: one for
-    all levels, or one per level.
+def make_coding(
+    model: Ladder,
+    step: Sequence[float],
+    target: Target | None = None,
+    key_every: int | None = None,
+) -> Coding:
+    """How to code with `model`, rounded to steps of so many deviations of the posterior, one for
+    all levels, or one per level; with a target, to no narrower ones. See `Coding`.
 
     Raises:
-        ValueError: there are more or fewer, or the extra `entropy` is not installed.
+        ValueError: there are more or fewer, the extra `entropy` is not installed, or keys are asked
+            for where there is no time.
     """
+    if key_every and not model.domain.has_time:
+        raise ValueError(f"domain '{model.domain.name}' has no time, so it needs no --key-every")
+    if key_every and model.config.exact:
+        raise ValueError(
+            "the finest level is exact and told from all before; leave out --key-every"
+        )
     count = len(model.levels)
     if len(step) not in (1, count):
         raise ValueError(
@@ -63,10 +78,12 @@ def make_coding(model: Ladder, step: Sequence[float]) -> Coding:
     known = f"{numerics():08x}"
     return Coding(
         step=steps,
-        chunk_pixels=CHUNK_PIXELS,
+        chunk_pixels=AIMED_PIXELS if target else CHUNK_PIXELS,
         numerics=known,
         steps_checked=True,
         priors=priors_fingerprint(model),
+        target=target,
+        key_every=key_every,
     )
 
 
@@ -76,12 +93,14 @@ def read_clip(
     size: Sequence[int],
     files: Sequence[BinaryIO],
     tile: int | None = None,
+    first: int = 0,
 ) -> Iterator[list[Tensor]]:
     """The latents of the first levels of a clip, chunk by chunk: `[1, C, *axes]` per level.
 
     Args:
         size: of the clip along the axes of the model's domain.
-        files: of each level to be read, where it begins.
+        files: of each level to be read: its steps, and what follows from chunk `first` on.
+        first: number of a chunk that begins anew, see `chunks_from_key`.
 
     Raises:
         ValueError: the coder or the model is not that of the writer; or, from the chunk on where
@@ -103,22 +122,28 @@ def read_clip(
     levels = model.levels[: len(files)]
     domain, stride = model.domain, model.levels[0].stride
     tiling = Tiling(domain.of_space(size), domain.of_space(stride), tile)
-    heads = [file.read(_steps_bytes(level)) for level, file in zip(levels, files, strict=True)]
+    heads = [file.read(steps_bytes(level)) for level, file in zip(levels, files, strict=True)]
     last_group, remembering = [level.groups - 1 for level in levels], coding.priors is not None
     choose = Reading(_steps_of(levels, heads), last_group, remembering)
-    before = heads if coding.steps_checked else [b""] * len(files)
-    pasts: list[dict[str, Tensor] | None] = [None] * len(tiling.tiles)
-    for chunk, frames in enumerate(_chunks(model, coding, size)):
-        tiles = []
-        for i, one in enumerate(tiling.tiles):
-            past = Past(pasts[i])
-            try:
-                choose.start([StreamReader(f, b) for f, b in zip(files, before, strict=True)])
+    before = heads if coding.steps_checked and not first else [b""] * len(files)
+    pasts = [Past() for _ in tiling.tiles]
+    for chunk, frames in islice(enumerate(_chunks(model, coding, size)), first, None):
+        if begins_anew(model, coding, domain.of_space(size), chunk):
+            pasts = [Past(anew=True) for _ in tiling.tiles]
+        try:
+            told = [exactly(file, 1) if coding.target else b"" for file in files]
+            before = [b + t for b, t in zip(before, told, strict=True)]
+            scales = [scale_of(*byte) if byte else 1.0 for byte in told]
+            tiles = []
+            for i, one in enumerate(tiling.tiles):
+                choose.start(
+                    [StreamReader(f, b) for f, b in zip(files, before, strict=True)], scales
+                )
                 before = [b""] * len(files)
-                tiles.append(_descend(model, choose, (*frames, *one.size), past, len(files)))
-            except MismatchError as error:
-                raise ValueError(_mismatch(chunk, *error.args)) from None
-            pasts[i] = past.state
+                tiles.append(_descend(model, choose, (*frames, *one.size), pasts[i], len(files)))
+                pasts[i] = Past(pasts[i].state)
+        except MismatchError as error:
+            raise ValueError(_mismatch(chunk, *error.args)) from None
         yield [
             tiling.gather(latents, domain.of_space(level.stride), bool(level.codebook))
             for level, latents in zip(levels, zip(*tiles, strict=True), strict=True)
@@ -135,7 +160,7 @@ def _descend(
     return list(by_level(steps, [step.z for step in steps]))
 
 
-def _steps_bytes(level: Level) -> int:
+def steps_bytes(level: Level) -> int:
     """That the steps of a level take in a file."""
     stepless = level.codebook or isinstance(level, ExactLevel)
     return 0 if stepless else 2 * level.latent * level.groups
@@ -145,7 +170,7 @@ def _steps_of(levels: Sequence[Level], heads: Sequence[bytes]) -> dict[Site, Ten
     """Of each group that is not codes, from what a file of each level begins with."""
     found = {}
     for k, (level, head) in enumerate(zip(levels, heads, strict=True)):
-        bits = np.frombuffer(head.ljust(_steps_bytes(level), b"\0"), "<i2").astype(np.int16)
+        bits = np.frombuffer(head.ljust(steps_bytes(level), b"\0"), "<i2").astype(np.int16)
         steps = torch.from_numpy(bits).view(torch.bfloat16)
         for group, one in enumerate(steps.split(level.latent) if len(steps) else ()):
             found[Site(k, group)] = one
@@ -167,8 +192,40 @@ def _chunks(model: Ladder, coding: Coding, size: Sequence[int]) -> Iterator[tupl
 def chunk_frames(model: Ladder, coding: Coding, size: Sequence[int]) -> int:
     """Frames per chunk of `size` (height, width), a multiple of the coarsest stride in time; the
     first chunk has one more."""
+    return model.domain.of_time(model.levels[0].stride) * _chunk_units(model, coding, size)
+
+
+def _chunk_units(model: Ladder, coding: Coding, size: Sequence[int]) -> int:
+    """The same in units of the coarsest level; where some begin anew, chunks do."""
     unit = model.domain.of_time(model.levels[0].stride)
-    return unit * max(1, coding.chunk_pixels // (math.prod(size) * unit))
+    most = max(1, coding.chunk_pixels // (math.prod(size) * unit))
+    every = coding.key_every or most
+    return next(count for count in range(min(most, every), 0, -1) if every % count == 0)
+
+
+def begins_anew(model: Ladder, coding: Coding, size: Sequence[int], chunk: int) -> bool:
+    """Whether a chunk, of frames of `size` (height, width), that is not the first one remembers
+    nothing."""
+    if not coding.key_every or not chunk:
+        return False
+    units = _chunk_units(model, coding, size)
+    return chunk * units % coding.key_every == 0
+
+
+def chunks_from_key(
+    model: Ladder, coding: Coding, size: Sequence[int], level: int, start: int, stop: int
+) -> tuple[int, int, int]:
+    """What has to be read for steps `start` to `stop` of a level of a clip of `size`: from which
+    chunk on, which is the first or begins anew, before which chunk it ends, and the first step."""
+    axes, strides = model.domain, [one.stride for one in model.levels]
+    space = axes.of_space(size)
+    units = _chunk_units(model, coding, space)
+    steps = units * axes.of_time(strides[0]) // axes.of_time(strides[level])  # the first has 1 more
+    ends = min(start, stop - 1), stop - 1  # one step at least, which says what none of them is
+    chunk, last = (max(0, step - 1) // steps for step in ends)
+    while chunk and not begins_anew(model, coding, space, chunk):
+        chunk -= 1
+    return chunk, last + 1, 1 + chunk * steps if chunk else 0
 
 
 def _mismatch(chunk: int, level: int | None = None) -> str:

@@ -4,9 +4,34 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..model.config import Strict
+
+WIDTHS_PER_OCTAVE = 4  # of steps of rounding: a quarter octave is some 0.2 dB
+WIDEST = 8 * WIDTHS_PER_OCTAVE
+
+Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Target(Strict):
+    """What every chunk of an item is to reach; how many levels are told for it, and how wide the
+    steps of rounding are, is chosen chunk by chunk.
+
+    Attributes:
+        psnr_db: with as few bits as that takes, after rounding to 8 bits; decoded in fp32.
+        bits_per_pixel: at most, of the streams of all levels from the beginning of the item up to
+            the end of each chunk; as well as these allow.
+    """
+
+    psnr_db: Above0 | None = None
+    bits_per_pixel: Above0 | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Target:
+        if (self.psnr_db is None) == (self.bits_per_pixel is None):
+            raise ValueError("a target is a PSNR or a number of bits per pixel, one of them")
+        return self
 
 
 class Coding(Strict):
@@ -20,10 +45,27 @@ class Coding(Strict):
             not always done.
         priors: fingerprint of what the model's priors remember; None where they remember nothing,
             or did not when these were written.
+        target: what was aimed at; with one, the streams of every chunk begin with a byte that says
+            how much wider its steps are, see `scale_of`.
+        key_every: after so many units of the coarsest level, reading may begin anew: their priors
+            remember nothing of what was before. None is never.
     """
 
-    step: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...]
+    step: tuple[Above0, ...]
     chunk_pixels: Annotated[int, Field(ge=1, le=2**26)]
     numerics: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
     steps_checked: bool = False
     priors: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
+    target: Target | None = None
+    key_every: Annotated[int, Field(ge=1, le=2**40)] | None = None
+
+    @property
+    def listed(self) -> bool:
+        """Whether records say of every chunk how it is told."""
+        return self.target is not None or self.key_every is not None
+
+
+def scale_of(told: int) -> float | None:
+    """How much wider the steps of a level are in a chunk that begins with this byte; None where the
+    level is not told there, and its latents are the priors' means."""
+    return 2 ** ((told - 1) / WIDTHS_PER_OCTAVE) if told else None

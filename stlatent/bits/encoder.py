@@ -2,19 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..media.coder import TiledEncoder
-from ..media.codes import Code
+from ..media.coder import TiledDecoder, TiledEncoder
+from ..media.codes import Code, Told
+from ..media.metrics import psnr
+from ..model.choose import Choose, Site
 from ..model.device import as_written
 from ..model.ladder import Ladder
+from ..model.passes import Step, by_level
 from ..model.past import Past
-from .bitstream import check_mode, chunk_frames
-from .coding import Coding
+from .bitstream import begins_anew, check_mode, chunk_frames
+from .coding import Coding, scale_of
+from .keys import AsRead
 from .quantise import Stream, Writing
+from .search import search
+
+
+@dataclass
+class Chunk:
+    """A chunk as it may be told.
+
+    Attributes:
+        codes: per level.
+        widths: of the steps of each level, in deviations of the posterior; None is not told.
+        steps: of rounding, see `Writing`.
+        pasts: of the stream of each tile, after it.
+        decoder: goes on from the chunk before; None where nobody asks for the quality.
+        x: what was encoded `[1, C, *axes]`.
+    """
+
+    codes: list[Code]
+    widths: Sequence[float | None]
+    steps: Mapping[Site, Tensor]
+    pasts: list[Pasts]
+    decoder: TiledDecoder | None
+    x: Tensor
+
+    @property
+    def size_bits(self) -> int:
+        """Of its streams and what lies before them."""
+        return 8 * sum(len(code.stream) for code in self.codes)
+
+    @cached_property
+    def psnr_db(self) -> float:
+        """Of what is decoded; computed when somebody asks."""
+        axes = self.decoder.model.domain
+        y = self.decoder.push([code.latents for code in self.codes])
+        y = axes.steps(y, 0, axes.of_time(self.x.shape[2:])) if axes.has_time else y
+        return psnr(self.x, y).item()
+
+    def with_quality(self) -> list[Code]:
+        """The codes, and how they were chosen; the PSNR of a chunk without a target is not
+        measured."""
+        psnr_db = self.psnr_db if self.decoder else math.inf
+        return [
+            code._replace(told=(Told(width, 8 * len(code.stream), psnr_db),))
+            for code, width in zip(self.codes, self.widths, strict=True)
+        ]
+
+
+class Pasts(NamedTuple):
+    """What streams remember of a tile: upwards, downwards, and downwards as whoever reads from the
+    last key on; None before there is one."""
+
+    up: Past
+    down: Past
+    read: Past | None = None
+
+    def after(self) -> Pasts:
+        """Of the next chunk."""
+        return Pasts(*(past and Past(past.state) for past in self))
+
+
+class Risen(NamedTuple):
+    """Some steps of a tile, bottom-up: features per level and the size of the coarsest one."""
+
+    features: Sequence[Tensor]
+    grid: tuple[int, ...]
+    pasts: Pasts
 
 
 class StreamEncoder(TiledEncoder):
@@ -33,12 +107,14 @@ class StreamEncoder(TiledEncoder):
     ) -> None:
         check_mode(model)
         super().__init__(model, size, tile=tile)
+        self.coding = coding
         self._frames = chunk_frames(model, coding, size)
-        self._choose = Writing(coding.step)
-        self._steps_checked = coding.steps_checked
-        self._pasts: list[dict[str, Tensor] | None] = [None] * len(self.tiling.tiles)
+        self._steps: Mapping[Site, Tensor] = {}
+        self._pasts = [Pasts(Past(), Past()) for _ in self.tiling.tiles]
+        self._count = 0  # of chunks so far
+        self._decoder = TiledDecoder(model, size, tile=tile) if coding.target else None
+        self._left_bits = 0.0  # of what a target has allowed so far
         self._waiting: Tensor | None = None  # until it fills a chunk
-        self._begun = False
 
     def push(self, x: Tensor) -> list[Code]:
         """As `TiledEncoder.push`, but whole chunks at a time."""
@@ -48,7 +124,7 @@ class StreamEncoder(TiledEncoder):
         if self._waiting is not None:
             x = axes.joined([self._waiting, x])
         chunks = []
-        while axes.of_time(x.shape[2:]) >= (count := self._frames + (not self._begun)):
+        while axes.of_time(x.shape[2:]) >= (count := self._frames + (not self._count)):
             chunks.append(self._chunk(axes.steps(x, 0, count)))
             x = axes.steps(x, count, axes.of_time(x.shape[2:]))
         self._waiting = x.clone() if axes.of_time(x.shape[2:]) else None
@@ -61,46 +137,84 @@ class StreamEncoder(TiledEncoder):
 
     def _chunk(self, x: Tensor) -> list[Code]:
         """What goes through together; the last one need not be whole."""
-        tiles, streams, begun = [], [], self._begun
+        x = self.model.as_input(x)
         with torch.no_grad(), as_written(self.device):
-            for i, cut in enumerate(self._cut(x)):
-                tiles.append(self._chosen(i, cut))
-                first = self._steps_checked and not begun and i == 0
-                steps = [self._steps(k) for k in range(len(self.model.levels))] if first else None
-                streams.append(self._choose.end_chunk(steps))
-        self._begun = True
-        return [
-            self._code(k, latents, parts, begun)
-            for k, (latents, parts) in enumerate(
-                zip(zip(*tiles, strict=True), zip(*streams, strict=True), strict=True)
-            )
-        ]
+            tiles = [self._risen(i, cut) for i, cut in enumerate(self._cut(x))]
+            chunk = self._aimed(x, tiles) if self.coding.target else self._told(x, tiles)
+        self._steps, self._pasts, self._decoder = chunk.steps, chunk.pasts, chunk.decoder
+        self._count += 1
+        return chunk.with_quality() if self.coding.listed else chunk.codes
 
-    def _chosen(self, tile: int, x: Tensor) -> tuple[Tensor, ...]:
-        """Latents of the next steps of a tile."""
-        if not self.model.domain.has_time:
-            return self.model.encode(x, self._choose).levels
-        past = Past(self._pasts[tile])
-        levels = self.model.encode(x, self._choose, past).levels
-        self._pasts[tile] = past.state
-        return levels
+    def _risen(self, tile: int, x: Tensor) -> Risen:
+        """The next steps of a tile, bottom-up."""
+        pasts = self._pasts[tile]
+        if begins_anew(self.model, self.coding, self.size, self._count):
+            pasts = pasts._replace(read=Past(anew=True))
+        return Risen(*self.model.rise(x, pasts.up), pasts)
+
+    def _aimed(self, x: Tensor, tiles: Sequence[Risen]) -> Chunk:
+        """Told such that it reaches the target."""
+        levels, target = len(self.model.levels), self.coding.target
+
+        def attempt(told: int, width: int) -> Chunk:
+            return self._told(x, tiles, [1 + width] * told + [0] * (levels - told))
+
+        if target.bits_per_pixel:
+            self._left_bits += target.bits_per_pixel * math.prod(x.shape[2:])
+        chunk = search(target, self._left_bits, levels, attempt)
+        self._left_bits -= chunk.size_bits
+        return chunk
+
+    def _told(self, x: Tensor, tiles: Sequence[Risen], told: Sequence[int] = ()) -> Chunk:
+        """With the steps of each level as wide as these bytes say, see `scale_of`."""
+        scales = [scale_of(one) for one in told] or [1.0] * len(self.model.levels)
+        choose = Writing(self.coding.step, self._steps, scales)
+        latents, streams, pasts = [], [], []
+        for tile in tiles:
+            steps = self._descend(tile, choose)
+            if not streams:
+                before = self._before(choose.steps, told)
+            latents.append(by_level(steps, [step.z for step in steps]))
+            streams.append(choose.end_chunk(None if streams else before[1]))
+            pasts.append(tile.pasts.after())
+        levels = zip(*latents, strict=True), zip(*streams, strict=True), before[0]
+        codes = [self._code(k, *parts) for k, parts in enumerate(zip(*levels, strict=True))]
+        decoder = self._decoder and self._decoder.fork()
+        widths = [s and s * step for s, step in zip(scales, self.coding.step)]
+        return Chunk(codes, widths, choose.steps, pasts, decoder, x)
+
+    def _descend(self, tile: Risen, choose: Choose) -> Sequence[Step]:
+        """Latents, and how they were chosen."""
+        _, down, read = tile.pasts
+        if read is not None:
+            choose = AsRead(self.model, tile.grid, read, choose)
+        levels = len(self.model.levels)
+        return self.model.descend(choose, tile.grid, down, tile.features, levels=levels)[0]
 
     def _code(
-        self, level: int, latents: Sequence[Tensor], streams: Sequence[Stream], begun: bool
+        self, level: int, latents: Sequence[Tensor], streams: Sequence[Stream], before: bytes
     ) -> Code:
-        content, one = b"".join(stream.content for stream in streams), self.model.levels[level]
+        one = self.model.levels[level]
         stride = self.model.domain.of_space(one.stride)
         return Code(
             self.tiling.gather(latents, stride, bool(one.codebook)).cpu(),
             torch.tensor([sum(stream.bits for stream in streams)], dtype=torch.float64),
-            stream=content if begun else self._steps(level) + content,
+            stream=before + b"".join(stream.content for stream in streams),
             tolerance=min(stream.tolerance for stream in streams),
         )
 
-    def _steps(self, level: int) -> bytes:
-        """Of its groups side by side; none of codes."""
-        groups = [steps for site, steps in self._choose.steps.items() if site.level == level]
-        return b"".join(s.view(torch.int16).numpy().astype("<i2").tobytes() for s in groups)
+    def _before(
+        self, steps: Mapping[Site, Tensor], told: Sequence[int]
+    ) -> tuple[list[bytes], list[bytes]]:
+        """What stands before the streams of a chunk, per level: steps, of its groups side by side,
+        if it is the first, and how much wider they are; and the part of it that is checked."""
+        levels = range(len(self.model.levels))
+        heads = [b"" if self._count else _bytes_of(steps, level) for level in levels]
+        bytes_told = [bytes([one]) for one in told] or [b""] * len(levels)
+        checked = heads if self.coding.steps_checked else [b""] * len(levels)
+        return tuple(
+            [a + b for a, b in zip(parts, bytes_told, strict=True)] for parts in (heads, checked)
+        )
 
     def _together(self, chunks: Sequence[Code]) -> Code:
         """Chunks that follow each other in time, as one."""
@@ -109,4 +223,11 @@ class StreamEncoder(TiledEncoder):
             torch.stack([code.bits for code in chunks]).sum(0),
             stream=b"".join(code.stream for code in chunks),
             tolerance=min(code.tolerance for code in chunks),
+            told=tuple(chain.from_iterable(code.told for code in chunks)),
         )
+
+
+def _bytes_of(steps: Mapping[Site, Tensor], level: int) -> bytes:
+    """Of its groups side by side; none of codes."""
+    groups = [one for site, one in steps.items() if site.level == level]
+    return b"".join(one.view(torch.int16).numpy().astype("<i2").tobytes() for one in groups)

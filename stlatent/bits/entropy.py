@@ -15,7 +15,6 @@ garbage (CompressAI #279, DCVC #150). Here
 from __future__ import annotations
 
 import functools
-import math
 import struct
 import zlib
 from types import ModuleType
@@ -45,7 +44,7 @@ class StreamWriter:
     """
 
     def __init__(self) -> None:
-        self.tolerance = math.inf
+        self.tolerance = SPACING / 2  # where there is nothing to write
         self._coder = _constriction().stream.queue.RangeEncoder()
         self._origins, self._check = bytearray(), 0
 
@@ -93,8 +92,8 @@ class StreamReader:
     """
 
     def __init__(self, file: BinaryIO, before: bytes = b"") -> None:
-        check, origins, words = PREAMBLE.unpack(_exactly(file, PREAMBLE.size))
-        content = _exactly(file, origins + 4 * words)
+        check, origins, words = PREAMBLE.unpack(exactly(file, PREAMBLE.size))
+        content = exactly(file, origins + 4 * words)
         self._expected = check ^ zlib.crc32(content, zlib.crc32(before))
         self._origins = np.frombuffer(content[:origins], np.uint8).astype(np.int64)
         words = np.frombuffer(content[origins:], "<u4").astype(np.uint32)
@@ -143,7 +142,8 @@ class StreamReader:
         return cells
 
 
-def _exactly(file: BinaryIO, count: int) -> bytes:
+def exactly(file: BinaryIO, count: int) -> bytes:
+    """So many bytes; MismatchError where the file has fewer."""
     content = file.read(count)
     if len(content) < count:
         raise MismatchError

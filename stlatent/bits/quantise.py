@@ -3,10 +3,11 @@
 A Gaussian latent is rounded to steps from its prior's mean (Duan et al. 2023, QRes-VAE), so a
 latent of which the input says nothing is the prior's mean exactly:
 
-    z = prior.mean + step * k,    k = round((posterior.mean - prior.mean) / step)
+    z = prior.mean + step * k,    k = round((posterior.mean - prior.mean) / step / (1 + s^2 / 12))
 
-and P(k) is what the prior, moved to 0, has between k - 1/2 and k + 1/2 steps. Of latents that are
-codes the index is told, bit by bit, each under the odds that the prior gives its two branches.
+and P(k) is what the prior, moved to 0, has between k - 1/2 and k + 1/2 steps. s is the step in
+deviations of the prior, and k the best for error and bits together, see `cheapest`. Of latents that
+are codes the index is told, bit by bit, each under the odds that the prior gives its two branches.
 
 What an exact level stands for is rounded to the steps of 8-bit values, and told from the step that
 lies nearest to what the coarser levels decode to: 8-bit pixels come back bit for bit, other values
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..model.choose import Distribution, Site
+from ..model.choose import Cut, Distribution, Site, whole
 from ..model.codebook import CodePrior, Codes, vectors
 from ..model.exact import PRECISION, Exactly, Noise
 from ..model.gaussian import BITS_PER_NAT, Gaussian
@@ -35,6 +35,7 @@ from .entropy import EDGE, EXCESS, MismatchError, StreamReader, StreamWriter
 # own, which is what the decoder was trained with.
 STEP = math.sqrt(12)
 LEAST_MASS = 2.0**-24  # that the coder can give to a symbol
+PRICE = math.log(2) / 6  # of a bit, in squared steps: what one more saves, where steps are small
 
 Steps = Mapping[Site, Tensor]  # [C] of each group that is not codes
 
@@ -62,14 +63,22 @@ class Writing:
 
     Args:
         step: per level.
+        steps: those of the chunks before.
+        scales: how much wider they are in this one, per level; None does not tell a level, whose
+            latents are the prior's means.
 
     Attributes:
         steps: of each group and channel, bfloat16; since the first chunk.
     """
 
-    def __init__(self, step: Sequence[float]) -> None:
-        self.step = step
-        self.steps: dict[Site, Tensor] = {}
+    def __init__(
+        self,
+        step: Sequence[float],
+        steps: Steps | None = None,
+        scales: Sequence[float | None] | None = None,
+    ) -> None:
+        self.step, self.scales = step, scales or [1.0] * len(step)
+        self.steps: dict[Site, Tensor] = dict(steps or {})
         self._begin()
 
     def _begin(self) -> None:
@@ -91,18 +100,22 @@ class Writing:
         return done
 
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
-        for kind, write in ((Codes, self._code), (Exactly, self._exactly)):
-            if isinstance(posterior, kind):
-                return write(site, posterior, prior)
-        if site not in self.steps:
+        stepless = isinstance(posterior, Codes | Exactly)
+        if not stepless and site not in self.steps:
             mean = posterior.log_std.transpose(0, 1).flatten(1).mean(1)
             self.steps[site] = (self.step[site.level] * mean.exp()).bfloat16().cpu()
+        if self.scales[site.level] is None:
+            return prior.walk(lambda part, _: part.mean)
+        if stepless:
+            write = self._code if isinstance(posterior, Codes) else self._exactly
+            return write(site, posterior, prior)
         return prior.walk(lambda part, cut: self._round(site, posterior.cut(cut), part))
 
     def _round(self, site: Site, posterior: Gaussian, prior: Gaussian) -> Tensor:
-        step = _along_channels(self.steps[site], prior)
-        symbols = ((posterior.mean - prior.mean) / step).round()
-        mass = bin_mass(symbols, prior.log_std - step.log())
+        step = self.scales[site.level] * _along_channels(self.steps[site], prior)
+        log_scale = prior.log_std - step.log()
+        symbols = cheapest((posterior.mean - prior.mean) / step, log_scale)
+        mass = bin_mass(symbols, log_scale)
         self._numbers(site, symbols, _log_scale(prior, step), mass)
         return prior.mean + step * symbols
 
@@ -144,28 +157,37 @@ class Reading:
 
     def __init__(self, steps: Steps, last_group: Sequence[int], remembering: bool = True) -> None:
         self.steps, self.last_group, self.remembering = steps, last_group, remembering
-        self.streams: Sequence[StreamReader] = ()
+        self.start(())
 
-    def start(self, streams: Sequence[StreamReader]) -> None:
-        """Begin a chunk: one stream for each level to be read."""
-        self.streams = streams
+    def start(
+        self, streams: Sequence[StreamReader], scales: Sequence[float | None] | None = None
+    ) -> None:
+        """Begin a chunk: one stream for each level to be read; `scales` as for `Writing`."""
+        self.streams, self.scales = streams, scales or [1.0] * len(streams)
 
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
         try:
-            read = partial(self._read, self.streams[site.level], site)
-            z = prior.walk(lambda part, _: read(part)) if self.remembering else read(prior)
+            z = self._told(site, prior)
             if site.group == self.last_group[site.level]:
                 self.streams[site.level].verify()
         except MismatchError:
             raise MismatchError(site.level) from None
         return z
 
+    def _told(self, site: Site, prior: Distribution) -> Tensor:
+        untold, stream = self.scales[site.level] is None, self.streams[site.level]
+
+        def pick(prior: Distribution, _: Cut) -> Tensor:
+            return prior.mean if untold else self._read(stream, site, prior)
+
+        return prior.walk(pick) if self.remembering else pick(prior, whole)
+
     def _read(self, stream: StreamReader, site: Site, prior: Distribution) -> Tensor:
         if isinstance(prior, CodePrior):
             return vectors(self._indices(stream, prior), prior.table)
         if isinstance(prior, Noise):
             return _on_grid(prior, self._numbers(stream, _flat(_log_steps(prior)), prior))
-        step = _along_channels(self.steps[site], prior)
+        step = self.scales[site.level] * _along_channels(self.steps[site], prior)
         return prior.mean + step * self._numbers(stream, _log_scale(prior, step), prior)
 
     def _numbers(self, stream: StreamReader, log_scale: np.ndarray, like: Gaussian) -> Tensor:
@@ -184,6 +206,16 @@ class Reading:
 
 def _sum_bits(nats: Tensor) -> float:
     return BITS_PER_NAT * nats.cpu().double().sum().item()
+
+
+def cheapest(values: Tensor, log_scale: Tensor) -> Tensor:
+    """The integers k with the least (value - k)^2 + PRICE * bits(k) under N(0, exp(log_scale)),
+    whose bits grow with k^2; none is taken for more than it can cost."""
+    nearest = values.round()
+    price = 0.5 * PRICE * BITS_PER_NAT * torch.exp(-2 * log_scale)
+    lower = (values / (1 + price)).round()
+    most = (values - nearest).square() - PRICE * math.log2(LEAST_MASS)
+    return torch.where((values - lower).square() < most, lower, nearest)
 
 
 def bin_mass(symbols: Tensor, log_scale: Tensor) -> Tensor:

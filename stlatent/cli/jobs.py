@@ -57,6 +57,12 @@ def add_encode(verb: Verb) -> None:
         "coded under the model's own priors; reading them takes the model")  # fmt: skip
     add("--step", type=_steps, metavar="S[,S...]", help="of rounding before entropy coding, in "
         "deviations of the posterior; one, or one per level (3.46: as noisy as it is)")  # fmt: skip
+    add("--psnr", type=shared.rate, metavar="DB", dest="psnr_db", help="store bits, as few as "
+        "give this PSNR in every part of a source; levels and steps follow")  # fmt: skip
+    add("--bits-per-pixel", type=shared.rate, metavar="B", help="store bits, at most so many per "
+        "pixel and frame of a source, as good as these allow; levels and steps follow")  # fmt: skip
+    add("--key-every", type=shared.positive, metavar="N", help="of bits: begin anew after every N "
+        "steps of level 0, so that reading may begin there (only at the beginning)")  # fmt: skip
     add("--std", action="store_true", help="also store the posteriors' standard deviations")
     add("--shard", type=_shard, default=(0, 1), metavar="I/N", help="do the I-th of N parts of "
         "the work, from 0; any machines, one folder (all)")  # fmt: skip

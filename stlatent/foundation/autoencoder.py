@@ -92,6 +92,10 @@ class FoundationAutoencoder(AroundLadder):
         found = self.ladder.encode(self._latents(x, past), choose, past)
         return replace(found, size=tuple(x.shape[2:]))
 
+    def rise(self, x: Tensor, past: Past) -> tuple[list[Tensor], tuple[int, ...]]:
+        """Bottom-up features of pixels `x` `[B, 3, *size]`, see `Ladder.rise`."""
+        return self.ladder.rise(self._latents(x, past), past)
+
     # pixels `[B, 3, *size]`; as of any ladder, by way of `generate`
     decode, sample = Ladder.decode, Ladder.sample
 

@@ -12,6 +12,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ..bits.bitstream import make_coding
 from ..checkpoint import Model
 from ..media.base import Medium
+from ..media.figures import PSNR
 from ..model.device import native_precision
 from ..store.codebooks import write_codebooks
 from ..store.header import Header
@@ -23,7 +24,7 @@ from .find import find_inputs, left_out
 from .folder import check_free, remove_own
 from .job import Job, read_job
 from .latents import source_medium
-from .options import EncodeOptions
+from .options import TARGETS, EncodeOptions
 from .preview import write_preview
 from .ray_pool import RayPool
 from .reader import Reader
@@ -45,6 +46,7 @@ class EncodeResult:
         items: of the data set, or of the part of it that is done.
         failed: sources that are missing in it.
         left: units of work that are left to other processes.
+        missed: names of items that are not as a target says, where one was given.
         levels: of the data set, coarsest first.
     """
 
@@ -57,6 +59,7 @@ class EncodeResult:
     failed: tuple[Failure, ...]
     left: int
     levels: tuple[LevelSummary, ...]
+    missed: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         rate = self.frames / self.seconds
@@ -64,6 +67,11 @@ class EncodeResult:
         lines = [f"{self.out}: {done}", table(self.levels)]
         if self.failed:
             lines.append(f"left out: {len(self.failed)}, named with the reason in {FAILED}")
+        if self.missed:
+            lines.append(
+                f"the target is out of reach in {len(self.missed)} of {self.items} items, such as "
+                f"{self.missed[0]}; they are as near as the model comes"
+            )
         if self.left:
             lines.append(f"not complete: {self.left} units are left to other shards")
         return "\n".join(lines)
@@ -145,6 +153,7 @@ def encode_folder(
         failed=tuple(total.failed),
         left=left,
         levels=level_summaries(total, job.record.header),
+        missed=tuple(total.missed),
     )
 
 
@@ -154,8 +163,14 @@ def resolved(medium: Medium, options: EncodeOptions) -> EncodeOptions:
     Raises:
         ValueError: one is not for sources of this medium.
     """
+    targets = [word for name, word in TARGETS.items() if getattr(options, name) is not None]
+    word = targets[0] if targets else "--entropy-code"
     if options.entropy_code and not medium.coded:
-        raise ValueError(f"--entropy-code: not for {medium.what}, which take a --dtype")
+        raise ValueError(f"{word}: not for {medium.what}, which take a --dtype")
+    if targets and PSNR not in medium.figures:
+        raise ValueError(
+            f"{word}: not for {medium.what}, which are measured in {medium.figures[0].title}"
+        )
     return options.model_copy(update=medium.resolve(options))
 
 
@@ -171,7 +186,9 @@ def _plan(
     there = None
     with suppress(ValueError):  # of another version, which will be complained about, or replaced
         there = read_job(place)
-    coding = make_coding(model, options.step) if options.entropy_code else None
+    coding = None
+    if options.entropy_code:
+        coding = make_coding(model, options.step, options.target, options.key_every)
     precision = options.precision or (there and there.options.precision)
     precision = precision or native_precision(next(model.parameters()).device)
     precision = "fp32" if coding else precision

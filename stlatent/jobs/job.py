@@ -269,6 +269,7 @@ class Job:
             units=self.record.units,
             statistics=tuple(Statistics.of(moments) for moments in total.moments),
             tolerance=total.tolerance,
+            missed=len(total.missed) if self.record.options.target else None,
         )
         write_json(self.place, MANIFEST, manifest, indent=1)
 

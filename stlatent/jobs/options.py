@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from ..bits.coding import Above0, Target
 from ..bits.quantise import STEP
 from ..media.options import SourceOptions
 from ..model.config import Positive, Strict
+
+TARGETS = {"psnr_db": "--psnr", "bits_per_pixel": "--bits-per-pixel"}
 
 
 class StorageOptions(Strict):
@@ -21,6 +24,10 @@ class StorageOptions(Strict):
         step: how wide a step of rounding is then, in deviations of the posterior: one for all
             levels, or one per level. The default makes as much noise as the posterior; twice as
             much saves a bit per number.
+        key_every: after so many units of the coarsest level, reading entropy-coded latents may
+            begin anew; None is at the beginning of an item alone.
+        psnr_db, bits_per_pixel: what entropy-coded latents are to reach, in place of a `step`, see
+            `bits.coding.Target`.
         precision: of the network, `fp32` or `bf16`; None is `bf16` where the device is made for it,
             and latents are not entropy-coded.
     """
@@ -28,8 +35,18 @@ class StorageOptions(Strict):
     dtype: tuple[Literal["float16", "bfloat16", "float32", "int8"], ...] = ("float16",)
     std: bool = False
     entropy_code: bool = False
-    step: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = (STEP,)
+    step: tuple[Above0, ...] = (STEP,)
+    key_every: Positive | None = None
+    psnr_db: Above0 | None = None
+    bits_per_pixel: Above0 | None = None
     precision: Literal["fp32", "bf16"] | None = None
+
+    @property
+    def target(self) -> Target | None:
+        """What is to be reached, if anything."""
+        if self.psnr_db is None and self.bits_per_pixel is None:
+            return None
+        return Target(psnr_db=self.psnr_db, bits_per_pixel=self.bits_per_pixel)
 
 
 class EncodeOptions(SourceOptions, StorageOptions):
@@ -41,6 +58,12 @@ class EncodeOptions(SourceOptions, StorageOptions):
 
     unit_files: Positive = 64
 
+    @model_validator(mode="before")
+    @classmethod
+    def _targets_are_of_bits(cls, values: Any) -> Any:
+        given = isinstance(values, dict) and any(values.get(name) is not None for name in TARGETS)
+        return values | {"entropy_code": True} if given else values
+
     @model_validator(mode="after")
     def _coding_is_exact(self) -> EncodeOptions:
         if self.entropy_code and self.precision == "bf16":
@@ -49,4 +72,10 @@ class EncodeOptions(SourceOptions, StorageOptions):
             raise ValueError("entropy coding rounds to steps, not to a dtype; leave out --dtype")
         if not self.entropy_code and {*self.step} != {STEP}:
             raise ValueError("a step is for entropy coding; add --entropy-code")
+        if not self.entropy_code and self.key_every:
+            raise ValueError("keys are for entropy coding; add --entropy-code, or a target")
+        words = [word for name, word in TARGETS.items() if getattr(self, name) is not None]
+        words += ["--step"] if {*self.step} != {STEP} else []
+        if len(words) > 1:
+            raise ValueError(f"{' and '.join(words)} all say how many bits there are; give one")
         return self

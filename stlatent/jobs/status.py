@@ -31,6 +31,7 @@ class JobStatus:
         sources_per_second, frames_per_second: of the last units; None if there are too few.
         idle_seconds: since the last unit was done, or the job began.
         complete: whether the data set is.
+        missed: items so far that are not as a target says, where one was given.
     """
 
     sources: int
@@ -44,6 +45,7 @@ class JobStatus:
     frames_per_second: float | None
     idle_seconds: float
     complete: bool
+    missed: int = 0
 
     def __str__(self) -> str:
         lines = [f"{f.name}: {f.stage}: {f.reason}" for f in self.failed]
@@ -51,6 +53,8 @@ class JobStatus:
             f"{self.done} of {self.sources} sources done ({self.units_done} of {self.units} units)"
             f", {len(self.failed)} failed, {self.sources - self.done} left"
         )
+        if self.missed:
+            lines.append(f"the target is out of reach in {self.missed} items so far")
         if self.complete:
             return "\n".join([*lines, "complete"])
         what = "last unit done" if self.units_done else "no unit is done yet; begun"
@@ -94,6 +98,7 @@ def job_status(path: str | Path) -> JobStatus:
         frames_per_second=frames_rate,
         idle_seconds=max(0.0, time.time() - max(when for when, _, _ in work)),
         complete=place.exists(MANIFEST),
+        missed=len(total.missed),
     )
 
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..media.codes import Code
+from ..media.codes import Code, Told
 from ..media.encoder import About
 from ..model.domain import Domain
 from ..store.codebooks import latents_of
 from ..store.header import Header, Part, in_memory, level_file, on_disk, scale_key
 from ..store.manifest import unit_file, write_json
 from ..store.place import Place
-from ..store.records import Failure, FileRecord, Item, MomentsRecord, UnitRecord
+from ..store.records import ChunkRecord, Failure, FileRecord, Item, MomentsRecord, UnitRecord
 from ..store.tensors import (
     DTYPES,
     INT8_STEPS,
@@ -56,6 +56,7 @@ class LatentItem:
         self._bits = [0.0] * len(header.levels)
         self._peaks = [torch.zeros(level.channels) for level in header.levels]
         self.tolerance = [math.inf] * len(header.levels)
+        self._chunks: list[ChunkRecord] = []
         self.moments = [Moments.none(level.channels) for level in header.levels]
 
     def append(self, codes: Sequence[Code]) -> None:
@@ -79,6 +80,8 @@ class LatentItem:
             peak = code.latents.abs().flatten(1).amax(1)
             self._peaks[k] = torch.maximum(self._peaks[k], peak)
 
+        self._chunks += [_chunk_record(told) for told in zip(*(code.told for code in codes))]
+
     def _add(self, key: tuple[int, Part], values: Tensor) -> None:
         dtype = self._spools[key].dtype
         stored = values.to(DTYPES[dtype])
@@ -100,7 +103,7 @@ class LatentItem:
         """It is complete; `size` is that of the input, along the axes of the domain."""
         bits = tuple(round(max(bits, 0.0), 1) for bits in self._bits)
         grids = tuple(self._grids)
-        about = {**vars(self.about), "caption": self.caption}
+        about = {**vars(self.about), "caption": self.caption, "chunks": tuple(self._chunks) or None}
         self.record = Item(size=tuple(size), grids=grids, bits=bits, **about)
         return self.record
 
@@ -269,6 +272,16 @@ class UnitWriter:
                 yield block
 
         return entry._replace(blocks=blocks)
+
+
+def _chunk_record(levels: Sequence[Told]) -> ChunkRecord:
+    """How a chunk is told, from how each of its levels is."""
+    equal = math.isinf(psnr_db := levels[0].psnr_db)
+    return ChunkRecord(
+        step=tuple(one.step and round(one.step, 4) for one in levels),
+        bits=tuple(one.bits for one in levels),
+        psnr_db=None if equal else round(psnr_db, 3),
+    )
 
 
 def _longer(domain: Domain, grid: Sequence[int], piece: Sequence[int]) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 
 from torch import Tensor
 
@@ -97,6 +98,12 @@ class TiledDecoder:
         self.device = next(model.parameters()).device
         self.tiling = Tiling(size, model.domain.of_space(model.levels[0].stride), tile)
         self._states: list[State | None] = [None] * len(self.tiling.tiles)
+
+    def fork(self) -> TiledDecoder:
+        """Another one that goes on from here."""
+        other = copy(self)
+        other._states = list(self._states)
+        return other
 
     def push(self, levels: Sequence[Tensor]) -> Tensor:
         """`[1, C, *axes]` from the next latents `[1, C, *axes]` of the first levels."""

@@ -14,6 +14,20 @@ from ..model.ladder import Ladder
 from ..model.passes import Encoded
 
 
+class Told(NamedTuple):
+    """How a level is told in one chunk of an item.
+
+    Attributes:
+        step: how wide steps of rounding are, in deviations of the posterior; None is not at all.
+        bits: of its streams, and of what lies before them.
+        psnr_db: of the chunk, of all levels; infinite where it is equal, or was not measured.
+    """
+
+    step: float | None
+    bits: int
+    psnr_db: float
+
+
 class Code(NamedTuple):
     """What one level says about some samples, or some steps of them in time, on the CPU.
 
@@ -24,6 +38,7 @@ class Code(NamedTuple):
         indices: int64 `[B, groups * depth, *axes]`, where the latents are codes.
         stream: the latents entropy-coded, where they are, see `bitstream.py`.
         tolerance: by how much priors, in nats, may differ where the stream is read.
+        told: of every chunk, where that is to be written down.
     """
 
     latents: Tensor
@@ -32,6 +47,7 @@ class Code(NamedTuple):
     indices: Tensor | None = None
     stream: bytes = b""
     tolerance: float = math.inf
+    told: tuple[Told, ...] = ()
 
     def sample(self, index: int) -> Code:
         """One sample of the batch, without its axis."""

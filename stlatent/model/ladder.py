@@ -104,6 +104,19 @@ class Ladder(nn.Module):
             features.append(h)
         return [*features[::-1], *([] if self.exact is None else [x])]
 
+    def rise(self, x: Tensor, past: Past) -> tuple[list[Tensor], tuple[int, ...]]:
+        """What `descend` goes by: the bottom-up features of an input `[B, C, *axes]`, as `as_input`
+        gives it, and the size of the coarsest level."""
+        size, stride = tuple(x.shape[2:]), self.levels[0].stride
+        self.domain.check(size)
+        if x.shape[1] != self.config.channels:
+            raise ValueError(
+                f"input has {x.shape[1]} channels; this model reads {self.config.channels}: "
+                f"the order of axes is [B, C, {', '.join(a.name for a in self.domain.axes)}]"
+            )
+        padded = self.domain.pad(x, stride, past.started)
+        return self.bottom_up(padded, past), self.domain.shape(size, stride, past.started)
+
     def descend(
         self,
         choose: Choose,
@@ -186,8 +199,7 @@ class Ladder(nn.Module):
                 read bottom-up once, and chosen latents may differ.
         """
         x, past = self.as_input(x), Past()
-        size, padded, grid = self._enter(x, past)
-        features = self.bottom_up(padded, past)
+        size, (features, grid) = tuple(x.shape[2:]), self.rise(x, past)
         if again is not None:
             x, *features = (_with_again(part, again) for part in (x, *features))
         steps, features = self.descend(choose, grid, past, features)
@@ -213,11 +225,10 @@ class Ladder(nn.Module):
         if past is None and self.config.scaling is None:
             warn_of_scale(x, read, self.config)
         past = past or Past()
-        size, x, grid = self._enter(read, past)
         with self._numerics():
-            features = self.bottom_up(x, past)
+            features, grid = self.rise(read, past)
             steps, _ = self.descend(choose, grid, past, features, levels=len(self.levels))
-        return Encoded.of(steps, size)
+        return Encoded.of(steps, read.shape[2:])
 
     def decode(
         self, latents: Latents, levels: int | None = None, draw: Choose = choosing.mean
@@ -310,18 +321,6 @@ class Ladder(nn.Module):
 
     def _preview_channels(self, stride: Sequence[int]) -> int:
         return self.config.channels * self.domain.of_time(stride)
-
-    def _enter(self, x: Tensor, past: Past) -> tuple[tuple[int, ...], Tensor, tuple[int, ...]]:
-        """Check the axes of an input and pad it: its size, itself padded, its coarsest grid."""
-        size, stride = tuple(x.shape[2:]), self.levels[0].stride
-        self.domain.check(size)
-        if x.shape[1] != self.config.channels:
-            raise ValueError(
-                f"input has {x.shape[1]} channels; this model reads {self.config.channels}: "
-                f"the order of axes is [B, C, {', '.join(a.name for a in self.domain.axes)}]"
-            )
-        grid = self.domain.shape(size, stride, past.started)
-        return size, self.domain.pad(x, stride, past.started), grid
 
 
 def _with_again(x: Tensor, again: Tensor) -> Tensor:

@@ -18,10 +18,11 @@ class Past:
 
     Args:
         state: of the pass over the chunk before; None at the start of a stream.
+        anew: in the middle of a stream of which nothing is remembered.
     """
 
-    def __init__(self, state: Mapping[str, Tensor] | None = None) -> None:
-        self.started = state is not None
+    def __init__(self, state: Mapping[str, Tensor] | None = None, anew: bool = False) -> None:
+        self.started, self.anew = state is not None or anew, anew
         self._before = state or {}
         self._after: dict[str, Tensor] = {}
 
@@ -36,7 +37,7 @@ class Past:
         Raises:
             ValueError: the state is that of other layers, such as a decoder's given to an encoder.
         """
-        if self.started:
+        if self.started and not self.anew:
             if layer not in self._before:
                 raise ValueError(
                     f"the state of the stream lacks layer '{layer}': give that of the "
@@ -54,7 +55,7 @@ class Past:
     def window(self, layer: str, x: Tensor, dim: int, steps: int) -> Tensor:
         """Put what came before `x`, at most `steps` steps of it and at the start none, in front of
         it along `dim`: for layers that make a start of their own."""
-        if self.started:
+        if self.started and not self.anew:
             x = torch.cat([self._before[layer], x], dim)
         kept = min(steps, x.shape[dim])
         self._after[layer] = x.detach().narrow(dim, x.shape[dim] - kept, kept).clone()

@@ -144,6 +144,16 @@ class Header(Strict):
         """Vectors of the levels that are stored as indices, see `codebooks.py`."""
         return {} if self.coding else codebook_tables(model)
 
+    def reached(self, item: Item) -> bool:
+        """Whether an item is as it was to be, where there is a target."""
+        if self.coding is None or self.coding.target is None:
+            return True
+        chunks, target = item.chunks or (), self.coding.target
+        if target.psnr_db is not None:
+            return all(c.psnr_db is None or c.psnr_db >= target.psnr_db for c in chunks)
+        bits = sum(sum(chunk.bits) for chunk in chunks)
+        return bits <= target.bits_per_pixel * math.prod(item.size)
+
     def values(self, size: Sequence[int]) -> int:
         """Numbers in the input of an item of this size, channels included."""
         return self.channels * (self.resolution**3 if self.resolution else math.prod(size))
@@ -181,6 +191,8 @@ class Header(Strict):
                 )
             if len(item.bits) != count:
                 raise ValueError(f"'{item.name}' has {len(item.bits)} bits, not one per level")
+            if any({len(c.step), len(c.bits)} != {count} for c in item.chunks or ()):
+                raise ValueError(f"'{item.name}' has a chunk of other than {count} levels")
             if (item.shape is not None) != (item.kind in PLACED):
                 raise ValueError(f"'{item.name}' is a {item.kind}, but shape is {item.shape}")
         files = {name for *_, name in self.files(unit)} if record.items else set()

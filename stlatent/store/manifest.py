@@ -27,6 +27,7 @@ class Manifest(Header):
         units: of work, all finished.
         statistics: per level.
         tolerance: the least of all units, per level; None where nothing is entropy-coded.
+        missed: how many items are not as `coding.target` says; None without one.
     """
 
     items: Count
@@ -34,6 +35,7 @@ class Manifest(Header):
     units: Count
     statistics: tuple[Statistics, ...]
     tolerance: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    missed: Count | None = None
 
     @model_validator(mode="after")
     def _statistics_fit(self) -> Manifest:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ from .place import Place
 from .records import Item, UnitRecord
 from .stored import channels_of
 from .tensor_files import TensorFiles
-from .tensors import Extent
 
 if TYPE_CHECKING:
     from ..model.ladder import Ladder
@@ -154,24 +153,34 @@ class LatentReader:
             )
         return levels or there
 
-    def _chunks(self, name: str, levels: int) -> Iterator[list[Tensor]]:
-        """Entropy-coded latents of the first levels `[1, C, *axes]`, as they were written."""
-        from ..bits.bitstream import read_clip  # brings the network, which most do without
+    def _chunks(
+        self, name: str, levels: int, first: int = 0, last: int | None = None
+    ) -> Iterator[list[Tensor]]:
+        """Entropy-coded latents of the first levels `[1, C, *axes]`, as they were written: of all
+        chunks, or from one that begins anew to before another."""
+        from ..bits import bitstream  # brings the network, which most do without
 
         item, unit, model = self.item(name), self.unit(name), self._coder()
-        files = [
-            Window(self.place, level_file(level, unit), self._files.extent(item, unit, level))
-            for level in range(levels)
-        ]
+        files = []
+        for level in range(levels):
+            start, stop = (extent := self._files.extent(item, unit, level)).start, extent.stop
+            spans = [(start, stop)]
+            if last is not None:
+                ends = [*accumulate((c.bits[level] // 8 for c in item.chunks), initial=start)]
+                head = bitstream.steps_bytes(model.levels[level]) if first else 0
+                spans = [(start, start + head), (ends[first], min(ends[last], stop))]
+            files.append(Window(self.place, level_file(level, unit), spans))
         try:
-            yield from read_clip(model, self.header.coding, item.size, files, self.header.tile)
+            how = self.header.coding, item.size, files, self.header.tile, first
+            yield from bitstream.read_clip(model, *how)
         except ValueError as error:
             raise ValueError(f"{self.place.url}: {name}: {error}") from None
 
     def _decoded_level(self, name: str, level: int, start: int, stop: int | None) -> Tensor:
-        """Decodes all that comes before, too."""
-        axes, end, kept = self.header.over, 0, []
-        for *_, z in self._chunks(name, level + 1):
+        """Decodes all that comes before, too, from where it may begin."""
+        axes, kept = self.header.over, []
+        first, last, end = self._span(name, level, start, stop)
+        for *_, z in self._chunks(name, level + 1, first, last):
             if not axes.has_time:
                 return z
             begin, end = end, end + axes.of_time(z.shape[2:])
@@ -180,6 +189,20 @@ class LatentReader:
             if end >= stop:
                 break
         return axes.joined(kept)
+
+    def _span(
+        self, name: str, level: int, start: int, stop: int | None
+    ) -> tuple[int, int | None, int]:
+        """Which chunks are read for steps of a level, see `chunks_from_key`."""
+        from ..bits.bitstream import chunks_from_key
+
+        item, coding = self.item(name), self.header.coding
+        if item.chunks is None or not self.header.over.has_time:
+            return 0, None, 0
+        first, last, begin = chunks_from_key(self._coder(), coding, item.size, level, start, stop)
+        if last > len(item.chunks):
+            raise ValueError(f"{self.place.url}: {name}: its record lacks chunks {last - 1} and on")
+        return first, last, begin
 
     def _coder(self) -> Ladder:
         from ..checkpoint import load
@@ -229,18 +252,19 @@ class LatentStore(LatentReader):
 
 
 class Window:
-    """Some bytes of a file, read from front to back, a little ahead."""
+    """Some spans of a file, read from front to back, a little ahead."""
 
-    def __init__(self, place: Place, name: str, extent: Extent) -> None:
+    def __init__(self, place: Place, name: str, spans: Sequence[tuple[int, int]]) -> None:
         self.place, self.file = place, name
-        self._next, self._stop, self._ahead = extent.start, extent.stop, b""
+        self._spans, self._ahead = list(spans), b""
 
     def read(self, count: int) -> bytes:
         """So many bytes, or as many as there are."""
-        if len(self._ahead) < count:
-            stop = min(self._stop, self._next + max(count, AHEAD_BYTES))
-            self._ahead += self.place.read(self.file, self._next, stop)
-            self._next = stop
+        while len(self._ahead) < count and self._spans:
+            start, end = self._spans.pop(0)
+            stop = min(end, start + max(count - len(self._ahead), AHEAD_BYTES))
+            self._ahead += self.place.read(self.file, start, stop)
+            self._spans[:0] = [(stop, end)] if stop < end else []
         content, self._ahead = self._ahead[:count], self._ahead[count:]
         return content
 

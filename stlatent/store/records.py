@@ -53,6 +53,21 @@ class FileRecord(Strict):
     sha256: Digest
 
 
+class ChunkRecord(Strict):
+    """How a chunk of an item was told.
+
+    Attributes:
+        step: per level, how wide steps of rounding are, in deviations of the posterior; None where
+            the level is not told, and its latents are the priors' means.
+        bits: per level, of its streams and what lies before them.
+        psnr_db: of what it decodes to, in fp32; None where that is equal, or there is no target.
+    """
+
+    step: tuple[NotNegative | None, ...]
+    bits: tuple[Count, ...]
+    psnr_db: Finite | None
+
+
 class Item(Strict):
     """The latents of one source, or of one clip or volume of it.
 
@@ -69,6 +84,7 @@ class Item(Strict):
         scan: of scans only, or of volumes over time that have a range of their own.
         grids: sizes of its latents along the same axes, per level.
         caption: what is said of the source, if anything; see `jobs/captions.py`.
+        chunks: how each is told, where a target was given or some begin anew.
         bits: the rate per level: KL of posterior against prior; of codes, and of what is
             entropy-coded, minus the binary logarithm of its probability under the prior.
     """
@@ -84,11 +100,12 @@ class Item(Strict):
     grids: tuple[tuple[Length, ...], ...]
     bits: tuple[NotNegative, ...]
     caption: str | None = None
+    chunks: tuple[ChunkRecord, ...] | None = None
 
     @model_serializer(mode="wrap")
     def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `caption` and `scan` where there is none, as it was before there were any."""
-        optional = {"caption": self.caption, "scan": self.scan}
+        """Without what was not there always, where there is none."""
+        optional = {"caption": self.caption, "scan": self.scan, "chunks": self.chunks}
         return {k: v for k, v in dump(self).items() if optional.get(k, True) is not None}
 
 

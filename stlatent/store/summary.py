@@ -23,6 +23,7 @@ class Total:
             on disk.
         moments: of the latents per level.
         tolerance: the least of all units, per level; None where nothing is entropy-coded.
+        missed: items that are not as they were to be, see `Header.reached`.
     """
 
     items: int = 0
@@ -34,6 +35,7 @@ class Total:
     failed: list[Failure] = field(default_factory=list)
     moments: list[Moments] = field(default_factory=list)
     tolerance: tuple[float, ...] | None = None
+    missed: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def merged(records: Iterable[UnitRecord], header: Header) -> Total:
         total.failed += record.failed
         for item in record.items:
             total.items += 1
+            total.missed += [] if header.reached(item) else [item.name]
             total.frames += header.over.of_time(item.size)
             total.values += header.values(item.size)
             for k, (level, grid) in enumerate(zip(header.levels, item.grids, strict=True)):

@@ -14,6 +14,7 @@ from .records import Item
 from .tensors import Extent, from_bytes, read_extents
 
 HEADERS = 4096  # of files, kept in memory
+UNTOLD = 2**20  # numbers per byte, at most, where a level need not be told in a chunk of a tile
 
 
 class TensorFiles:
@@ -39,7 +40,8 @@ class TensorFiles:
         if dtype == "bits":
             fits = found.dtype == "uint8" and len(found.shape) == 1
             # so many symbols at most: each has a block, and each block a byte of origin
-            fits = fits and math.prod(shape) <= BLOCK * found.bytes
+            most = UNTOLD if self.header.coding.target else BLOCK
+            fits = fits and math.prod(shape) <= most * found.bytes
         else:
             fits = (found.dtype, found.shape) == (dtype, shape)
         if not fits:
