@@ -5,9 +5,8 @@
 
 The ladder's points are the bits that `stlatent encode --entropy-code` stores, at several steps and
 for every prefix of the levels. The others are bare streams of x264 and SVT-AV1 at settings made for
-PSNR, one key frame each, in 4:2:0, which by itself limits their PSNR. Expect them to win: they
-search for the best way to code every block, and predict its motion; the ladder is an autoencoder
-made for other things.
+PSNR, one key frame each (of H.264 also key frames alone), in 4:2:0, which limits their PSNR. Expect
+them to win: they search for the best way to code every block, and predict its motion.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from stlatent.media.metrics import psnr
 from stlatent.media.video.clips import centre_clip
 from stlatent.media.video.pixels import to_float, to_uint8
 
-STEPS = (STEP, 8.0, 16.0, 32.0, 64.0, 128.0)
+STEPS = (STEP, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 FPS = 25.0  # where a clip has none
 BT709 = 1  # as ITU-T H.273 numbers primaries, transfer and matrix alike
 NOTES = {
@@ -50,6 +49,8 @@ NOTES = {
     "and frame; x264's note about itself is taken out",
     "times": "bits of the ladder over bits of the other at the same PSNR, log bits linear in PSNR "
     "between its points; null where it has no such PSNR",
+    "bd_rate": "how many more bits the ladder takes, all levels at its steps, on average over the "
+    "PSNR that both reach; log bits linear in PSNR between points; null where they share none",
     "ceiling_db": "PSNR of a clip that was only converted to 4:2:0 and back",
 }
 Point = dict[str, Any]
@@ -72,6 +73,13 @@ CODECS = {
         {"preset": "slow", "tune": "psnr"},
         range(12, 52, 3),
         "filter_units=remove_types=6",  # the encoder's name and settings
+    ),
+    "H.264 intra": Codec(
+        "libx264",
+        "h264",
+        {"preset": "slow", "tune": "psnr", "g": "1"},
+        range(12, 52, 3),
+        "filter_units=remove_types=6",
     ),
     "AV1": Codec(
         "libsvtav1",
@@ -110,7 +118,7 @@ def _classical(codec: Codec, crf: int, frames: np.ndarray, fps: float) -> Point:
     with av.open(file, "w", format=codec.format) as container:
         stream = container.add_stream(codec.encoder, rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = codec.options | {"crf": str(crf), "g": str(count)}
+        stream.options = {"g": str(count)} | codec.options | {"crf": str(crf)}
         made = stream.codec_context
         made.color_primaries = made.color_trc = made.colorspace = BT709
         made.color_range = ColorRange.MPEG
@@ -169,10 +177,24 @@ def _point(x: Tensor, y: Tensor, bits: int) -> Point:
 
 def times(point: Point, curve: Sequence[Point]) -> float | None:
     """How often the bits of `curve` at its PSNR a point takes; see `NOTES`."""
-    pairs = sorted((p["psnr_db"], math.log(p["bits"])) for p in curve)
-    quality, bits = zip(*pairs, strict=True)
-    at = np.interp(point["psnr_db"], quality, bits, left=math.nan, right=math.nan)
+    at = _log_bits(curve, point["psnr_db"])
     return None if math.isnan(at) else math.exp(math.log(point["bits"]) - at)
+
+
+def bd_rate(points: Sequence[Point], curve: Sequence[Point]) -> float | None:
+    """Bits of `points` over those of `curve`, minus 1, as Bjontegaard averages them; `NOTES`."""
+    ends = [[p["psnr_db"] for p in one] for one in (points, curve)]
+    low, high = max(map(min, ends)), min(map(max, ends))
+    if low >= high:
+        return None
+    shared = np.linspace(low, high, 1001)
+    return math.expm1((_log_bits(points, shared) - _log_bits(curve, shared)).mean())
+
+
+def _log_bits(curve: Sequence[Point], psnr_db: float | np.ndarray) -> np.ndarray:
+    """Of a curve at some PSNR; NaN beyond its ends."""
+    pairs = sorted((p["psnr_db"], math.log(p["bits"])) for p in curve)
+    return np.interp(psnr_db, *zip(*pairs, strict=True), left=math.nan, right=math.nan)
 
 
 def compare(
@@ -185,8 +207,10 @@ def compare(
         point["times"] = {name: times(point, curve) for name, curve in curves.items()}
     subsampled = np.stack([_to_rgb(_to_yuv(frame)) for frame in to_uint8(x)[0]])
     ceiling = psnr(x, to_float(subsampled)[None]).item()
-    size = list(x.shape[2:])
-    return {"clip": path.name, "size": size, "ceiling_db": ceiling, "ladder": points, **curves}
+    whole = [point for point in points if point["levels"] == len(model.levels)]
+    rates = {name: bd_rate(whole, curve) for name, curve in curves.items()}
+    about = {"clip": path.name, "size": list(x.shape[2:]), "ceiling_db": ceiling}
+    return about | {"bd_rate": rates, "ladder": points, **curves}
 
 
 def table(clip: Point, levels: int) -> str:
@@ -204,6 +228,8 @@ def table(clip: Point, levels: int) -> str:
             shares = [" – |" if t is None else f" {t:.1f} |" for t in p["times"].values()]
             figures = f"{p['psnr_db']:.2f} dB | {p['bits_per_pixel']:.4f}"
             rows.append(f"| {name} | {figures} |" + "".join(shares))
+    rates = [f"{name} {_times(rate)}" for name, rate in clip["bd_rate"].items()]
+    rows += [f"\nbits on average over the same PSNR: {', '.join(rates)}"]
     rows += [f"\n| level, step {finest:.3g} | numbers | bf16, bytes | coded, bytes | to the rate |"]
     rows += ["|---|---|---|---|---|"]
     for k, p in enumerate(clip["ladder"][:levels]):
@@ -213,15 +239,34 @@ def table(clip: Point, levels: int) -> str:
     return "\n".join(rows)
 
 
+def _times(rate: float | None) -> str:
+    """A BD-rate as a factor."""
+    return "–" if rate is None else f"× {1 + rate:.2f}"
+
+
+def summary(clips: Sequence[Point]) -> str:
+    """The BD-rates of all clips, as Markdown."""
+    rows = ["\n| bits on average over the same PSNR |" + "".join(f" {name} |" for name in CODECS)]
+    rows += ["|---" * (1 + len(CODECS)) + "|"]
+    for clip in clips:
+        cells = [f" {_times(clip['bd_rate'][name])} |" for name in CODECS]
+        rows.append(f"| {Path(clip['clip']).stem} |" + "".join(cells))
+    found = [[r for c in clips if (r := c["bd_rate"][name]) is not None] for name in CODECS]
+    medians = [_times(float(np.median(rates)) if rates else None) for rates in found]
+    return "\n".join([*rows, "| median |" + "".join(f" {one} |" for one in medians)])
+
+
 def picture(clips: Sequence[Point], levels: int) -> bytes:
     """PSNR against bits per pixel as PNG, a panel per clip."""
     from matplotlib.figure import Figure
 
-    figure = Figure((1.0 + 3.6 * len(clips), 3.8), dpi=plots.DPI, layout="constrained")
-    panels = figure.subplots(1, len(clips), squeeze=False, sharex=True, sharey=True)[0]
+    rows, columns = -(-len(clips) // 4), min(len(clips), 4)
+    figure = Figure((1.0 + 3.0 * columns, 3.0 * rows), dpi=plots.DPI, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
+    panels = grid[: len(clips)]
     blue, *colours = plots.LIGHT.levels
     for axes, clip in zip(panels, clips, strict=True):
-        for (name, mark), colour in zip(zip(CODECS, "s^", strict=True), colours, strict=False):
+        for (name, mark), colour in zip(zip(CODECS, "sv^", strict=True), colours, strict=False):
             _line(axes, clip[name], f"{mark}-", color=colour, label=name)
         whole = [p for p in clip["ladder"] if p["levels"] == levels]
         _line(axes, whole, "o-", color=blue, label="ladder, steps")
@@ -230,9 +275,14 @@ def picture(clips: Sequence[Point], levels: int) -> bytes:
             prefixes = [p for p in clip["ladder"] if p["step"] == step]
             _line(axes, prefixes, ".--", color=blue, linewidth=0.7, alpha=0.5, label=label)
         axes.set_title(Path(clip["clip"]).stem, loc="left", size=9)
-        axes.set(xscale="log", xlabel="bits per pixel")
+        axes.set(xscale="log")
         axes.grid(color=plots.LIGHT.faint, linewidth=0.4)
-    panels[0].set_ylabel("PSNR, dB")
+    for axes in panels[::columns]:
+        axes.set_ylabel("PSNR, dB")
+    for axes in panels[-columns:]:
+        axes.set_xlabel("bits per pixel")
+    for axes in grid[len(clips) :]:
+        axes.set_axis_off()
     panels[0].legend(frameon=False, fontsize=7)
     return plots.png(figure)
 
@@ -251,6 +301,7 @@ def run(options: argparse.Namespace) -> None:
     for path in options.clips:
         clips.append(compare(model, path, options.size, sorted(options.steps)))
         print(table(clips[-1], levels), flush=True)
+    print(summary(clips))
     settings = {name: codec._asdict() | {"crf": list(codec.crf)} for name, codec in CODECS.items()}
     report = {"notes": NOTES, "model": stlatent.fingerprint(model), "codecs": settings}
     report |= {"versions": {"av": av.__version__, "libraries": av.library_versions}, "clips": clips}
