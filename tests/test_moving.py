@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import render_moving
+import study_moving
+import torch
 
+from stlatent import LadderPipeline
+from stlatent.cli import main
 from stlatent.geometry.read import read_surface
 from stlatent.media.video.files import find_sources
+from stlatent.shipped import shipped_pipelines
 from stlatent.store.labels import folder_classes
 
 ROOT = Path(__file__).parents[1]
@@ -62,3 +68,60 @@ def test_classes_are_folders(tmp_path, monkeypatch):
 def test_a_missing_model_is_named(tmp_path, capsys):
     assert render_moving.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "barrel_large.glb" in capsys.readouterr().err
+
+
+# the model that ships ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shipped() -> LadderPipeline:
+    pipeline = LadderPipeline.from_pretrained("moving")
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def test_it_is_small_and_knows_its_classes(shipped):
+    weights = shipped_pipelines()["moving"].rglob("*.safetensors")
+    assert sum(file.stat().st_size for file in weights) <= 12 * 2**20
+    pairs = {f"{m}-{o}" for m in render_moving.MOTIONS for o in render_moving.OBJECTS}
+    assert set(shipped.denoiser.condition.names) == pairs
+    assert shipped.denoiser.dtype == shipped.vae.dtype == torch.float32
+
+
+def test_a_seed_and_a_class_say_what_is_drawn(shipped):
+    def draw(name: str, seed: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return shipped(name, num_inference_steps=2, generator=generator, output_type="pt").frames
+
+    tree = draw("slide-tree", 0)
+    assert tree.shape == (1, 3, 17, 64, 64)
+    assert torch.equal(tree, draw("slide-tree", 0))
+    assert not torch.equal(tree, draw("slide-tree", 1))
+    pumpkin = draw("slide-pumpkin", 0)
+    green, orange = (x[0, 1].mean() - x[0, 0].mean() for x in (tree, pumpkin))
+    assert green > orange  # what was asked for comes out
+
+
+def test_the_command_takes_words(tmp_path, capsys):
+    arguments = ["generate", "moving", f"--out={tmp_path / 'out'}", "-n2", "--steps=1"]
+    assert main([*arguments, "--classes", "drop-barrel", "drop-cat"]) == 2
+    said = capsys.readouterr().err
+    assert "'drop-cat' is no class" in said and "turn-wizard" in said
+    assert not (tmp_path / "out").exists()
+    assert main([*arguments, "--classes", "drop-barrel", "1"]) == 0
+    assert len(list((tmp_path / "out").glob("*.mp4"))) == 2
+
+
+def test_the_study_compares_it_with_real_clips(tmp_path, monkeypatch):
+    monkeypatch.setattr(render_moving, "OBJECTS", {"police": DRILL.name, "taxi": DRILL.name})
+    for name in ("real", "held-out"):
+        arguments = [str(DRILL.parent), "--out", str(tmp_path / name), "--clips=2"]
+        assert render_moving.main(arguments) == 0
+    few = ["--samples=8", "--steps", "1", "2", "--classifier-steps=2", "--solver"]
+    ways = ["--held-out", str(tmp_path / "held-out"), "--ways", "level 0=moving"]
+    out = tmp_path / "study"
+    assert study_moving.main([str(tmp_path / "real"), *ways, *few, "--out", str(out)]) == 0
+    rows = json.loads((out / "report.json").read_text())
+    assert rows["level 0, Euler, 2 steps"]["evaluations"] == 2
+    assert {"other real clips", "real level 0, rest by mean", "ladder alone"} <= set(rows)
+    assert (out / "samples.png").is_file() and "DPM-Solver++" in (out / "report.md").read_text()

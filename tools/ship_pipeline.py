@@ -20,6 +20,7 @@ from stlatent.model.config import dump, load
 from stlatent.train import RunConfig
 
 MOST_BYTES = 12 * 2**20
+BESIDE = ("README.md", "figures.json")
 
 
 @command("ship_pipeline")
@@ -35,7 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run = load(DiffusionRun, options.run / "config.yaml")
     data = run.data.model_copy(update={"root": Path("latents")})
     run = run.model_copy(update={"data": data, "out": Path("runs") / options.name})
+    about = {file: file.read_text() for name in BESIDE if (file := out / name).is_file()}
     LadderPipeline.from_pretrained(options.run / PIPELINE).to(torch.float16).write(out)
+    for file, text in about.items():  # written by hand, or by the study
+        file.write_text(text)
     (out / "ladder.yaml").write_text(dump(ladder))
     (out / "config.yaml").write_text(dump(run))
     size = sum(file.stat().st_size for file in out.rglob("*.safetensors"))

@@ -176,10 +176,12 @@ class Judge:
         return features, motion.argmax(1), texture.argmax(1)
 
 
-def decoded(ladder: Ladder, levels: Sequence[Tensor], kept: int) -> Tensor:
+def decoded(
+    ladder: Ladder, levels: Sequence[Tensor], kept: int, size: tuple[int, ...] = SIZE
+) -> Tensor:
     """Clips from the first levels of their latents."""
     parts = zip(*(z.split(50) for z in levels), strict=True)
-    return torch.cat([ladder.decode(Latents(part, SIZE), kept) for part in parts])
+    return torch.cat([ladder.decode(Latents(part, size), kept) for part in parts])
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:

@@ -5,7 +5,8 @@
 
 Pipelines of one ladder are compared by number of network evaluations: Fréchet distances in the
 features of a classifier that was trained on real clips, how many samples show the motion and the
-object that were asked for, and time per clip. Beside them: other real clips, real ones through the
+object that were asked for (of two cars that differ in their paint alone: the texture), and time per
+clip. Beside them: other real clips, real ones through the
 ladder, their level 0 with the rest from the prior, and the ladder alone. The same command goes on
 where it stopped.
 """
@@ -35,6 +36,7 @@ from stlatent.store.labels import folder_classes
 
 SIZE = (17, 64, 64)
 SHOWN = 8
+ALIKE = ("police", "taxi")  # of one shape, in other paint: texture alone tells them apart
 
 
 class Clips:
@@ -47,6 +49,7 @@ class Clips:
         clips = (centre_clip(source.path, SIZE)[0][0] for source in sources)
         self.frames = torch.stack([torch.from_numpy(to_uint8(x)) for x in clips])
         self.label = torch.tensor([found[source.name] for source in sources])
+        self.middle = len(sources) // 2
 
     def floats(self, rows: slice | Tensor) -> Tensor:
         """`[n, 3, 17, 64, 64]` in [-1, 1]."""
@@ -61,6 +64,7 @@ class Judge:
         motions, objects = (sorted({*column}) for column in zip(*pairs))
         self.motion = torch.tensor([motions.index(motion) for motion, _ in pairs])
         self.object = torch.tensor([objects.index(thing) for _, thing in pairs])
+        self.alike = torch.tensor([k for k, thing in enumerate(objects) if thing in ALIKE])
         torch.manual_seed(0)
         self.network = Classifier(len(motions), len(objects))
         self.reference = torch.empty(0)
@@ -84,20 +88,23 @@ class Judge:
 
     @torch.no_grad()
     def seen(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features `[N, 64]`, motions and objects `[N]`."""
+        """Features `[N, 64]`, and what speaks for each motion and object `[N, M]`, `[N, O]`."""
         parts = half(x.clamp(-1, 1)).split(64)
         rows = [(self.network.features(part), *self.network(part)) for part in parts]
-        features, motion, thing = (torch.cat(column) for column in zip(*rows))
-        return features, motion.argmax(1), thing.argmax(1)
+        return tuple(torch.cat(column) for column in zip(*rows))
 
     def __call__(self, x: Tensor, asked: Tensor) -> Row:
         features, motion, thing = self.seen(x)
-        right = motion == self.motion[asked], thing == self.object[asked]
+        wanted = self.object[asked]
+        right = motion.argmax(1) == self.motion[asked], thing.argmax(1) == wanted
+        alike = thing[torch.isin(wanted, self.alike)][:, self.alike].argmax(1)
+        painted = self.alike[alike] == wanted[torch.isin(wanted, self.alike)]
         return {
             "frechet": frechet_distance(features, self.reference),
             "motion": float(right[0].float().mean()),
             "object": float(right[1].float().mean()),
             "both": float((right[0] & right[1]).float().mean()),
+            "texture": float(painted.float().mean()),
         }
 
 
@@ -113,7 +120,7 @@ def judge_of(options: argparse.Namespace, held_out: Clips) -> Judge:
         checkpoint.write(file, judge.network.state_dict(), {})
     judge.network.load_state_dict(checkpoint.read(file)[0])
     judge.network.eval()
-    judge.reference = judge.seen(held_out.floats(slice(1, None, 2)))[0]
+    judge.reference = judge.seen(held_out.floats(slice(held_out.middle, None)))[0]
     return judge
 
 
@@ -127,18 +134,18 @@ def few_steps(pipeline: LadderPipeline) -> DPMSolverMultistepScheduler:
 
 def beside(report: Report, judge: Judge, held_out: Clips, pipeline: LadderPipeline, options):
     """What needs no diffusion; returns some clips of each."""
-    ladder, rows = pipeline.vae.ladder, slice(None, None, 2)
+    ladder, rows = pipeline.vae.ladder, slice(held_out.middle)
     x, label = held_out.floats(rows), held_out.label[rows]
     report.row("other real clips", lambda: judge(x, label))
     levels = [torch.cat(z) for z in zip(*(ladder.encode(p).levels for p in x.split(32)))]
     for kept in range(1, 1 + len(levels)):
         name = "real, reconstructed" if kept == len(levels) else "real level 0, rest by mean"
-        report.row(name, lambda kept=kept: judge(decoded(ladder, levels, kept), label))
+        report.row(name, lambda kept=kept: judge(decoded(ladder, levels, kept, SIZE), label))
     alone = ladder_alone(ladder, SIZE, len(x), options)
     report.row("ladder alone", lambda: judge(alone.x, label))
     return {
         "real": x[:SHOWN],
-        "reconstructed": decoded(ladder, [z[:SHOWN] for z in levels], len(levels)),
+        "reconstructed": decoded(ladder, [z[:SHOWN] for z in levels], len(levels), SIZE),
         "ladder alone": alone.x[:SHOWN],
     }
 

@@ -1,0 +1,3 @@
+from stlatent import AutoencoderLadder
+
+__all__ = ["AutoencoderLadder"]
