@@ -1,6 +1,6 @@
 """Which layout of the same latents does a denoiser learn best in the same time?
 
-    python tools/studies/layouts.py VIDEOS --out runs/layouts --minutes 0.6
+    python tools/studies/layouts.py VIDEOS --out runs/layouts --minutes 8
 
 Clips of real videos are encoded by the shipped video model, and one transformer of a fixed size is
 trained on all of its levels, packed on the grid of the coarsest one, on one between and on that of
@@ -183,10 +183,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("videos", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=0.6, help="of a processor, per layout")
+    parser.add_argument("--minutes", type=float, default=8, help="of a processor, per layout")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--clips", type=int, default=600)
-    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--clips", type=int, default=3200)
+    parser.add_argument("--samples", type=int, default=200)
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     ladder, (train, held) = checkpoint.load("video"), real_clips.sides(options.videos)
