@@ -139,6 +139,22 @@ class Band:
                 np.add.at(votes, tuple(beside[here].T), side)
         return votes * (self.table < 0)
 
+    def in_blocks(self, side: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same in blocks of `side` voxels per edge, a multiple of 4: their places int64
+        `[M, 3]` in order, and float32 `[M, side, side, side]`. What of these lies beyond the band
+        is far from the surface, on the side that it is on."""
+        factor, count = side // BLOCK, self.resolution // side
+        place = np.ravel_multi_index((self.blocks // factor).T, (count,) * 3)
+        kept, row = np.unique(place, return_inverse=True)
+        index = np.stack(np.unravel_index(kept, (count,) * 3), 1)
+        inside = np.indices((factor,) * 3).reshape(3, -1).T
+        small = index[:, None] * factor + inside  # blocks of the band in each
+        filled = self.filled[tuple(small.transpose(2, 0, 1))]
+        values = np.repeat(np.where(filled, np.float32(-1), np.float32(1)), BLOCK**3)
+        values = values.reshape(-1, *[factor] * 3, *[BLOCK] * 3)
+        values[(row.reshape(-1), *(self.blocks % factor).T)] = self.distance
+        return index, values.transpose(0, 1, 4, 2, 5, 3, 6).reshape(-1, *[side] * 3)
+
     def slab(self, start: int, stop: int) -> np.ndarray:
         """Distances float32 `[stop - start, n, n]` of a part of the whole grid."""
         first, last = start // BLOCK, -(-stop // BLOCK)

@@ -10,6 +10,7 @@ from .planes.data import (
     write_planes,
 )
 from .registry import medium_of
+from .shape.near import band_of, blocks_of
 from .source import Source, UnreadableError
 from .video.cache import FrameCache
 from .video.check import check_sources
@@ -28,6 +29,8 @@ __all__ = [
     "Source",
     "UnreadableError",
     "VideoReader",
+    "band_of",
+    "blocks_of",
     "centre_clip",
     "check_sources",
     "collate",

@@ -18,21 +18,14 @@ from ...triplane.planes import turn
 
 
 def blocks_of(band: Band, side: int) -> Blocks:
-    """A band in blocks of `side` voxels per edge, a multiple of 4; what of these lies beyond the
-    band is far from the surface, on the side that it is on."""
-    factor, count = side // BLOCK, band.resolution // side
-    place = np.ravel_multi_index((band.blocks // factor).T, (count,) * 3)
-    kept, row = np.unique(place, return_inverse=True)
-    index = np.stack(np.unravel_index(kept, (count,) * 3), 1)
-    inside = np.indices((factor,) * 3).reshape(3, -1).T
-    small = index[:, None] * factor + inside  # blocks of the band in each
-    filled = band.filled[tuple(small.transpose(2, 0, 1))]
-    values = np.repeat(np.where(filled, np.float32(-1), np.float32(1)), BLOCK**3)
-    values = values.reshape(-1, *[factor] * 3, *[BLOCK] * 3)
-    values[(row.reshape(-1), *(band.blocks % factor).T)] = band.distance
-    values = values.transpose(0, 1, 4, 2, 5, 3, 6).reshape(-1, *[side] * 3)
-    index = np.insert(index, 0, 0, axis=1)
-    return Blocks(torch.from_numpy(index), torch.from_numpy(values), band.resolution)
+    """A band in blocks of `side` voxels per edge, see `Band.in_blocks`."""
+    return as_blocks(*band.in_blocks(side), band.resolution)
+
+
+def as_blocks(index: np.ndarray, values: np.ndarray, resolution: int) -> Blocks:
+    """One shape, of blocks at `index` `[K, 3]`."""
+    index = torch.from_numpy(np.insert(index.astype(np.int64), 0, 0, axis=1))
+    return Blocks(index, torch.from_numpy(values), resolution)
 
 
 def band_of(

@@ -34,8 +34,9 @@ from .decoded import shape_fields
 from .figures import DEFINITIONS, EDGE, FIGURES, POINTS, THRESHOLDS
 from .medium import PIXELS, Shapes
 from .near import DecodedBlocks, blocks_of
+from .near_child import NearPlan
 from .near_data import training_set
-from .near_encode import NearEncoder, NearPlan, read_blocks
+from .near_encode import NearEncoder, read_blocks
 from .training import ShapeData
 
 NEAR_FIGURES = tuple(
