@@ -14,6 +14,7 @@ import trimesh
 import stlatent
 from stlatent.checkpoint import build, save
 from stlatent.cli import main
+from stlatent.export import export
 from stlatent.geometry import FieldSettings, band_from_surface, surface_of
 from stlatent.media import medium_of
 from stlatent.media.shape.near import band_of, blocks_of, turned
@@ -266,7 +267,7 @@ def test_a_wrong_config_costs_one_line(changes: dict, words: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_wrong_input_costs_one_line(model: SparseLadder, shapes: Blocks) -> None:
+def test_wrong_input_costs_one_line(model: SparseLadder, shapes: Blocks, tmp_path: Path) -> None:
     found = model.encode(shapes)
     wrong = {
         "multiple of 32": lambda: model.sample((48, 48, 48)),
@@ -276,6 +277,7 @@ def test_wrong_input_costs_one_line(model: SparseLadder, shapes: Blocks) -> None
             replace(found, levels=(*found.levels[:2], found.levels[2][1:]))
         ),
         "decodes 1 to 3": lambda: model.decode(found, 4),
+        "cannot be exported": lambda: export(model, tmp_path / "vae"),
         "ordered": lambda: Blocks(shapes.index.flip(0), shapes.values, 64, 3),
     }
     for words, call in wrong.items():

@@ -61,6 +61,11 @@ class Blocks:
         return self.values.shape[-1]
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the whole cubes `(batch, 1, n, n, n)`."""
+        return (self.batch, 1, *[self.resolution] * 3)
+
+    @property
     def device(self) -> torch.device:
         """Where the values are."""
         return self.values.device

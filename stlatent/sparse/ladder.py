@@ -47,6 +47,14 @@ class SparseLadder(Ladder):
         """Voxels per edge of the blocks that are read: a cell of the finest level is one."""
         return self.strides[-2]
 
+    @property
+    def exported(self) -> Ladder:
+        """ValueError: no pipeline takes what is there only in places."""
+        raise ValueError(
+            "a sparse model has latents in some cells only, and pipelines of diffusers take whole "
+            "grids: it cannot be exported, nor diffused"
+        )
+
     def _refined(
         self, level: int, h: Tensor, choose: Choose, places: Places, steps: list[Step]
     ) -> Tensor:

@@ -68,10 +68,11 @@ class SparseShapes(Shapes):
         return {"fields": shape_fields(self.config, **given)} if given else {}
 
     def resolve(self, options: SourceOptions) -> dict[str, object]:
-        self.check_resolution(shape_fields(self.config).resolution)
         if options.refine:
             raise ValueError("--refine: not for sparse models; leave it out")
-        return super().resolve(options)
+        found = super().resolve(options)
+        self.check_resolution(found["fields"].resolution)
+        return found
 
     def plan(self, options: SourceOptions, device: torch.device) -> NearPlan:
         return NearPlan(options.fields.model_dump(mode="json"), self.config.levels[-1].stride[0])
