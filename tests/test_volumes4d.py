@@ -15,7 +15,7 @@ from stlatent.cli import main
 from stlatent.files import UnreadableError
 from stlatent.media.registry import media, medium_for
 from stlatent.media.volumes.child import open_volumes
-from stlatent.model.domains import DOMAINS
+from stlatent.model.domains import ALL_DOMAINS
 from stlatent.store.reader import LatentStore
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +80,7 @@ def test_from_files_to_files_through_every_verb(folder, tmp_path, monkeypatch):
 
 
 def test_every_domain_has_a_medium():
-    found = {name: medium_for(name, field=False) for name in DOMAINS}
+    found = {name: medium_for(name, field=False) for name in ALL_DOMAINS}
     assert {*found.values(), medium_for("triplane", field=True)} == {*media()}
 
 
