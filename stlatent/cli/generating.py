@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from . import options as shared
@@ -53,11 +54,15 @@ def add_generate(verb: Verb) -> None:
 
 
 def generate(options: Options) -> int:
+    from diffusers.utils import logging
+
     from ..diffusion.generate import Drawn, Wish
     from ..diffusion.generate import generate as write
     from ..media.options import Extent
     from ..media.output import Output
 
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()  # of the parts of a pipeline, as they are loaded
     names = ("count", "seed", "temperature", "classes", "prompts", "steps", "guidance", "windows")
     wish = Wish(
         **{name: getattr(options, name) for name in names},
