@@ -32,6 +32,7 @@ from stlatent.model.likelihoods import KINDS as LIKELIHOODS
 from stlatent.model.posteriors import KINDS as POSTERIORS
 from stlatent.model.reference import described, reference
 from stlatent.model.strict import Strict, kinds_of
+from stlatent.shipped import shipped_models
 from stlatent.train.config import RunConfig
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
@@ -254,8 +255,8 @@ def test_shipped_models_keep_their_fingerprints(name, expected, tmp_path):
 
 
 def test_a_former_run_folder_is_read():
-    for file in (Path(__file__).parents[1] / "assets" / "models").glob("*/config.yaml"):
-        assert load(RunConfig, file).model.cell == ConvNextCell()
+    for file in shipped_models().values():
+        assert load(RunConfig, file.with_name("config.yaml")).model.cell == ConvNextCell()
 
 
 # what a reference page is made of ----------------------------------------------------------------

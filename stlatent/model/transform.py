@@ -104,7 +104,9 @@ def basis(domain: Domain, channels: Channels, stride: Sequence[int], width: int)
     expected = torch.ones(1, dtype=torch.float64)
     for variance in per_axis:
         expected = (expected[:, None] * variance).flatten()
-    order = torch.argsort(expected, descending=True, stable=True)[:width]
+    # Of mirrored frequencies neither comes first by the last digit, which processors differ in.
+    ranks = expected.log().round(decimals=9)
+    order = torch.argsort(ranks, descending=True, stable=True)[:width]
     index = torch.stack(torch.unravel_index(order, [len(v) for v in per_axis]), 1)
     return Basis(index, (expected[order] * SAMPLE_VARIANCE).sqrt(), tuple(stride))
 
