@@ -87,7 +87,7 @@ def test_it_streams(variant):
     for found, expected in zip(levels, whole.levels, strict=True):
         assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3)
     y, _ = decode_chunk(model, levels, x.shape[3:])
-    assert ((y[:, :, : x.shape[2]] - x).abs() <= 1e-5 * (1 + left_over(model, whole, x))).all()
+    assert ((y[:, :, : x.shape[2]] - x).abs() <= 1e-4 * (1 + left_over(model, whole, x))).all()
 
 
 @pytest.mark.parametrize("log_scale", [-6.0, -4.0, -2.0, 0.0, 2.0])
