@@ -88,6 +88,12 @@ def test_it_is_small_and_knows_its_classes(shipped):
     assert shipped.denoiser.dtype == shipped.vae.dtype == torch.float32
 
 
+def test_what_ships_names_no_folder_of_the_machine_that_made_it():
+    for folder in shipped_pipelines().values():
+        for file in folder.rglob("*.json"):
+            assert "_name_or_path" not in json.loads(file.read_text()), file
+
+
 def test_a_seed_and_a_class_say_what_is_drawn(shipped):
     def draw(name: str, seed: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)

@@ -6,6 +6,7 @@ python tools/ship_pipeline.py runs/moving moving --ladder runs/moving-ladder
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run = run.model_copy(update={"data": data, "out": Path("runs") / options.name})
     about = {file: file.read_text() for name in BESIDE if (file := out / name).is_file()}
     LadderPipeline.from_pretrained(options.run / PIPELINE).to(torch.float16).write(out)
+    for file in out.rglob("*.json"):
+        forget_origin(file)
     for file, text in about.items():  # written by hand, or by the study
         file.write_text(text)
     (out / "ladder.yaml").write_text(dump(ladder))
@@ -46,6 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{out}: {size / 2**20:.2f} MiB")
     if size > MOST_BYTES:
         raise ValueError(f"{out} has {size} bytes of weights; at most {MOST_BYTES} may ship")
+
+
+def forget_origin(config: Path) -> None:
+    """Take out of a config of diffusers from where on this machine it was loaded."""
+    about = json.loads(config.read_text())
+    about.pop("_name_or_path", None)
+    config.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
