@@ -253,3 +253,18 @@ def test_ctrl_c_is_one_line_at_any_time(model, latents, tmp_path, seconds):
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said) in [(130, "stlatent: interrupted\n"), (0, "")]
     assert not list(tmp_path.glob("out/.stlatent-work/*/*"))
+
+
+def test_ctrl_c_after_the_work_is_done_changes_nothing():
+    program = (
+        "import atexit, os, signal, sys; from stlatent.cli.outcome import command;"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT);"
+        "sys.exit(command('x')(lambda: None)())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

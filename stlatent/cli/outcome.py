@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import logging
@@ -102,3 +103,5 @@ def _interruptible_imports(program: str) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        # the work is done: while Python takes itself down, Ctrl-C would make a failure of it
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
