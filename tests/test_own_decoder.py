@@ -1,4 +1,4 @@
-"""A foundation's decoder that is trained under a ladder, of which nothing else changes."""
+"""A decoder that is trained alone, a ladder's or a foundation's: nothing else changes."""
 
 import copy
 from pathlib import Path
@@ -17,7 +17,10 @@ from stlatent.cli import main
 from stlatent.export import export
 from stlatent.foundation.autoencoder import FoundationAutoencoder
 from stlatent.foundation.tuned import TunedAutoencoder
-from stlatent.model.config import FoundationConfig
+from stlatent.model.config import FoundationConfig, load
+from stlatent.train.config import RunConfig
+
+TINY = Path(__file__).parents[1] / "configs" / "image" / "tiny.yaml"
 
 
 def with_decoder(model: FoundationAutoencoder) -> FoundationAutoencoder:
@@ -78,19 +81,25 @@ def test_in_the_layout_of_the_foundation(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> tuple[Path, list[str]]:
+def pictures(tmp_path_factory) -> Path:
+    """A folder of four small pictures."""
+    folder, generator = tmp_path_factory.mktemp("pictures") / "in", np.random.default_rng(0)
+    folder.mkdir()
+    for i in range(4):
+        few = Image.fromarray(generator.integers(0, 256, (6, 6, 3), np.uint8))
+        few.resize((96, 96)).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, pictures) -> tuple[Path, list[str]]:
     """A folder with a small ladder on a foundation, and the words that trained it."""
     diffusers.utils.logging.set_verbosity_error()
     folder = tmp_path_factory.mktemp("decoder")
     torch.manual_seed(0)
     diffusers.AutoencoderKL(**CLASSES["AutoencoderKL"]).save_pretrained(folder / "below")
-    generator = np.random.default_rng(0)
-    (folder / "in").mkdir()
-    for i in range(4):
-        few = Image.fromarray(generator.integers(0, 256, (6, 6, 3), np.uint8))
-        few.resize((96, 96)).save(folder / "in" / f"{i}.png")
     words = ["train", "image/on_foundation", f"model.foundation.path={folder / 'below'}"]
-    words += ["model.foundation.subfolder=null", f"data.root={folder / 'in'}", "model.exact=true"]
+    words += ["model.foundation.subfolder=null", f"data.root={pictures}", "model.exact=true"]
     words += [f"model.levels.{k}.width=16" for k in range(4)] + ["model.stem.width=16"]
     words += ["data.crop=64", "data.batch_size=4", "data.workers=0", "tracker=null"]
     words += ["data.validation.crop=64", "loss.pixels.every=1", "optimiser.warmup_steps=1"]
@@ -124,14 +133,14 @@ def test_only_the_decoder_is_trained(trained):
     assert main([*words, *more, "steps=1"]) == 0
 
 
-def test_data_sets_of_the_model_go_on_being_decoded(trained):
+def test_data_sets_of_the_model_go_on_being_decoded(trained, pictures):
     """By the same model with another decoder; which is not what the set names, and so is given."""
     folder, words = trained
     more = [f"start={folder / 'first'}", "only_decoder=true", f"out={folder / 'other'}"]
     assert main([*words, *more, "steps=3"]) == 0
     latents, few = folder / "latents", ["--levels", "1", "--format", "png"]
     model = ["--model", str(folder / "first")]
-    assert main(["encode", str(folder / "in"), *model, "--out", str(latents)]) == 0
+    assert main(["encode", str(pictures), *model, "--out", str(latents)]) == 0
     for name in ("first", "other"):
         model = ["--model", str(folder / name), "--out", str(folder / f"by-{name}")]
         assert main(["decode", str(latents), *model, *few]) == 0
@@ -157,3 +166,43 @@ def test_what_has_no_decoder_to_train_is_named(trained, capsys):
         TunedAutoencoder(one)
     with pytest.raises(ValueError, match="trained in float32"):
         FoundationConfig(path="x", own_decoder=True, dtype="float16")
+
+
+def test_a_ladder_without_foundation_keeps_its_latents(pictures, tmp_path):
+    """Every latent, prior and rate is the same, and so is the fingerprint, however often; what is
+    decoded is nearer. A data set of the first is decoded by the second."""
+    words = ["train", "image/tiny", f"data.root={pictures}", "data.crop=64", "tracker=null"]
+    words += ["data.validation.crop=64", "optimiser.warmup_steps=1", "loss.prefix.share=0.5"]
+    words += ["optimiser.ema=0.9"]
+    assert main([*words, f"out={tmp_path / 'first'}", "steps=4"]) == 0
+    before, x = stlatent.load(tmp_path / "first"), pixels(64, 64)
+    encoded = before.encode(x)
+    for start, out, steps in (("first", "second", 40), ("second", "third", 1)):
+        more = [f"start={tmp_path / start}", "only_decoder=true", f"out={tmp_path / out}"]
+        assert main([*words, *more, f"steps={steps}"]) == 0
+        after = stlatent.load(tmp_path / out)
+        assert stlatent.fingerprint(after) == stlatent.fingerprint(before)
+        again = after.encode(x)
+        assert all(map(torch.equal, again.levels, encoded.levels))
+        assert all(map(torch.equal, again.kl, encoded.kl))
+    after = stlatent.load(tmp_path / "second")
+    picture = torch.from_numpy(np.array(Image.open(pictures / "1.png"))).movedim(-1, 0)[None]
+    latents = before.encode(picture := picture / 127.5 - 1)
+    errors = [float((m.decode(latents) - picture).square().mean()) for m in (before, after)]
+    assert errors[1] < errors[0]
+
+    model = ["--model", str(tmp_path / "first")]
+    assert main(["encode", str(pictures), *model, "--out", str(tmp_path / "latents")]) == 0
+    model = ["--model", str(tmp_path / "second")]
+    assert main(["decode", str(tmp_path / "latents"), *model, "--out", str(tmp_path / "out")]) == 0
+
+    more = [f"start={tmp_path / 'second'}", f"out={tmp_path / 'whole'}", "steps=1"]
+    assert main([*words, *more]) == 0  # all of it trained on: other latents
+    whole = stlatent.load(tmp_path / "whole")
+    assert stlatent.fingerprint(whole) != stlatent.fingerprint(before)
+
+
+@pytest.mark.parametrize("override", ["model.exact=true", "start=null"])
+def test_where_all_of_a_model_makes_latents_none_of_it_is_trained_alone(override):
+    with pytest.raises(ValueError, match="only_decoder"):
+        load(RunConfig, TINY, ["start=x", "only_decoder=true", override])

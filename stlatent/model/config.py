@@ -214,6 +214,8 @@ class ModelConfig(Strict):
         sample_rate: of the sound it was trained on, in samples per second.
         foundation: the frozen autoencoder whose latents the ladder reads in place of pixels;
             strides stay those in pixels, each a multiple of the foundation's.
+        latents_of: fingerprint of the model whose latents these are, where its decoder alone was
+            trained on (`only_decoder`).
     """
 
     domain: Literal["image", "video", "audio", "voxel", "volumes", "sparse", "triplane"]
@@ -235,6 +237,7 @@ class ModelConfig(Strict):
     sample_rate: Positive | None = None
     _ignored: Ignored = PrivateAttr(default_factory=dict)  # in a file of a former version
     foundation: FoundationConfig | None = None
+    latents_of: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
 
     @property
     def axes(self) -> Domain:

@@ -16,7 +16,9 @@ DECODER = "decoder."  # of a foundation, where a model has one of its own
 
 def fingerprint(model: nn.Module) -> str:
     """16 hex digits that change whenever the config or any weight does that latents depend on: all
-    but what priors remember, see `priors_fingerprint`, and a foundation's decoder."""
+    but what priors remember, see `priors_fingerprint`, and a decoder that was trained on alone."""
+    if model.config.latents_of:
+        return model.config.latents_of
     weights = _weights(model, remembering=False)
     if model.config.foundation:
         weights = {k: x for k, x in weights.items() if not k.startswith(DECODER)}

@@ -13,9 +13,10 @@ from .. import checkpoint
 from ..evaluate.latents import ABOUT, measure_latents
 from ..media.training import Batch
 from ..model.config import ModelConfig, dump, load
+from ..model.fingerprint import fingerprint
 from .config import RunConfig
 from .data import Figures, TrainingData, open_data, with_data
-from .decoder import Decoding, decoder_loss
+from .decoder import Decoding, decoder_loss, train_decoder_alone
 from .extras import Extras
 from .folder import claimed
 from .loop import Loop, make_accelerator
@@ -54,7 +55,7 @@ def _kind(run: RunConfig) -> type[Autoencoder]:
     if run.only_recall:
         return OnlyRecall
     if run.only_decoder:
-        return OnlyDecoder
+        return OnlyFoundationDecoder if run.model.foundation else OnlyDecoder
     return SparseAutoencoder if run.model.axes.sparse else Autoencoder
 
 
@@ -135,6 +136,16 @@ class OnlyRecall(Autoencoder):
 
 
 class OnlyDecoder(Autoencoder):
+    """What lies behind the last latent of a ladder, by the same loss as the whole."""
+
+    def __init__(self, run: RunConfig, accelerator: Accelerator) -> None:
+        latents_of = fingerprint(checkpoint.load(run.start))
+        model = run.model.model_copy(update={"latents_of": latents_of})
+        super().__init__(run.model_copy(update={"model": model}), accelerator)
+        train_decoder_alone(self.model)
+
+
+class OnlyFoundationDecoder(Autoencoder):
     """The decoder of the foundation, under a ladder of which nothing is trained."""
 
     def __init__(self, run: RunConfig, accelerator: Accelerator) -> None:
@@ -155,7 +166,8 @@ def _weights(config: RunConfig, wanted: ModelConfig) -> Mapping[str, Tensor]:
     wanted: what the new one is, with all that its foundation says of itself.
     """
     start = checkpoint.load(config.start)
-    update = {"cube": wanted.cube} | ({} if start.config.recall else {"recall": wanted.recall})
+    update = {"cube": wanted.cube, "latents_of": wanted.latents_of}
+    update |= {} if start.config.recall else {"recall": wanted.recall}
     if config.only_decoder and start.config.foundation:
         found = start.config.foundation.model_copy(update={"own_decoder": True})
         update["foundation"] = found

@@ -83,8 +83,8 @@ class RunConfig(Run):
         start: weights to start from, a run folder or a model file, instead of random ones.
         only_recall: train what the priors remember alone, by the rate; all else stays as it is in
             `start`, which may be a model whose priors remember nothing yet. See `train/recall.py`.
-        only_decoder: train the decoder of the foundation alone, so that prefixes look better; all
-            else, and so all latents, stay as they are in `start`. See `train/decoder.py`.
+        only_decoder: train the decoder alone, that of the foundation where there is one; all else,
+            and so all latents, stay as they are in `start`. See `train/decoder.py`.
     """
 
     model: ModelConfig
@@ -143,14 +143,20 @@ class RunConfig(Run):
     def _decoder_of_a_model(self) -> RunConfig:
         if not self.only_decoder:
             return self
-        found = self.model.foundation
-        asked = {"start": self.start, "model.foundation": found, "loss.pixels": self.loss.pixels}
-        asked["model.foundation.dtype=float32"] = not found or found.dtype == "float32"
-        asked["only_recall=false"] = not self.only_recall
+        model, found = self.model, self.model.foundation
+        asked = {"start": self.start, "only_recall=false": not self.only_recall}
+        if found:
+            asked["loss.pixels"] = self.loss.pixels
+            asked["model.foundation.dtype=float32"] = found.dtype == "float32"
+        elif model.exact or model.axes.sparse or model.field:
+            raise ValueError(
+                "only_decoder trains what no latent depends on; the finest latents of an exact or "
+                "a sparse model depend on all of it, and of a `field`, it is not the ladder's"
+            )
         if missing := [name for name, value in asked.items() if not value]:
             raise ValueError(
-                "only_decoder trains the decoder of a foundation, under a trained ladder, by "
-                f"pixels: give {' and '.join(missing)}"
+                "only_decoder trains the decoder of a trained model"
+                f"{', by pixels' if found else ''}: give {' and '.join(missing)}"
             )
         return self
 

@@ -1,8 +1,10 @@
-"""Training of the decoder of a foundation and of nothing else, under a ladder that is trained.
+"""Training of a decoder and of nothing else: latents stay as they are, to the last digit, those of
+every level and those of a foundation. So data sets, and what was trained on them, go on working.
 
-Latents stay as they are, those of the foundation and those of every level, to the last digit; what
-gets better is how prefixes look. A short prefix gives means of latents, which the foundation's own
-decoder has never seen. Here it learns what such a mean stands for: the mean of pixels, a blur.
+Of a ladder, it is what lies behind its last latent, trained by the loss of the whole. Of a
+foundation, its decoder, under a ladder that is trained: a short prefix gives means of latents,
+which that decoder has never seen. Here it learns what such a mean stands for: the mean of pixels, a
+blur.
 """
 
 from __future__ import annotations
@@ -14,8 +16,19 @@ from ..foundation.autoencoder import FoundationAutoencoder
 from ..losses.elbo import draw_prefixes
 from ..losses.pixels import PixelConfig, pixel_error
 from ..model.choose import Prefix, mean
+from ..model.ladder import Ladder
 from .processes import Batches
 from .task import Loss, Moment
+
+
+def train_decoder_alone(ladder: Ladder) -> None:
+    """Freeze all but the parts that no latent depends on, prior or posterior."""
+    ladder.requires_grad_(False)
+    last = ladder.cells[-1][-1]
+    own = (last.from_latent, last.spread, last.blocks, ladder.up[-1], ladder.head_blocks)
+    for part in (*own, ladder.head, ladder.likelihood):
+        if part is not None:
+            part.requires_grad_(True)
 
 
 class Decoding(nn.Module):
