@@ -1,6 +1,7 @@
 from . import checkpoint
 from .checkpoint import load, save
 from .diffusion import LadderDenoiser, LadderPipeline
+from .diffusion.sparse import AutoencoderSparse
 from .export.autoencoder import AutoencoderLadder, ModelMixin
 from .export.with_ladder import AutoencoderWithLadder
 from .model import choose
@@ -22,6 +23,7 @@ __all__ = [
     "VOLUMES",
     "VOXEL",
     "AutoencoderLadder",
+    "AutoencoderSparse",
     "AutoencoderWithLadder",
     "Domain",
     "Draw",

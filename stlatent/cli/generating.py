@@ -21,9 +21,11 @@ def add_generate(verb: Verb) -> None:
     add("--size", type=shared.size, metavar="HxW", help="of frames (as in training)")
     add("--seconds", type=shared.rate, metavar="S", help="of sound (as in training)")
     add("--temperature", type=float, metavar="T", help="of what a ladder's own prior makes "
-        "(0, its mean, below diffused levels; 1 where it makes all)")  # fmt: skip
-    add("--classes", type=shared.class_of, nargs="+", default=[], metavar="C", help="to ask for, "
-        "in turn: numbers, or names where the model knows them")  # fmt: skip
+        "(0, its mean, below diffused levels; 1 else)")  # fmt: skip
+    add("--shape-of", metavar="FILE", help="a mesh, or a clip: hold its level 0, and draw the rest "
+        "from the ladder's own prior")  # fmt: skip
+    add("--classes", "--class", type=shared.class_of, nargs="+", default=[], metavar="C",
+        help="to ask for, in turn: numbers, or names where the model knows them")  # fmt: skip
     add(
         "--prompt",
         nargs="+",
@@ -63,7 +65,8 @@ def generate(options: Options) -> int:
 
     if not sys.stderr.isatty():
         logging.disable_progress_bar()  # of the parts of a pipeline, as they are loaded
-    names = ("count", "seed", "temperature", "classes", "prompts", "steps", "guidance", "windows")
+    names = ("count", "seed", "temperature", "classes", "prompts", "steps", "guidance", "windows",
+             "shape_of")  # fmt: skip
     wish = Wish(
         **{name: getattr(options, name) for name in names},
         extent=Extent(options.frames, options.size, options.seconds),
@@ -79,7 +82,9 @@ def generate(options: Options) -> int:
 
 def add_mix(verb: Verb) -> None:
     add = verb.add_argument
-    add("pair", nargs=2, metavar="FILE", help="the two meshes, or clips")
+    add("pair", nargs=2, metavar="FILE", help="the two meshes, or clips; with a sparse "
+        "model, finer levels of the second stand where it has cells, and elsewhere the prior's "
+        "mean")  # fmt: skip
     add("--model", default="voxel", metavar="M", help=f"{MODEL} (voxel)")
     shared.out(verb, "where the mixtures go, with a sheet of them")
     add("--steps", type=shared.positive, default=5, metavar="N", help="from one to the other, "

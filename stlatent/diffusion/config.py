@@ -188,8 +188,9 @@ class LatentDataConfig(Strict):
             are.
         workers: processes that read; 0 reads in the training process itself.
         held_out: part of the items that is measured and never trained on.
-        labels: of the items, by name or source: a JSON file of their classes, or a safetensors file
-            of their embeddings; by default classes are the folders that items lie in.
+        labels: of the items, by name or source: a JSON file of their classes, numbers or names, or
+            a safetensors file of their embeddings; by default classes are the folders that items
+            lie in.
     """
 
     former: ClassVar[Mapping[str, str]] = {"batch": "batch_size"}

@@ -132,19 +132,28 @@ def _labels(
         raise ValueError("embeddings are in no data set of latents: name their file as data.labels")
     if file is None:
         labels, classes = folder_classes(names)
-        if len(classes) > condition.classes:
-            raise ValueError(
-                f"condition.classes is {condition.classes}, but items lie in {len(classes)} folders"
-            )
+        _check_classes(condition.classes, len(classes), f"items lie in {len(classes)} folders")
         return labels, classes
     if not file.is_file():
         raise ValueError(f"data.labels is {file}, which is not there")
     if condition.embedding:
         return VectorFile(file), ()
-    classes = from_json(file.read_bytes(), f"data.labels={file}, a file of classes,")
-    if not isinstance(classes, dict) or not all(type(k) is int for k in classes.values()):
-        raise ValueError(f'data.labels={file} holds no classes, such as {{"a.mp4": 0}}')
-    return classes, ()
+    said = from_json(file.read_bytes(), f"data.labels={file}, a file of classes,")
+    kinds = {type(one) for one in said.values()} if isinstance(said, dict) else {}
+    if kinds not in ({int}, {str}):
+        raise ValueError(
+            f'data.labels={file} holds no classes, such as {{"a.mp4": 0}} or {{"a.mp4": "dog"}}'
+        )
+    if kinds == {int}:
+        return said, ()
+    classes = sorted({*said.values()})
+    _check_classes(condition.classes, len(classes), f"{file} names {len(classes)} classes")
+    return {name: classes.index(kind) for name, kind in said.items()}, classes
+
+
+def _check_classes(there: int, needed: int, why: str) -> None:
+    if needed > there:
+        raise ValueError(f"condition.classes is {there}, but {why}")
 
 
 class _Nothing(Dataset):

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..checkpoint import Model, check_device, load, replace_text
 from ..evaluate.assets import Beside, measure_assets
 from ..geometry.preview import contact_sheet
-from ..jobs.sample import draw_samples
+from ..jobs.sample import draw_samples, held_levels
 from ..media.options import Extent
 from ..media.output import Output, check_outputs
 from ..media.registry import medium_of
@@ -41,12 +41,13 @@ class Wish:
         seed: of the first; the next ones count on.
         extent: of a sample; what is left open is as in training.
         temperature: of what the ladder's own prior makes; None is 0, its mean, for the levels below
-            those of a pipeline, and 1 where it makes all.
+            those of a pipeline, and 1 else.
         classes: to ask a pipeline for, in turn, by number or name.
         prompts: texts to ask one for that knows words, in turn.
         steps: evaluations of the denoiser; one number, or one per stage.
         guidance: towards the classes; 1 is the model itself.
         windows: of a video, one after the other.
+        shape_of: a file whose level 0 is held, and the rest drawn from the ladder's own prior.
     """
 
     count: int = 8
@@ -58,6 +59,7 @@ class Wish:
     steps: Sequence[int] = (25,)
     guidance: float = 1.0
     windows: int = 1
+    shape_of: str | Path | None = None
 
     @property
     def asked(self) -> Sequence[int | str]:
@@ -74,7 +76,7 @@ class Drawn:
     Attributes:
         model: that decodes.
         medium: that it is for.
-        blank: what a sample is, where nothing else is known of it.
+        sample: what each is, beside its values.
 
     Raises:
         ValueError: it is neither, or does not draw what is wished for.
@@ -95,11 +97,18 @@ class Drawn:
                     "classes, prompts and windows are for pipelines of latent diffusion, and "
                     f"{reference} is none (it has no {LadderPipeline.config_name})"
                 )
-        self.medium = medium_of(self.model)
-        self.blank = self.medium.blank(wish.extent)
+        self.medium, self.held = medium_of(self.model), None
+        self.sample = self.medium.blank(wish.extent)
+        if wish.shape_of:
+            if wish.asked or wish.windows > 1:
+                raise ValueError("--shape-of says what level 0 is: ask for no classes, nor windows")
+            x, self.sample = self.medium.open(Path(wish.shape_of), self.sample)
+            self.held = held_levels(self.model, x, [0])
 
     def __iter__(self) -> Iterator[Tensor]:
-        return self._diffused(self.pipeline) if self.pipeline else self._from_prior()
+        if self.pipeline and self.held is None:
+            return self._diffused(self.pipeline)
+        return self._from_prior()
 
     def _diffused(self, pipeline: LadderPipeline) -> Iterator[Tensor]:
         wish, vae = self.wish, pipeline.vae
@@ -122,15 +131,15 @@ class Drawn:
     def _size(self, usual: Sequence[int]) -> tuple[int, ...]:
         """As in training, but for what is wished for."""
         if self.wish.extent.seconds:
-            return self.blank.size
+            return self.sample.size
         frames, size = self.wish.extent.frames, self.wish.extent.size
         axes = self.medium.config.axes
         return axes.size(frames or axes.of_time(usual), size or axes.of_space(usual))
 
     def _from_prior(self) -> Iterator[Tensor]:
-        wish, size = self.wish, self.blank.size
+        wish, size = self.wish, self.sample.size
         temperature = 1.0 if wish.temperature is None else wish.temperature
-        return draw_samples(self.model, size, wish.count, None, temperature, wish.seed)
+        return draw_samples(self.model, size, wish.count, self.held, temperature, wish.seed)
 
 
 @torch.inference_mode()
@@ -154,17 +163,17 @@ def generate(
     medium = drawn.medium
     medium.check_output(how)
     data = Beside(beside) if beside else None
-    ending = medium.ending(drawn.blank.kind, how)
+    ending = medium.ending(drawn.sample.kind, how)
     paths = [out / f"{k:04d}{ending}" for k in range(drawn.wish.count)]
     sheet, pictures, fields = out / "sheet.png", [], []
     check_outputs([sheet, *paths], replace)
     for path, x in zip(paths, drawn, strict=True):
-        rate = fps or drawn.blank.fps
-        sample = dataclasses.replace(drawn.blank, size=tuple(x.shape[2:]), fps=rate)
+        rate = fps or drawn.sample.fps
+        sample = dataclasses.replace(drawn.sample, size=tuple(x.shape[2:]), fps=rate)
         part = medium.take(drawn.model, x, sample)
         medium.write(path, [part], sample, how)
         pictures.append(medium.part_picture([part], sample))
-        if (found := medium.field(as_volume(drawn.model, x))) is not None:
+        if (found := medium.solid(as_volume(drawn.model, x))) is not None:
             fields.append(found)
     out.mkdir(parents=True, exist_ok=True)
     image = contact_sheet(np.stack(pictures), min(COLUMNS, len(pictures)))

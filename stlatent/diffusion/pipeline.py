@@ -16,7 +16,6 @@ from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 from torch import Tensor
 
-from ..export.autoencoder import AutoencoderLadder
 from ..export.posterior import Generators
 from ..files import writing
 from ..media.registry import medium_of
@@ -24,6 +23,7 @@ from ..shipped import locate_pipeline
 from .context import Context
 from .corruption import Scheduler, generator_on, set_steps
 from .denoiser import LadderDenoiser
+from .sparse import Autoencoder
 from .text import embed, words
 
 Steps = int | Sequence[int]
@@ -63,7 +63,7 @@ class LadderPipeline(DiffusionPipeline):
     `pipeline.vae.enable_prior_sampling()`.
 
     Args:
-        vae: the ladder, exported with as many levels as the stages make; holds their statistics.
+        vae: the ladder, with as many levels as the stages make; holds their statistics.
         denoiser: one network per stage.
         scheduler: `FlowMatchEulerDiscreteScheduler`, or any that predicts as in training.
 
@@ -74,9 +74,7 @@ class LadderPipeline(DiffusionPipeline):
     model_cpu_offload_seq = "denoiser->vae"
     _callback_tensor_inputs = ("latents",)
 
-    def __init__(
-        self, vae: AutoencoderLadder, denoiser: LadderDenoiser, scheduler: Scheduler
-    ) -> None:
+    def __init__(self, vae: Autoencoder, denoiser: LadderDenoiser, scheduler: Scheduler) -> None:
         super().__init__()
         if list(denoiser.channels) != vae.packing.level_channels:
             raise ValueError(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..export.folder import wrap
 from ..model.config import dump, load
+from ..store.stored import channels_of
 from ..store.windows import LatentWindow
 from ..train.data import Figures
 from ..train.folder import claimed
@@ -24,6 +25,7 @@ from .data import LatentData, loader, open_data
 from .denoiser import LadderDenoiser
 from .groups import batches, describe_groups, in_turn
 from .pipeline import LadderPipeline
+from .sparse import AutoencoderSparse
 
 PIPELINE = "pipeline"
 MEASURED = 512  # samples of the held-out ones, at most
@@ -142,8 +144,9 @@ class Diffusion(RunTask):
 
     def pipeline(self, denoiser: LadderDenoiser) -> LadderPipeline:
         """A denoiser with all that it takes to sample and decode."""
-        levels = self.run.diffusion.levels
-        vae = wrap(self.data.ladder, levels, list(self.data.mean), list(self.data.std))
+        ladder, levels = self.data.ladder, self.run.diffusion.levels
+        make = AutoencoderSparse.of if ladder.domain.sparse else wrap
+        vae = make(ladder, levels, list(self.data.mean), list(self.data.std))
         scheduler = make_scheduler(self.run.diffusion.noise)
         return LadderPipeline(vae, denoiser, scheduler).to(self.device)
 
@@ -170,9 +173,9 @@ def make_denoiser(config: DiffusionRun, data: LatentData) -> LadderDenoiser:
         condition["embedding"] = len(data.train[0].label)
     condition["names"] = list(diffusion.condition.names or data.classes)
     return LadderDenoiser(
-        domain=model.domain.name,
+        domain=model.domain.whole.name,
         strides=[list(level.stride) for level in levels],
-        channels=[level.latent * level.groups for level in levels],
+        channels=[channels_of(model, k) for k in range(diffusion.levels)],
         size=list(data.size),
         stages=[stage.model_dump() for stage in diffusion.stages],
         condition=condition,

@@ -9,13 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from ..geometry.field import Field
 from ..geometry.flaws import Flaws
 from ..geometry.likeness import likeness
 from ..geometry.metrics import volume_iou
-from ..geometry.values import Values
+from ..media.registry import medium_of
 from ..model.config import load
 from ..train.config import RunConfig
 from ..train.data import open_data
@@ -51,8 +50,9 @@ class Beside:
 
     def __init__(self, run: str | Path) -> None:
         config = load(RunConfig, Path(run) / "config.yaml")
-        self.values, self.data = Values.of(config.model), open_data(config)
-        self.band_voxels = config.data.fields.band_voxels
+        known = medium_of(config.model).known(config.data)
+        self.medium = medium_of(config.model.model_copy(update=known))
+        self.data = open_data(config)
 
     def measure(self, drawn: Sequence[Field]) -> dict[str, object]:
         """What is known of draws beside what they were learned from.
@@ -70,7 +70,7 @@ class Beside:
         found = {"data": measure_assets([*self._trained_on(len(drawn))])}
         found["nearest_trained_on"] = learned.nearest
         if self.data.held_out:
-            held = (self._field(x[0]) for x in self.data.held_out.values())
+            held = map(self.medium.solid, self.data.held_out.values())
             new = asdict(likeness(solids, (at_side(field.inside) for field in held)))
             found |= {name: new[name] for name in ("coverage", "mmd", "neighbour")}
         return found
@@ -78,10 +78,8 @@ class Beside:
     def _trained_on(self, most: int) -> Iterator[Field]:
         """The first shapes of training, in its order, at most each of them once."""
         count = min(most, len(self.data.set.kinds["shapes"].items))
-        return (self._field(self.data.mixture["shapes", i].values) for i in range(count))
-
-    def _field(self, x: Tensor) -> Field:
-        return self.values.to_field(x, self.band_voxels)
+        readings = (self.data.mixture["shapes", i] for i in range(count))
+        return (self.medium.solid(self.data.set.collate([one]).values) for one in readings)
 
 
 def at_side(inside: np.ndarray) -> np.ndarray:

@@ -74,6 +74,12 @@ def export(
     _check_free(out, replace)
     reference = model if isinstance(model, str | Path) else None
     ladder = load(model) if reference is not None else model
+    if ladder.domain.sparse:
+        raise ValueError(
+            "a sparse model reads and gives what is there only in places, and pipelines of "
+            "diffusers take whole grids: it cannot be exported (but diffused, see "
+            "configs/diffusion/assets.yaml)"
+        )
     if ladder.exported is not ladder:
         raise ValueError(
             "a ladder alone can be exported: of an autoencoder of volumes, give `model.ladder` and "

@@ -15,10 +15,12 @@ import trimesh
 from .band import Band
 from .cube import from_index, voxel_size
 from .extract import dressed, in_parts, march
+from .field import Field
 
 OUTWARDS = 0.75  # voxels
 HAIR = 0.05  # voxels that are not gone back, so that the two sides of a sheet do not coincide
 STEP = 0.75  # voxels to either side, for gradients
+MOST_VOXELS = 128  # per edge of what flaws are looked for in
 
 
 def mesh_from_band(band: Band) -> trimesh.Trimesh:
@@ -37,6 +39,18 @@ def mesh_from_band(band: Band) -> trimesh.Trimesh:
         points = points - in_parts(lambda some: _back(band, some), points)
     colour_at = band.colour_at if band.known.any() else None
     return dressed(points, faces, band.placement, colour_at)
+
+
+def solid_around(band: Band) -> Field:
+    """The solid whose surface marching cubes find, without colours, of a cube of at most
+    `MOST_VOXELS` per edge: of finer bands on voxels twice as large."""
+    distance, voxels = band.slab(0, band.resolution), band.band_voxels
+    while len(distance) > MOST_VOXELS and voxels > 2 * OUTWARDS:
+        n = len(distance) // 2
+        distance, voxels = distance.reshape(n, 2, n, 2, n, 2).mean((1, 3, 5)), voxels / 2
+    distance = distance - np.float32(OUTWARDS / voxels)
+    none = np.broadcast_to(np.float32(0), (3, *distance.shape))
+    return Field(distance, none, none[0] > 0, voxels)
 
 
 def _back(band: Band, points: np.ndarray) -> np.ndarray:

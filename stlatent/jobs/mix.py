@@ -67,7 +67,7 @@ def _mixtures(a: Latents, b: Latents, steps: int) -> Iterator[dict[str, Latents]
     count = len(a.levels)
     yield {f"coarse_{k}_of_a": a.with_finer(b, k) for k in reversed(range(count + 1))}
     shares = np.linspace(0, 1, steps)
-    moving = {"all": None} | {f"level_{k}": [k] for k in range(count)}
+    moving = {"all": None} | {f"level_{k}": [k] for k in a.movable}
     for name, levels in moving.items():
         yield {f"{name}_{share:.2f}": a.towards(b, float(share), levels) for share in shares}
 

@@ -93,11 +93,8 @@ class Medium(ABC, Generic[Part]):
 
     @abstractmethod
     def find(self, root: Path) -> list[Source]:
-        """What lies below a folder of this machine, ordered by name; or that one file.
-
-        Raises:
-            ValueError: nothing lies there, or it does not suit the model.
-        """
+        """What lies below a folder of this machine, ordered by name; or that one file. ValueError
+        where nothing lies there, or it does not suit the model."""
 
     def check(self, root: str | Path, sources: Sequence[Named]) -> None:
         """ValueError where the model cannot encode these sources."""
@@ -262,11 +259,8 @@ class Medium(ABC, Generic[Part]):
 
     @abstractmethod
     def beginning_of(self, source: Source, extent: Extent) -> Tensor:
-        """The beginning of a source `[1, C, *axes]`, at most of this extent.
-
-        Raises:
-            UnreadableError: it cannot be read.
-        """
+        """The beginning of a source `[1, C, *axes]`, at most of this extent; UnreadableError where
+        it cannot be read."""
 
     # measuring ----------------------------------------------------------------------------------
 
@@ -314,6 +308,11 @@ class Medium(ABC, Generic[Part]):
     def field(self, x: Tensor) -> Field | None:
         """The field of a sample `[1, C, *axes]`, in the cube, where it is a shape; else None."""
         return None
+
+    def solid(self, x: Tensor) -> Field | None:
+        """What is measured of shapes that are drawn: `field`, or a solid in its place where shapes
+        need not have an inside."""
+        return self.field(x)
 
     @property
     @abstractmethod

@@ -38,6 +38,11 @@ class Domain(DomainAxes):
     sparse: ClassVar[bool] = False
     colours: ClassVar[bool] = True
 
+    @property
+    def whole(self) -> Domain:
+        """That of latents as data sets have them: on whole grids."""
+        return self
+
     # time -------------------------------------------------------------------------------------
 
     def steps(self, x: Tensor, start: int, stop: int) -> Tensor:

@@ -26,6 +26,11 @@ class Latents:
         """Latent numbers per sample over all levels."""
         return sum(level[0].numel() for level in self.levels)
 
+    @property
+    def movable(self) -> Sequence[int]:
+        """Levels that can move alone, as `towards` has them."""
+        return range(len(self.levels))
+
     def to(self, device: torch.device | str) -> Latents:
         """The same on a device."""
         return Latents(tuple(z.to(device) for z in self.levels), self.size)

@@ -37,6 +37,10 @@ class Rows(Domain):
     sparse: ClassVar[bool] = True
     colours: ClassVar[bool] = False
 
+    @property
+    def whole(self) -> Domain:
+        return Domain("voxel", self.axes)
+
     def fold(self, x: Tensor, factors: Sequence[int], past: Places | None = None) -> Tensor:
         return past.coarser(x)
 

@@ -15,19 +15,19 @@ cells that are there, which are those near a surface.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from ..model import choose as choosing
 from ..model.cells import Head
-from ..model.choose import Choose, Distribution, Draw, Site
+from ..model.choose import Choose, Draw, Site
 from ..model.config import ModelConfig
 from ..model.inputs import check_batch, check_levels
 from ..model.ladder import Ladder
 from ..model.passes import Step
 from .blocks import Blocks
+from .choose import Given, Kept, Shared
 from .latents import SparseEncoded, SparseLatents, SparsePass
 from .marks import MarkPrior, Marks
 from .places import Places, start
@@ -46,14 +46,6 @@ class SparseLadder(Ladder):
     def block(self) -> int:
         """Voxels per edge of the blocks that are read: a cell of the finest level is one."""
         return self.strides[-2]
-
-    @property
-    def exported(self) -> Ladder:
-        """ValueError: no pipeline takes what is there only in places."""
-        raise ValueError(
-            "a sparse model has latents in some cells only, and pipelines of diffusers take whole "
-            "grids: it cannot be exported, nor diffused"
-        )
 
     def _refined(
         self, level: int, h: Tensor, choose: Choose, places: Places, steps: list[Step]
@@ -104,7 +96,8 @@ class SparseLadder(Ladder):
         """Shapes from the first `levels` levels and their marks, all by default.
 
         Args:
-            draw: how finer levels and marks are chosen: the prior's mean, or `choose.Draw(...)`.
+            draw: how finer levels and marks are chosen: the prior's mean, or `choose.Draw(...)`;
+                where the latents name what is finer, only those that it has not.
 
         Raises:
             ValueError: fewer levels were given than asked for, or more asked for than there are;
@@ -112,9 +105,11 @@ class SparseLadder(Ladder):
         """
         kept = len(latents.levels) if levels is None else levels
         check_levels(kept, len(latents.levels), len(self.levels))
-        given = Given(latents, kept, draw, [level.latent for level in self.levels])
         self._check_given(latents, kept)
-        return self._generate(given, latents.resolution, latents.batch)
+        widths = [level.latent for level in self.levels]
+        places = start(self.strides, latents.resolution, latents.batch, self.top.device)
+        rest = Shared(latents.finer, widths, places, draw) if latents.finer else draw
+        return self._generate(Given(latents, kept, rest, widths), places, latents.batch)
 
     def sample(
         self,
@@ -139,7 +134,8 @@ class SparseLadder(Ladder):
         draw = Draw(temperature, generator)
         if held is None:
             self._check_size(size)
-            return self._generate(draw, size[0], batch_size)
+            places = start(self.strides, size[0], batch_size, self.top.device)
+            return self._generate(draw, places, batch_size)
         if held.batch != batch_size or held.size != tuple(size):
             raise ValueError(
                 f"held levels are of {held.batch} shapes of {list(held.size)} voxels; asked for "
@@ -187,8 +183,9 @@ class SparseLadder(Ladder):
         steps, merged = self.descend(choose, (), places, features)
         return steps, merged[-1]
 
-    def _generate(self, choose: Choose, resolution: int, batch: int) -> Blocks:
-        places = start(self.strides, resolution, batch, self.top.device)
+    def _generate(self, choose: Choose, places: Places, batch: int) -> Blocks:
+        """From the beginning of the way down."""
+        resolution = places.cells.side * self.strides[0]
         _, merged = self.descend(choose, (), places, batch=len(places.cells))
         values = self.likelihood.mean(merged[-1]).clamp(-1, 1)
         return places.blocks(values, resolution, batch)
@@ -216,7 +213,9 @@ class SparseLadder(Ladder):
         self._check_size(latents.size)
         rows = latents.batch * (latents.resolution // self.strides[0]) ** 3
         for number in range(kept):
-            level, z, marks = self.levels[number], latents.levels[number], latents.marks[number]
+            level, z = self.levels[number], latents.levels[number]
+            known = number < len(latents.marks)
+            marks = latents.marks[number] if known else torch.zeros(rows, dtype=torch.bool)
             shape = (rows, level.latent * level.groups)
             if tuple(z.shape) != shape or tuple(marks.shape) != shape[:1]:
                 raise ValueError(
@@ -228,38 +227,3 @@ class SparseLadder(Ladder):
                     f"level {number} holds marks that are no bool, or no finite values"
                 )
             rows = int(marks.sum()) * (self.strides[number] // self.strides[number + 1]) ** 3
-
-
-@dataclass(frozen=True)
-class Given:
-    """The first levels of latents as they are given, `rest` at the others; see `choose.Held`."""
-
-    latents: SparseLatents
-    kept: int
-    rest: Choose
-    widths: Sequence[int]
-
-    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
-        if site.level >= self.kept:
-            return self.rest(site, posterior, prior)
-        if isinstance(prior, MarkPrior):
-            return self.latents.marks[site.level][:, None]
-        width = self.widths[site.level]
-        return self.latents.levels[site.level].narrow(1, site.group * width, width)
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Each sample keeps the latents of its first levels, see `choose.Prefix`; marks are those of
-    the input throughout, so that what is decoded can be compared with it."""
-
-    choose: Choose
-    keep: Tensor
-    places: Places = field(repr=False)
-
-    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
-        z = self.choose(site, posterior, prior)
-        if isinstance(prior, MarkPrior):
-            return z
-        keeps = (self.keep > site.level)[self.places.cells.sample, None]
-        return torch.where(keeps, z, prior.mean)

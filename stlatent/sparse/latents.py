@@ -14,8 +14,6 @@ from ..model.passes import Step
 from .marks import MarkPrior
 from .places import Places
 
-MIXED = "two shapes have finer latents in different cells, so those of a sparse model do not mix"
-
 
 @dataclass(frozen=True)
 class SparseLatents:
@@ -24,15 +22,24 @@ class SparseLatents:
     Attributes:
         levels: per level, coarsest first, `[N_l, groups * latent]`, float32: a row per cell.
         marks: per level, whether anything finer is in each cell, bool `[N_l]`. The rows of the
-            next level are the children of the marked cells; level 0 is the whole grid.
+            next level are the children of the marked cells; level 0 is the whole grid. Those of
+            the last level may be missing: they are the prior's then.
         resolution: voxels per edge of the cube.
         batch: number of shapes.
+        finer: what has the levels that come after these, in the cells that it has; elsewhere they
+            are the prior's.
     """
 
     levels: tuple[Tensor, ...]
     marks: tuple[Tensor, ...]
     resolution: int
     batch: int = 1
+    finer: SparseEncoded | None = None
+
+    @property
+    def movable(self) -> Sequence[int]:
+        """Levels that can be between two shapes, as `towards` has them: the whole grid alone."""
+        return (0,)
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -61,18 +68,49 @@ class SparseLatents:
         first = self.levels[:count], self.marks[:count]
         return SparseLatents(*first, self.resolution, self.batch)
 
-    def with_finer(self, other: SparseLatents, levels: int) -> SparseLatents:
-        """As `Latents.with_finer`, which there is not for cells of two shapes."""
-        raise ValueError(MIXED)
+    def with_finer(self, other: SparseEncoded, levels: int) -> SparseLatents:
+        """The first `levels` levels of these, and the finer ones of `other` in those cells that
+        both have.
 
-    def towards(self, other: SparseLatents, share: float, levels: object = None) -> SparseLatents:
-        """As `Latents.towards`, which there is not for cells of two shapes."""
-        raise ValueError(MIXED)
+        Raises:
+            ValueError: the two differ in their sizes.
+        """
+        self._check(other)
+        if not levels:
+            return other
+        first = self.levels[:levels], self.marks[:levels]
+        return SparseLatents(*first, self.resolution, self.batch, other)
+
+    def towards(
+        self, other: SparseLatents, share: float, levels: Sequence[int] | None = None
+    ) -> SparseLatents:
+        """On the way to `other`: 0 is these, 1 the other. Between them, level 0 lies on the
+        straight line; finer ones are the prior's, or those of these where level 0 alone moves.
+
+        Raises:
+            ValueError: the two differ in their sizes, or a finer level is to move.
+        """
+        self._check(other)
+        alone = levels is not None
+        if alone and {*levels} != {0}:
+            raise ValueError(
+                f"levels {sorted({*levels})} are in the cells of one shape; between two of them "
+                f"can be level 0, which is a whole grid"
+            )
+        if share in (0, 1) and not (alone and share):
+            return other if share else self
+        between = self.levels[0].lerp(other.levels[0], share)
+        return SparseLatents((between,), (), self.resolution, self.batch, self if alone else None)
 
     def to(self, device: torch.device | str) -> SparseLatents:
         """The same on a device."""
         parts = (tuple(x.to(device) for x in part) for part in (self.levels, self.marks))
-        return SparseLatents(*parts, self.resolution, self.batch)
+        finer = self.finer and self.finer.to(device)
+        return SparseLatents(*parts, self.resolution, self.batch, finer)
+
+    def _check(self, other: SparseLatents) -> None:
+        if (self.size, self.batch) != (other.size, other.batch):
+            raise ValueError("two batches of shapes differ in their sizes; only equal ones mix")
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,7 +134,9 @@ class SparseEncoded(SparseLatents):
                 levels.setdefault(step.site.level, []).append(step.z)
         batch = len(places.levels[0]) // places.levels[0].side ** 3
         values = tuple(torch.cat(groups, 1) for groups in levels.values())
-        return cls(values, tuple(places.marks), resolution, batch, tuple(steps), places)
+        return cls(
+            values, tuple(places.marks), resolution, batch, steps=tuple(steps), places=places
+        )
 
     @property
     def group_kl(self) -> tuple[Tensor, ...]:

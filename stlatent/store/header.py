@@ -160,8 +160,8 @@ class Header(Strict):
 
     @property
     def over(self) -> Domain:
-        """The domain itself."""
-        return ALL_DOMAINS[self.domain]
+        """The domain that latents are stored over."""
+        return ALL_DOMAINS[self.domain].whole
 
     def grids(self, size: Sequence[int]) -> tuple[tuple[int, ...], ...]:
         """Sizes of the latents of an item of this size, per level, along the domain's axes."""

@@ -16,6 +16,7 @@ from ...geometry.band import Band
 from ...geometry.field import Field
 from ...geometry.metrics import compare_surfaces
 from ...geometry.near import band_from_surface
+from ...geometry.offset import solid_around
 from ...geometry.preview import turntable
 from ...geometry.read import MESH_SUFFIXES, read_surface
 from ...geometry.whereabouts import Shape
@@ -164,6 +165,10 @@ class SparseShapes(Shapes):
     def field(self, x: Blocks) -> Field:
         """One shape as a field that fills the cube."""
         return DecodedBlocks(x, self.band_voxels).field()
+
+    def solid(self, x: Blocks) -> Field:
+        """With a layer around it, as its surface is found, see `geometry/offset.py`."""
+        return solid_around(DecodedBlocks(x, self.band_voxels).band())
 
     def _mesh(self, x: Blocks) -> trimesh.Trimesh:
         return DecodedBlocks(x, self.band_voxels).mesh()

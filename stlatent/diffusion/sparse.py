@@ -1,0 +1,115 @@
+"""A sparse ladder as the autoencoder of a pipeline: its first levels on whole grids, as data sets
+have them, marks among their channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.autoencoders.vae import DecoderOutput
+from torch import Tensor
+
+from ..export.autoencoder import AutoencoderLadder
+from ..export.noise import Generators, draw, one_each
+from ..model import choose as choosing
+from ..model.choose import Draw
+from ..model.config import ModelConfig, Positive, Strict, parse
+from ..model.packing import Packing
+from ..sparse.blocks import Blocks, joined
+from ..sparse.ladder import SparseLadder
+from ..store.stored import channels_of
+
+
+class SparseSettings(Strict):
+    """What `config.json` says for the constructor of `AutoencoderSparse`; see there."""
+
+    model: dict[str, Any]
+    levels: Positive
+    measured_mean: tuple[float, ...]
+    measured_std: tuple[float, ...]
+
+
+class AutoencoderSparse(ModelMixin, ConfigMixin):
+    """Decodes the first levels of a sparse ladder from whole grids `[B, C, n, n, n]`; what no cell
+    is at is left aside. Finer levels are those of the prior: its mean, or draws from it after
+    `enable_prior_sampling`.
+
+    Args:
+        model: the config of the ladder, as in `ModelConfig`.
+        levels: how many are packed, from the coarsest on.
+        measured_mean, measured_std: of every channel of these levels, over the grids of data.
+
+    Raises:
+        ValueError: these do not fit each other.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        model: Mapping[str, Any],
+        levels: int,
+        measured_mean: Sequence[float],
+        measured_std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.ladder = SparseLadder(parse(ModelConfig, model, "model"))
+        strides = [level.stride for level in self.ladder.levels[:levels]]
+        channels = [channels_of(self.ladder, k) for k in range(levels)]
+        figures = measured_mean, measured_std
+        self.packing = Packing(self.ladder.domain.whole, strides, channels, *figures)
+        self.prior_temperature = 0.0
+
+    @classmethod
+    def of(
+        cls, model: SparseLadder, levels: int, mean: Sequence[float], std: Sequence[float]
+    ) -> AutoencoderSparse:
+        """With the weights of a model, in memory."""
+        found = cls(model.config.model_dump(mode="json"), levels, list(mean), list(std))
+        found.ladder.load_state_dict(model.state_dict())
+        return found.to(next(model.parameters()).device).eval().requires_grad_(False)
+
+    @classmethod
+    def extract_init_dict(cls, config_dict: Mapping[str, Any], **kwargs: Any) -> tuple:
+        """Checks what a file says for the constructor."""
+        own = cls._get_init_keys(cls) & {*config_dict}
+        source = f"config.json of {cls.__name__}"
+        parse(SparseSettings, {k: config_dict[k] for k in own}, source)
+        return super().extract_init_dict(config_dict, **kwargs)
+
+    def enable_prior_sampling(self, temperature: float = 1.0) -> None:
+        """Draw the levels that are not packed, and their marks; ValueError for a temperature that
+        is negative or NaN."""
+        self.prior_temperature = Draw(temperature).temperature
+
+    def decode(
+        self,
+        z: Tensor,
+        return_dict: bool = True,
+        generator: Generators = None,
+        size: Sequence[int] | None = None,
+    ) -> DecoderOutput | tuple[Blocks]:
+        """Shapes from packed latents `[B, C, n, n, n]`.
+
+        Args:
+            generator: of what is drawn; one, or one per sample.
+            size: is that of the grid.
+        """
+        if isinstance(generator, Sequence):
+            each = zip(z.split(1), one_each(generator, len(z)), strict=True)
+            x = joined([self._decoded(one, g) for one, g in each])
+        else:
+            x = self._decoded(z, generator)
+        return DecoderOutput(sample=x) if return_dict else (x,)
+
+    def _decoded(self, z: Tensor, generator: Generators) -> Blocks:
+        latents = self.ladder.from_grids(self.packing.unpack(z))
+        if not self.prior_temperature:
+            return self.ladder.decode(latents, draw=choosing.mean)
+        drawn = draw(generator, z.device, self.prior_temperature)
+        return self.ladder.decode(latents, draw=drawn)
+
+
+Autoencoder = AutoencoderLadder | AutoencoderSparse  # of a pipeline
+AutoencoderSparse.__module__ = "stlatent"  # pipelines note it down, and load it after that import

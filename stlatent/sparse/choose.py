@@ -1,0 +1,75 @@
+"""How latents and marks of a sparse ladder are chosen, beyond `model/choose.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..model.choose import Choose, Distribution, Site
+from .latents import SparseEncoded, SparseLatents
+from .marks import MarkPrior
+from .places import Places
+
+
+@dataclass(frozen=True)
+class Given:
+    """The first levels of latents as they are given, `rest` at the others; see `choose.Held`."""
+
+    latents: SparseLatents
+    kept: int
+    rest: Choose
+    widths: Sequence[int]
+
+    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
+        if site.level >= self.kept:
+            return self.rest(site, posterior, prior)
+        if isinstance(prior, MarkPrior) and site.level == len(self.latents.marks):
+            return self.rest(site, posterior, prior)
+        return _stored(self.latents, site, prior, self.widths)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The latents and marks of another shape in those cells that it has, `rest` in the others."""
+
+    other: SparseEncoded
+    widths: Sequence[int]
+    places: Places = field(repr=False)
+    rest: Choose
+
+    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
+        theirs = _stored(self.other, site, prior, self.widths)
+        row = self.other.places.levels[site.level].find(self.places.cells.index)
+        theirs = torch.cat([theirs, theirs.new_zeros(1, theirs.shape[1])])[row]
+        there = (row < len(self.other.levels[site.level]))[:, None]
+        return torch.where(there, theirs, self.rest(site, posterior, prior))
+
+
+def _stored(
+    latents: SparseLatents, site: Site, prior: Distribution, widths: Sequence[int]
+) -> Tensor:
+    """What latents hold of a group, or of marks."""
+    if isinstance(prior, MarkPrior):
+        return latents.marks[site.level][:, None]
+    width = widths[site.level]
+    return latents.levels[site.level].narrow(1, site.group * width, width)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Each sample keeps the latents of its first levels, see `choose.Prefix`; marks are those of
+    the input throughout, so that what is decoded can be compared with it."""
+
+    choose: Choose
+    keep: Tensor
+    places: Places = field(repr=False)
+
+    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
+        z = self.choose(site, posterior, prior)
+        if isinstance(prior, MarkPrior):
+            return z
+        keeps = (self.keep > site.level)[self.places.cells.sample, None]
+        return torch.where(keeps, z, prior.mean)

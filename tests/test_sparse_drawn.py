@@ -1,0 +1,195 @@
+"""Shapes drawn with sparse ladders: by diffusion of level 0, from a level 0 that is held, mixed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from name_assets import kind_of
+from name_assets import main as name_assets
+
+from stlatent import LadderPipeline, load
+from stlatent.checkpoint import build, save
+from stlatent.cli import main
+from stlatent.evaluate.assets import measure_assets
+from stlatent.media import medium_of
+from stlatent.media.options import Extent
+from stlatent.model.choose import Draw
+from stlatent.model.config import ModelConfig, parse
+from stlatent.sparse.blocks import Blocks
+from stlatent.sparse.ladder import SparseLadder
+from stlatent.sparse.latents import SparseEncoded, SparseLatents
+
+CONFIG = {
+    "domain": "sparse",
+    "channels": 1,
+    "likelihood": "laplace",
+    "stem": {"stride": [4] * 3, "width": 12},
+    "levels": [
+        {"stride": [16] * 3, "width": 16, "latent": 4, "groups": 2},
+        {"stride": [8] * 3, "width": 12, "latent": 2},
+    ],
+    "cube": {"resolution": 48},
+}
+TINY = str(Path(__file__).parents[1] / "configs" / "diffusion" / "tiny.yaml")
+SHAPES = {
+    "one/table_long.glb": trimesh.creation.box((2, 1, 3)),
+    "one/rug.ply": trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [1, 0, 1], [0, 0, 1]], [[0, 1, 2, 3]]),
+    "two/tree_pine.obj": trimesh.creation.cone(1, 2),
+    "two/Barrel_A.glb": trimesh.creation.cylinder(1, 2),
+}
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few shapes, a ladder, latents, what kind each shape is, and a pipeline."""
+    folder = tmp_path_factory.mktemp("assets")
+    for name, mesh in SHAPES.items():
+        (folder / "meshes" / name).parent.mkdir(parents=True, exist_ok=True)
+        mesh.export(folder / "meshes" / name)
+    torch.manual_seed(0)
+    model = build(parse(ModelConfig, CONFIG, "config"))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    save(model, folder / "model.safetensors")
+    own = ["--model", str(folder / "model.safetensors"), "--out", str(folder / "latents")]
+    assert main(["encode", str(folder / "meshes"), *own]) == 0
+    kinds = folder / "kinds.json"
+    assert name_assets([str(folder / "meshes"), "--out", str(kinds)]) == 0
+    given = [f"data.root={folder / 'latents'}", f"data.labels={kinds}", "steps=2", "tracker=null"]
+    given += ["diffusion.condition.classes=8", f"out={folder / 'run'}", "save_every=2"]
+    assert main(["train", TINY, *given]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(assets: Path) -> SparseLadder:
+    return load(assets / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def pair(assets: Path, model: SparseLadder) -> list[SparseEncoded]:
+    """Latents of a sheet and of a cone."""
+    medium = medium_of(model)
+    names = ("one/rug.ply", "two/tree_pine.obj")
+    opened = (medium.open(assets / "meshes" / name, medium.blank(Extent())) for name in names)
+    return [model.encode(x) for x, _ in opened]
+
+
+def test_kinds_are_words_of_a_name_and_classes_their_names(assets: Path) -> None:
+    kinds = json.loads((assets / "kinds.json").read_text())
+    assert kinds == {
+        "one/table_long.glb": "furniture",
+        "one/rug.ply": "furniture",
+        "two/tree_pine.obj": "tree",
+        "two/Barrel_A.glb": "container",
+    }
+    assert kind_of("a/tablets.glb") == "other"
+    pipeline = LadderPipeline.from_pretrained(assets / "run" / "pipeline")
+    assert pipeline.denoiser.condition.names == ("container", "furniture", "tree")
+
+
+def test_level_0_is_drawn_by_class_and_decoded_sparsely(assets: Path, model: SparseLadder) -> None:
+    pipeline = LadderPipeline.from_pretrained(assets / "run" / "pipeline")
+    pipeline.set_progress_bar_config(disable=True)
+    with torch.no_grad():  # untrained gates are closed
+        for parameter in pipeline.denoiser.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+
+    def drawn(kind: str, **more: object) -> Blocks | tuple[torch.Tensor, ...]:
+        how = {"output_type": "pt", "num_inference_steps": 2} | more
+        return pipeline(kind, generator=torch.Generator().manual_seed(0), **how).frames
+
+    tree, container = drawn("tree"), drawn("container")
+    assert isinstance(tree, Blocks) and tree.resolution == 48
+    assert not torch.equal(tree.dense(), container.dense())
+    (level,) = drawn("tree", output_type="latent")
+    latents = model.from_grids(pipeline.vae.packing.unwhiten([level]))
+    assert torch.equal(model.decode(latents).dense(), tree.dense())
+    pipeline.vae.enable_prior_sampling(1.0)
+    assert not torch.equal(drawn("tree").dense(), tree.dense())
+    again = drawn("tree")
+    assert torch.equal(again.dense(), drawn("tree").dense())
+
+
+def test_shapes_from_the_command_line(
+    assets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["generate", str(assets / "run" / "pipeline"), "-n", "2", "--steps", "1"]
+    assert main([*given, "--class", "tree", "furniture", "--out", str(tmp_path / "by")]) == 0
+    assert "valid" in json.loads((tmp_path / "by" / "figures.json").read_text())
+    assert (tmp_path / "by" / "sheet.png").exists()
+    box = assets / "meshes" / "one" / "table_long.glb"
+    held = [*given, "--shape-of", str(box), "--out", str(tmp_path / "held")]
+    assert main(held) == 0
+    assert sorted(path.name for path in (tmp_path / "held").glob("*.glb")) == [
+        "0000.glb",
+        "0001.glb",
+    ]
+    mixed = ["mix", str(box), str(assets / "meshes" / "two" / "tree_pine.obj"), "--steps", "2"]
+    mixed += ["--model", str(assets / "model.safetensors"), "--out", str(tmp_path / "mix")]
+    assert main(mixed) == 0
+    capsys.readouterr()
+    none = ["--out", str(tmp_path / "none")]
+    for wrong, said in {
+        "--class cat": "'cat' is no class; they are container, furniture, tree",
+        f"--class tree --shape-of {box}": "--shape-of says what level 0 is",
+        "--shape-of nowhere.glb": "nowhere.glb",
+    }.items():
+        assert main([*given, *wrong.split(), *none]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_finer_levels_of_another_stand_where_both_have_cells(
+    model: SparseLadder, pair: list[SparseEncoded]
+) -> None:
+    a, b = pair
+    assert torch.equal(model.decode(a.with_finer(b, 0)).dense(), model.decode(b).dense())
+    assert torch.equal(model.decode(a.with_finer(a, 1)).dense(), model.decode(a).dense())
+    assert torch.equal(model.decode(a.with_finer(b, 2)).dense(), model.decode(a).dense())
+    mixed, alone = model.decode(a.with_finer(b, 1)), model.decode(a, 1)
+    shared = a.places.levels[1].find(b.places.levels[1].index) < len(a.places.levels[1])
+    assert 0 < shared.sum() < len(shared)  # some cells are in both
+    assert not torch.equal(mixed.dense(), alone.dense())
+    assert not torch.equal(mixed.dense(), model.decode(b).dense())
+    unlike = SparseLatents((a.levels[0],), a.marks[:1], a.resolution)  # without what b has
+    assert torch.equal(model.decode(unlike).dense(), alone.dense())
+
+
+def test_level_0_goes_from_one_shape_to_another(
+    model: SparseLadder, pair: list[SparseEncoded]
+) -> None:
+    a, b = pair
+    assert a.towards(b, 0.0) is a and a.towards(b, 1.0) is b
+    half = a.towards(b, 0.5)
+    assert torch.allclose(half.levels[0], (a.levels[0] + b.levels[0]) / 2, atol=1e-5)
+    between, drawn = model.decode(half), model.decode(half, draw=Draw(1.0))
+    assert between.resolution == drawn.resolution == 48
+    with pytest.raises(ValueError, match="between two of them can be level 0"):
+        a.towards(b, 0.5, [1])
+    with pytest.raises(ValueError, match="differ in their sizes"):
+        a.towards(SparseLatents(a.levels, a.marks, 128), 0.5)
+
+
+def test_an_open_sheet_is_as_whole_as_a_solid(assets: Path, model: SparseLadder) -> None:
+    """What is measured has a layer around it; two pieces apart are not whole."""
+    medium = medium_of(model)
+    blank = medium.blank(Extent())
+
+    def measured(name: str) -> dict[str, float]:
+        return measure_assets([medium.solid(medium.open(assets / name, blank)[0])])
+
+    trimesh.util.concatenate(
+        [trimesh.creation.box().apply_translation((x, 0, 0)) for x in (0, 2)]
+    ).export(assets / "apart.ply")
+    assert measured("meshes/one/rug.ply")["valid"] == 1
+    assert measured("meshes/two/Barrel_A.glb")["valid"] == 1
+    assert measured("apart.ply")["loose"] == pytest.approx(0.5, abs=0.01)
+    solid = medium.solid(medium.open(assets / "meshes/one/rug.ply", blank)[0])
+    assert np.count_nonzero(solid.inside) > 64
