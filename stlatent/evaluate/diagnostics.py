@@ -6,6 +6,7 @@ the posterior's means, as `encode` gives them, and rates are the KL at these lat
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,11 @@ class PrefixQuality:
         return self.mean("ssim")
 
     @property
+    def numbers(self) -> float:
+        """Mean over clips."""
+        return _mean([clip.numbers for clip in self.clips])
+
+    @property
     def values_per_number(self) -> float:
         """Input values per latent number: the N of 1/N."""
         return sum(c.values for c in self.clips) / sum(c.numbers for c in self.clips)
@@ -89,6 +95,8 @@ class LevelStatistics:
         channel_bits: KL of each channel, summed over positions, mean over clips.
         position_bits: KL of each channel per latent position.
         mean, std: of the posterior means over clips and positions.
+        positions: of latents, mean over clips.
+        mark_bits: of the marks of a sparse model, which say where finer cells are, mean over clips.
     """
 
     level: int
@@ -97,11 +105,13 @@ class LevelStatistics:
     position_bits: tuple[float, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    positions: float
+    mark_bits: float
 
     @property
     def bits(self) -> float:
-        """KL in bits, mean over clips."""
-        return sum(self.channel_bits)
+        """KL in bits, that of marks included, mean over clips."""
+        return sum(self.channel_bits) + self.mark_bits
 
     @property
     def active_by_rate(self) -> tuple[bool, ...]:
@@ -115,17 +125,21 @@ class LevelStatistics:
 
 
 class LevelTally:
-    """Collects `LevelStatistics` clip by clip."""
+    """Collects `LevelStatistics` clip by clip.
 
-    def __init__(self) -> None:
-        self.values = 0
+    Args:
+        marked: whether the last channel of every level's KL is that of marks.
+    """
+
+    def __init__(self, marked: bool = False) -> None:
+        self.values, self.marked = 0, marked
         self.clips: list[list[dict[str, Tensor]]] = []  # [clips][levels]
 
     def add(self, x: Tensor, latents: Latents, kl: Sequence[Tensor]) -> None:
         """One clip `[1, C, *axes]`, its latents, and its KL in nats per level `[1, C_l]`."""
         self.values += x.numel()
         levels = zip(kl, latents.levels, strict=True)
-        self.clips.append([_sums(nats, z) for nats, z in levels])
+        self.clips.append([_sums(nats, z, self.marked) for nats, z in levels])
 
     def result(self) -> list[LevelStatistics]:
         """Raises ValueError if there were no clips."""
@@ -137,13 +151,16 @@ class LevelTally:
         total = {name: sum(sums[name] for sums in clips) for name in clips[0]}
         mean = total["first"] / total["positions"]
         variance = (total["second"] / total["positions"] - mean**2).clamp(min=0)
+        bits = total["bits"].sum() + total["marks"]
         return LevelStatistics(
             level=level,
-            bits_per_value=total["bits"].sum().item() / self.values,
+            bits_per_value=bits.item() / self.values,
             channel_bits=tuple((total["bits"] / len(clips)).tolist()),
             position_bits=tuple((total["bits"] / total["positions"]).tolist()),
             mean=tuple(mean.tolist()),
             std=tuple(variance.sqrt().tolist()),
+            positions=total["positions"].item() / len(clips),
+            mark_bits=total["marks"].item() / len(clips),
         )
 
 
@@ -168,7 +185,7 @@ def level_statistics(model: Ladder, clips: Iterable[Tensor]) -> list[LevelStatis
     Raises:
         ValueError: no clips.
     """
-    tally = LevelTally()
+    tally = LevelTally(model.domain.sparse)
     for x in clips:
         latents = model.encode(x)
         tally.add(x, latents, latents.kl)
@@ -188,11 +205,21 @@ def redraw(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """`[B, C, *size]` in [-1, 1] with these levels drawn anew from their priors, the others held:
-    `[k]` is one level, `range(k)` the coarsest ones, `range(k, n)` the finest ones."""
-    held = {k: z for k, z in enumerate(latents.levels) if k not in levels}
-    batch = len(latents.levels[0])
-    drawn = model.sample(latents.size, batch_size=batch, held=held, generator=generator)
-    return as_volume(model, drawn)
+    `[k]` is one level, `range(k)` the coarsest ones, `range(k, n)` the finest ones, which alone can
+    be drawn of a sparse model."""
+    held = latents.held([k for k in range(len(latents.levels)) if k not in levels])
+    size, batch = latents.size, latents.batch
+    return as_volume(model, model.sample(size, batch_size=batch, held=held, generator=generator))
+
+
+def redrawings(model: Ladder) -> tuple[list[range], list[range]]:
+    """Levels that `redraw` is asked for: each alone, and all from a level on or up to it; of a
+    sparse model, where the coarser cells say which finer ones there are, all from a level on."""
+    count = len(model.levels)
+    if model.domain.sparse:
+        return [], [range(k, count) for k in range(1, count)]
+    sides = [(range(k, count), range(k + 1)) for k in range(1, count - 1)]
+    return [range(k, k + 1) for k in range(count)], list(itertools.chain.from_iterable(sides))
 
 
 def sample_quality(
@@ -218,11 +245,14 @@ def gather(rows: Sequence[tuple[Quality, ...]]) -> list[PrefixQuality]:
     return [PrefixQuality(k + 1, column) for k, column in enumerate(zip(*rows, strict=True))]
 
 
-def _sums(nats: Tensor, z: Tensor) -> dict[str, Tensor]:
+def _sums(nats: Tensor, z: Tensor, marked: bool) -> dict[str, Tensor]:
     """What adds up over clips, per channel, in float64 on the CPU."""
     flat = z.cpu().double().transpose(0, 1).flatten(1)
+    bits = nats.cpu().double().sum(0) * BITS_PER_NAT
+    bits, marks = (bits[:-1], bits[-1]) if marked else (bits, bits.new_zeros(()))
     return {
-        "bits": nats.cpu().double().sum(0) * BITS_PER_NAT,
+        "bits": bits,
+        "marks": marks,
         "positions": torch.tensor(flat.shape[1]),
         "first": flat.sum(1),
         "second": flat.square().sum(1),

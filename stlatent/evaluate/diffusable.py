@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from ..model.domain import Domain
-from ..model.latents import Latents
 from ..model.transform import cosines
 
 KURTOSIS, LARGEST = 6.0, 8.0  # of what is easy, at most; a normal distribution has a kurtosis of 3
@@ -77,10 +76,10 @@ class DiffusableTally:
         self.domain, self.strides = domain, strides
         self.clips: list[list[dict[str, Tensor]]] = []  # [clips][levels]
 
-    def add(self, latents: Latents, log_stds: Sequence[Tensor | None]) -> None:
+    def add(self, levels: Sequence[Tensor], log_stds: Sequence[Tensor | None]) -> None:
         """The latents of one clip `[1, C_l, *grid_l]`, and the deviations of their posteriors."""
-        levels = zip(latents.levels, log_stds, strict=True)
-        self.clips.append([self._sums(z.cpu(), log_std) for z, log_std in levels])
+        pairs = zip(levels, log_stds, strict=True)
+        self.clips.append([self._sums(z.cpu(), log_std) for z, log_std in pairs])
 
     def result(self) -> list[DiffusableLevel]:
         levels = zip(*self.clips, strict=True)

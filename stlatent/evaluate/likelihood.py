@@ -50,8 +50,11 @@ def log_likelihood(
         at_a_time: draws that go through the network together.
 
     Raises:
-        ValueError: the model's likelihood is an error and no density, or there are no draws.
+        ValueError: the model's likelihood is an error and no density, it is a sparse model, or
+            there are no draws.
     """
+    if model.domain.sparse:
+        raise ValueError("the log-likelihood of a sparse model is not measured; leave out --draws")
     if not (model.likelihood.density or model.config.exact):
         raise ValueError(
             f"likelihood '{model.config.likelihood.kind}' is an error, no density, so nothing "

@@ -109,6 +109,7 @@ def _prefix_table(report: dict[str, Any]) -> Table:
                 _number(prefix, main),
                 _gain(prefixes, k, main),
                 *(_number(prefix, figure) for figure in others),
+                f"{prefix['numbers']:,.0f}",
                 f"1/{prefix['values_per_number']:,.0f}",
                 f"{prefix['bits_per_value']:.3g}",
                 f"{prefix['bits'] / 1000:,.1f}",
@@ -118,11 +119,11 @@ def _prefix_table(report: dict[str, Any]) -> Table:
         )
     if foundation:
         figures = [_number(foundation, figure) for figure in (main, *others)]
-        rows.append(["foundation alone", figures[0], "–", *figures[1:], *"–" * 4, "100.0%"])
+        rows.append(["foundation alone", figures[0], "–", *figures[1:], *"–" * 5, "100.0%"])
     _name, _, unit = main["title"].partition(", ")
     header = ["Kept", main["title"], "Gain" + (f", {unit}" if unit else "")]
-    header += [*(figure["title"] for figure in others), "Numbers per value", "Bits per value"]
-    header += ["Mean kbit", f"Worst {main['title']}"]
+    header += [*(figure["title"] for figure in others), "Mean numbers", "Numbers per value"]
+    header += ["Bits per value", "Mean kbit", f"Worst {main['title']}"]
     return [*header, *(["Latents explained"] if foundation else [])], rows
 
 
@@ -137,21 +138,25 @@ def _worst(clips: Sequence[dict[str, Any]], k: int, main: dict[str, Any]) -> str
 
 def _level_table(levels: Sequence[dict[str, Any]]) -> Table:
     total = sum(level["bits"] for level in levels) or 1.0
+    marked = any(level["mark_bits"] for level in levels)
     rows = [
         [
             f"level {level['level']}",
             "×".join(map(str, level["stride"])),
             f"{level['channels']}",
+            f"{level['positions']:,.0f}",
             f"1/{level['values_per_number']:,.0f}",
             f"{level['bits_per_value']:.3g}",
             f"{level['bits'] / total:.0%}",
             f"{sum(level['active_by_rate'])}",
             f"{sum(level['active_by_variance'])}",
+            *([f"{level['mark_bits'] / (level['bits'] or 1.0):.0%}"] if marked else []),
         ]
         for level in levels
     ]
-    header = ["Level", "Stride", "Channels", "Numbers per value", "Bits per value"]
-    return [*header, "Share of bits", "Active by rate", "Active by variance"], rows
+    header = ["Level", "Stride", "Channels", "Mean positions", "Numbers per value"]
+    header += ["Bits per value", "Share of bits", "Active by rate", "Active by variance"]
+    return [*header, *(["Of these bits, marks"] if marked else [])], rows
 
 
 def _latent_table(channels: Sequence[dict[str, Any]]) -> Table:
@@ -193,13 +198,15 @@ def _clip(
         [
             prefix_name(k + 1, total),
             *(_number(quality, figure) for figure in figures),
+            f"{quality['numbers']:,}",
             f"1/{quality['values'] / quality['numbers']:,.0f}",
             f"{quality['bits'] / quality['values']:.3g}",
+            f"{quality['bits'] / 1000:,.1f}",
         ]
         for k, quality in enumerate(clip["prefixes"])
     ]
-    header = ["Kept", *(figure["title"] for figure in figures), "Numbers per value"]
-    header.append("Bits per value")
+    header = ["Kept", *(figure["title"] for figure in figures)]
+    header += ["Numbers", "Numbers per value", "Bits per value", "kbit"]
     size = "×".join(map(str, clip["size"]))
     return {"name": clip["name"], "size": size, "table": (header, rows), "media": media}
 

@@ -19,34 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from ..files import writing
-from ..media.base import Medium
 from ..media.figures import Figure
 from ..media.registry import medium_of
 from ..model.fingerprint import fingerprint
 from ..model.ladder import Ladder
 from . import plots
-from .beneath import BeneathTally
-from .codes import CodeTally
-from .diagnostics import (
-    LevelStatistics,
-    LevelTally,
-    PrefixQuality,
-    Quality,
-    decode_prefixes,
-    gather,
-    redraw,
-    sample_quality,
-)
-from .diffusable import DiffusableTally
-from .likelihood import LogLikelihood, log_likelihood
+from .diagnostics import LevelStatistics, PrefixQuality, Quality
+from .measurement import Measurement
 from .media import fitted, jpeg, mp4, side_by_side
 from .page import ClipMedia, Plot, page
-from .spectrum import BandShares, BandTally
+from .spectrum import BandShares
 from .summary import DEFINITIONS, summary
 from .surfaces import Surfaces, surfaces_of
 from .verdict import verdicts
@@ -95,7 +81,7 @@ def write_report(
     medium.check_report()
     with writing(out) as folder:
         folder.mkdir()
-        measured = _Measurement(model, medium, seed, draws)
+        measured = Measurement(model, medium, seed, draws)
         media = []
         for index, (name, x) in enumerate(tqdm(clips, unit="file", disable=None)):
             samples = measured.add(name, x)
@@ -113,61 +99,8 @@ def write_report(
     return numbers
 
 
-class _Measurement:
-    """Everything that is measured, collected clip by clip."""
-
-    def __init__(self, model: Ladder, medium: Medium, seed: int, draws: int) -> None:
-        self.model, self.medium, self.seed, self.draws = model, medium, seed, draws
-        self.device = next(model.parameters()).device
-        self.generator = torch.Generator(self.device).manual_seed(seed)
-        self.names: list[str] = []
-        self.sizes: list[tuple[int, ...]] = []
-        self.rows: list[tuple[Any, ...]] = []
-        self.levels, self.bands, self.codes = LevelTally(), BandTally(medium), CodeTally()
-        self.beneath = BeneathTally(model, medium, self.generator)
-        self.latents = DiffusableTally(model.domain, [level.stride for level in model.levels])
-        self.likelihoods: list[LogLikelihood] = []
-
-    @torch.no_grad()
-    def add(self, name: str, x: Tensor) -> dict[str, Tensor]:
-        """Measure one clip; returns what is shown of it, label -> `[1, C, *axes]`."""
-        if len(x) != 1:
-            raise ValueError(
-                f"clip '{name}' is {list(x.shape)}; give one clip at a time, [1, C, ...]"
-            )
-        x = x.to(self.device)
-        latents = self.model.encode(x)
-        prefixes = decode_prefixes(self.model, latents)
-        count = len(prefixes)
-        redrawn = [redraw(self.model, latents, [k], self.generator) for k in range(count)]
-        self.names.append(name)
-        self.sizes.append(tuple(x.shape[2:]))
-        quality = sample_quality(self.medium, x, latents, latents.kl, prefixes)
-        self.rows.append(quality)
-        self.levels.add(x, latents, latents.kl)
-        self.codes.add(latents.steps)
-        self.latents.add(latents, latents.log_stds)
-        if self.draws:
-            found = log_likelihood(self.model, x, self.draws, self.generator, at_a_time=1)
-            self.likelihoods.append(found)
-        self.bands.add(prefixes[-1], redrawn)
-        shown = {"original": x}
-        shown |= {plots.prefix_name(k + 1, count): y for k, y in enumerate(prefixes)}
-        shown |= {f"level {k} redrawn": y for k, y in enumerate(redrawn)}
-        for k in range(1, count - 1):  # below and above, side by side
-            for first, last in ((k, count - 1), (0, k)):
-                y = redraw(self.model, latents, range(first, last + 1), self.generator)
-                shown[f"levels {first}–{last} redrawn"] = y
-        shown |= self.beneath.add(x, latents)
-        return shown
-
-    def result(self) -> tuple[list[PrefixQuality], list[LevelStatistics], dict[str, BandShares]]:
-        bands = self.bands.result() | self.beneath.bands()
-        return gather(self.rows), self.levels.result(), bands
-
-
 def _numbers(
-    measured: _Measurement,
+    measured: Measurement,
     prefixes: Sequence[PrefixQuality],
     levels: Sequence[LevelStatistics],
     bands: dict[str, BandShares],
@@ -190,6 +123,7 @@ def _numbers(
             {
                 "levels": p.levels,
                 **{figure.key: p.mean(figure.key) for figure in measured.medium.figures},
+                "numbers": p.numbers,
                 "values_per_number": p.values_per_number,
                 "bits_per_value": p.bits_per_value,
                 "bits": p.bits,
@@ -221,7 +155,7 @@ def _flat(quality: Quality) -> dict[str, float]:
     return found.pop("figures") | found
 
 
-def _log_likelihood(measured: _Measurement) -> dict[str, Any] | None:
+def _log_likelihood(measured: Measurement) -> dict[str, Any] | None:
     """Importance-weighted, per clip; None if it was not asked for."""
     if not measured.likelihoods:
         return None

@@ -58,8 +58,7 @@ class Medium(ABC, Generic[Part]):
         shaped: which of `Output`, beside the format, mean something here.
         coded, pictured: whether latents can be entropy-coded, and sources be shown as they are.
         data: the config of what is trained on.
-        noun: what a sample is called in a report.
-        definitions: of the figures, in words.
+        noun, definitions: what a report calls a sample, and what its figures mean, in words.
         space_bands, time_bands: in which changes along these axes are told apart.
     """
 
@@ -110,8 +109,7 @@ class Medium(ABC, Generic[Part]):
         Raises:
             ValueError: an option means nothing here.
         """
-        others = options.given() - {*self.options.model_fields}
-        self._refuse({WORDS.get(name, name) for name in others})
+        self._refuse({WORDS.get(n, n) for n in options.given() - {*self.options.model_fields}})
         return {}
 
     @abstractmethod
@@ -145,8 +143,8 @@ class Medium(ABC, Generic[Part]):
         draw: Choose = choosing.mean,
         how: Output = Output(),  # noqa: B008
     ) -> Iterator[Part]:
-        """An item from its latents, in pieces where it goes on in time: of any length in constant
-        memory. `draw` chooses the levels that are not given."""
+        """An item from its latents, in pieces along time, in constant memory. `draw` chooses the
+        levels that are not given."""
         axes, space = self.config.axes, self.config.axes.of_space(sample.size)
         decoder = TiledDecoder(model, space, draw, self.tile(how.tile))
         if not axes.has_time:
@@ -267,8 +265,7 @@ class Medium(ABC, Generic[Part]):
     @property
     @abstractmethod
     def figures(self) -> tuple[Figure, ...]:
-        """Of what is decoded, the most important one first: that has no other key than these in
-        `compare`, and is higher the better."""
+        """Of what is decoded, by their keys in `compare`; the first is the higher the better."""
 
     @abstractmethod
     def quality(self, x: Tensor, y: Tensor) -> float:
@@ -292,8 +289,7 @@ class Medium(ABC, Generic[Part]):
         """Find and check what a run trains on.
 
         Raises:
-            ValueError: a folder is missing or holds nothing readable, or a held-out name is
-                unknown.
+            ValueError: a folder is missing or nothing in it can be read, or a name is unknown.
         """
 
     def check_data(self, data: DataConfig) -> None:
@@ -303,21 +299,21 @@ class Medium(ABC, Generic[Part]):
         """What a model has to know of the data it is trained on, as values of its config."""
         return {}
 
-    # objects ------------------------------------------------------------------------------------
-
-    def field(self, x: Tensor) -> Field | None:
-        """The field of a sample `[1, C, *axes]`, in the cube, where it is a shape; else None."""
-        return None
+    # shapes, and objects of any kind ------------------------------------------------------------
 
     def solid(self, x: Tensor) -> Field | None:
-        """What is measured of shapes that are drawn: `field`, or a solid in its place where shapes
-        need not have an inside."""
-        return self.field(x)
+        """The field of a sample `[1, C, *axes]`, in the cube, where it is a shape, or a solid in
+        its place where shapes need not have an inside; else None."""
+        return None
+
+    def surface(self, x: Tensor) -> Any:
+        """Its surface in the cube, a `trimesh.Trimesh`, where it is a shape; else None."""
+        return None
 
     @property
     @abstractmethod
     def object_type(self) -> str:
-        """What `objects` gives, by the name that pipelines call it."""
+        """The name that pipelines have for what `objects` gives."""
 
     @abstractmethod
     def objects(self, model: Model, x: Tensor) -> Any:

@@ -22,6 +22,11 @@ class Latents:
     size: tuple[int, ...]
 
     @property
+    def batch(self) -> int:
+        """Number of inputs."""
+        return len(self.levels[0])
+
+    @property
     def numel(self) -> int:
         """Latent numbers per sample over all levels."""
         return sum(level[0].numel() for level in self.levels)

@@ -154,8 +154,7 @@ class SparseLadder(Ladder):
         """Latents and marks, per level `[batch, C_l + 1, n, n, n]`: 0 where no cell is, and else 1
         or -1 in the last channel, which is the mark."""
         places, found = start(self.strides, latents.resolution, latents.batch, self.top.device), []
-        for z, marks in zip(latents.levels, latents.marks, strict=True):
-            rows = torch.cat([z, torch.where(marks, 1.0, -1.0)[:, None]], 1)
+        for rows, marks in zip(latents.rows, latents.marks, strict=True):
             side = places.cells.side
             grid = rows.new_zeros(latents.batch, side, side, side, rows.shape[1])
             found.append(grid.index_put(places.cells.index.unbind(1), rows).movedim(-1, 1))

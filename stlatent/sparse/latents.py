@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +45,12 @@ class SparseLatents:
     def size(self) -> tuple[int, int, int]:
         """Of the cube, in voxels."""
         return (self.resolution,) * 3
+
+    @property
+    def rows(self) -> tuple[Tensor, ...]:
+        """Per level, latents and, in the last channel, marks as 1 or -1 `[N_l, C_l + 1]`."""
+        pairs = zip(self.levels, self.marks, strict=True)
+        return tuple(torch.cat([z, torch.where(m, 1.0, -1.0)[:, None]], 1) for z, m in pairs)
 
     @property
     def numel(self) -> int:
@@ -139,19 +145,22 @@ class SparseEncoded(SparseLatents):
         )
 
     @property
-    def group_kl(self) -> tuple[Tensor, ...]:
-        """Per level, nats per sample and group, the marks last `[batch, groups + 1]`."""
-        found: dict[int, list[Tensor]] = {}
-        for step in self.steps:
-            nats = step.posterior.kl(step.prior).sum(1)
-            cells = self.places.levels[step.site.level]
-            found.setdefault(step.site.level, []).append(cells.per_sample(nats, self.batch))
-        return tuple(torch.stack(groups, 1) for groups in found.values())
+    def kl(self) -> tuple[Tensor, ...]:
+        """Per level, nats per sample and channel, those of the marks last `[batch, C_l + 1]`."""
+        return self._per_sample(lambda nats: nats)
 
     @property
-    def kl(self) -> tuple[Tensor, ...]:
-        """Nats per sample and level, with those of the marks `[batch, 1]`."""
-        return tuple(groups.sum(1, keepdim=True) for groups in self.group_kl)
+    def group_kl(self) -> tuple[Tensor, ...]:
+        """Per level, nats per sample and group, the marks last `[batch, groups + 1]`."""
+        return self._per_sample(lambda nats: nats.sum(1, keepdim=True))
+
+    def _per_sample(self, of: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+        """Per level, sums of the nats at its cells, from `[N_l, channels]` of each step."""
+        levels: dict[int, list[Tensor]] = {}
+        for step in self.steps:
+            cells, nats = self.places.levels[step.site.level], step.posterior.kl(step.prior)
+            levels.setdefault(step.site.level, []).append(cells.per_sample(of(nats), self.batch))
+        return tuple(torch.cat(groups, 1) for groups in levels.values())
 
     @property
     def log_stds(self) -> tuple[Tensor, ...]:

@@ -13,6 +13,7 @@ import trimesh
 from torch import Tensor
 
 from ...checkpoint import Model
+from ...geometry.extract import mesh_from_field
 from ...geometry.field import Field
 from ...geometry.metrics import volume_iou
 from ...geometry.preview import shape_picture
@@ -165,6 +166,12 @@ class Shapes(Medium[DecodedShape]):
     def field(self, x: Tensor) -> Field:
         """`[1, C, X, Y, Z]` as a field that fills the cube."""
         return self.values.to_field(x[0], shape_fields(self.config).band_voxels)
+
+    def solid(self, x: Tensor) -> Field:
+        return self.field(x)
+
+    def surface(self, x: Tensor) -> trimesh.Trimesh:
+        return mesh_from_field(self.field(x))
 
     def check_report(self) -> None:
         Values.of(self.config)

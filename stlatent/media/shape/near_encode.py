@@ -29,7 +29,7 @@ class NearEncoder(SourceEncoder):
         where = Shape(**{name: about[name] for name in Shape.model_fields})
         item = self.sink.item(About(source.name, source.name, 0, "mesh", shape=where))
         latents = self.model.encode(read_blocks(about, values).to(self.device))
-        bits = [BITS_PER_NAT * nats[0].double().cpu() for nats in latents.kl]
+        bits = [BITS_PER_NAT * nats.double().sum().cpu() for nats in latents.kl]
         grids = self.model.grids(latents)
         item.append([Code(z[0].cpu(), b) for z, b in zip(grids, bits, strict=True)])
         item.end(latents.size)
