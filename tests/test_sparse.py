@@ -246,7 +246,7 @@ def test_a_model_is_one_file_and_loads_to_the_same_digits(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"channels": 4}, "channels is 4"),
+        ({"channels": 3}, "channels is 3"),
         ({"likelihood": "sdf"}, "likelihood is 'sdf'"),
         ({"exact": True}, "exact is not for domain 'sparse'"),
         ({"cell": "nvae"}, "cell 'nvae' is not for domain 'sparse'"),

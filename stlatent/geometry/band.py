@@ -139,10 +139,14 @@ class Band:
                 np.add.at(votes, tuple(beside[here].T), side)
         return votes * (self.table < 0)
 
-    def in_blocks(self, side: int) -> tuple[np.ndarray, np.ndarray]:
+    def in_blocks(self, side: int, coloured: bool) -> tuple[np.ndarray, np.ndarray]:
         """The same in blocks of `side` voxels per edge, a multiple of 4: their places int64
-        `[M, 3]` in order, and float32 `[M, side, side, side]`. What of these lies beyond the band
-        is far from the surface, on the side that it is on."""
+        `[M, 3]` in order, and float32 `[M, C, side, side, side]`. What of these lies beyond the
+        band is far from the surface, on the side that it is on.
+
+        coloured: red, green and blue come after the distance, in [-1, 1]; an unknown colour is 0 in
+            all three, which no colour of 8 bits is.
+        """
         factor, count = side // BLOCK, self.resolution // side
         place = np.ravel_multi_index((self.blocks // factor).T, (count,) * 3)
         kept, row = np.unique(place, return_inverse=True)
@@ -150,10 +154,16 @@ class Band:
         inside = np.indices((factor,) * 3).reshape(3, -1).T
         small = index[:, None] * factor + inside  # blocks of the band in each
         filled = self.filled[tuple(small.transpose(2, 0, 1))]
-        values = np.repeat(np.where(filled, np.float32(-1), np.float32(1)), BLOCK**3)
-        values = values.reshape(-1, *[factor] * 3, *[BLOCK] * 3)
-        values[(row.reshape(-1), *(self.blocks % factor).T)] = self.distance
-        return index, values.transpose(0, 1, 4, 2, 5, 3, 6).reshape(-1, *[side] * 3)
+        channels = 4 if coloured else 1
+        values = np.zeros((len(kept), *[factor] * 3, *[BLOCK] * 3, channels), np.float32)
+        beyond = np.where(filled, np.float32(-1), np.float32(1))
+        values[..., 0] = beyond.reshape(-1, *[factor] * 3, 1, 1, 1)
+        here = (row.reshape(-1), *(self.blocks % factor).T)
+        values[(*here, ..., 0)] = self.distance
+        if coloured:
+            pixels = self.colour / np.float32(127.5) - 1
+            values[(*here, ..., slice(1, None))] = pixels * self.known[..., None]
+        return index, values.transpose(0, 7, 1, 4, 2, 5, 3, 6).reshape(-1, channels, *[side] * 3)
 
     def slab(self, start: int, stop: int) -> np.ndarray:
         """Distances float32 `[stop - start, n, n]` of a part of the whole grid."""

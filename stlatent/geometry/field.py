@@ -30,11 +30,13 @@ class Route(Strict):
         source: `mesh`; `occupancy` or `distance` volumes, read as they are.
         turned: faces that were turned for all to face outwards.
         sheets: share of the mesh's area that has no inside and became a shell.
+        coloured: whether any of it has a colour; what has none comes back without.
     """
 
     source: Literal["mesh", "occupancy", "distance"] = "mesh"
     turned: int = 0
     sheets: float = 0.0
+    coloured: bool = True
 
 
 class FieldRecord(Strict):

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import trimesh
 
+from .band import BLOCK, Band
 from .extras import needed
 from .field import Field
 
 PEAK = 255.0
+GREY = np.full((BLOCK, BLOCK, BLOCK, 3), PEAK / 2)  # of a block that is not there
 
 
 def volume_iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -38,11 +40,27 @@ def colour_psnr(reference: Field, colour: np.ndarray, reach_voxels: float = 1.0)
     Returns:
         Infinite where the pixels are equal, NaN where no colour of the reference is known.
     """
-    near = np.abs(reference.distance) * reference.band_voxels <= reach_voxels
-    here = near & reference.known
-    if not here.any():
-        return float("nan")
+    here = _shown(reference, reach_voxels)
     a, b = (np.round((c[:, here].clip(-1, 1) + 1) * (PEAK / 2)) for c in (reference.colour, colour))
+    return _psnr(a, b)
+
+
+def band_colour_psnr(reference: Band, other: Band, reach_voxels: float = 1.0) -> float:
+    """The same of bands of one resolution; where the other knows no colour, its is a mid-grey."""
+    here = _shown(reference, reach_voxels)
+    row = other.table[tuple(reference.blocks.T)]
+    found = np.append(np.where(other.known[..., None], other.colour, PEAK / 2), [GREY], 0)[row]
+    return _psnr(reference.colour[here], found[here])
+
+
+def _shown(reference: Field | Band, reach_voxels: float) -> np.ndarray:
+    """Where a reference has colours to compare."""
+    return (np.abs(reference.distance) * reference.band_voxels <= reach_voxels) & reference.known
+
+
+def _psnr(a: np.ndarray, b: np.ndarray) -> float:
+    if not a.size:
+        return float("nan")
     error = np.square(a - b, dtype=np.float64).mean()
     return float(10 * np.log10(PEAK**2 / error)) if error else float("inf")
 

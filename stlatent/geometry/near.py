@@ -74,7 +74,11 @@ def band_from_surface(surface: Surface, settings: FieldSettings | None = None) -
         known[kept],
         settings.band_voxels,
         placement,
-        Route(turned=int(turned.sum()), sheets=float(area @ ~solid / area.sum())),
+        Route(
+            turned=int(turned.sum()),
+            sheets=float(area @ ~solid / area.sum()),
+            coloured=bool(known.any()),
+        ),
     )
 
 

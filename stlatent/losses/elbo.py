@@ -76,6 +76,7 @@ class LossConfig(Strict):
             theirs, so that diffusion models find them easier; see train/scale.py.
         spectral: penalty on the largest singular values; None is none.
         pixels: of a ladder on a foundation, distance in pixels; None is none.
+        colour: of sparse shapes, weight of the colours near a surface against distances to it.
     """
 
     rate: RateConfig = RateConfig()
@@ -83,6 +84,7 @@ class LossConfig(Strict):
     equivariance: Weight = 0.0
     spectral: SpectralConfig | None = None
     pixels: PixelConfig | None = None
+    colour: Weight = 1.0
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,11 @@ def check_sparse(config: Strict) -> None:
             f"the finest level has stride {finest}; shapes are read in blocks of so many voxels: "
             f"give a multiple of {NEAR}"
         )
-    if config.channels != 1:
-        raise ValueError(f"channels is {config.channels}; domain 'sparse' reads 1, a distance")
+    if config.channels not in (1, 4):
+        raise ValueError(
+            f"channels is {config.channels}; domain 'sparse' reads 1, a distance, or 4, a distance "
+            f"and red, green and blue"
+        )
     if config.likelihood.kind not in SPARSE_LIKELIHOODS:
         raise ValueError(
             f"likelihood is '{config.likelihood.kind}'; domain 'sparse' is judged value by value: "

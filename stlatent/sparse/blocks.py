@@ -18,8 +18,9 @@ class Blocks:
     Attributes:
         index: int64 `[K, 4]`: the sample, and the place x, y, z of each block on the grid of
             blocks; each once, ordered by sample and place.
-        values: float `[K, s, s, s]` in [-1, 1]: the distance to the surface in units of its
-            truncation, negative inside of what has an inside.
+        values: float `[K, C, s, s, s]` in [-1, 1]: the distance to the surface in units of its
+            truncation, negative inside of what has an inside; of 4 channels, red, green and blue
+            come after it, all three exactly 0 where they are not known.
         resolution: voxels per edge of the cube, a multiple of s.
         batch: number of samples; one without blocks is empty.
 
@@ -34,9 +35,12 @@ class Blocks:
 
     def __post_init__(self) -> None:
         count, side = len(self.values), self.values.shape[-1]
-        if self.values.shape != (count, side, side, side) or self.index.shape != (count, 4):
+        cubes = self.values.ndim == 5 and self.values.shape[2:] == (side,) * 3
+        if not cubes or self.index.shape != (count, 4):
             shapes = f"{list(self.index.shape)} and {list(self.values.shape)}"
-            raise ValueError(f"index and values have shapes {shapes}; give [K, 4] and [K, s, s, s]")
+            raise ValueError(
+                f"index and values have shapes {shapes}; give [K, 4] and [K, C, s, s, s]"
+            )
         if self.resolution % side:
             raise ValueError(
                 f"resolution is {self.resolution}; blocks are {side}^3: give a multiple"
@@ -61,9 +65,14 @@ class Blocks:
         return self.values.shape[-1]
 
     @property
+    def channels(self) -> int:
+        """Values per voxel."""
+        return self.values.shape[1]
+
+    @property
     def shape(self) -> tuple[int, ...]:
-        """That of the whole cubes `(batch, 1, n, n, n)`."""
-        return (self.batch, 1, *[self.resolution] * 3)
+        """That of the whole cubes `(batch, C, n, n, n)`."""
+        return (self.batch, self.channels, *[self.resolution] * 3)
 
     @property
     def device(self) -> torch.device:
@@ -89,11 +98,11 @@ class Blocks:
         return joined([self.one(sample) for sample in samples])
 
     def dense(self, elsewhere: float = 1.0) -> Tensor:
-        """The whole cubes `[batch, 1, n, n, n]`, with one value where no block is."""
-        count, side = self.resolution // self.side, self.side
-        whole = self.values.new_full((self.batch, *[count] * 3, *[side] * 3), elsewhere)
+        """The whole cubes `[batch, C, n, n, n]`, with one value where no block is."""
+        count, block = self.resolution // self.side, self.values.shape[1:]
+        whole = self.values.new_full((self.batch, *[count] * 3, *block), elsewhere)
         whole[self.index.unbind(1)] = self.values
-        return whole.permute(0, 1, 4, 2, 5, 3, 6).reshape(self.batch, 1, *[self.resolution] * 3)
+        return whole.permute(0, 4, 1, 5, 2, 6, 3, 7).reshape(self.shape)
 
     @property
     def _cells(self) -> Cells:
@@ -104,11 +113,11 @@ def joined(parts: Sequence[Blocks]) -> Blocks:
     """Batches of one resolution as one.
 
     Raises:
-        ValueError: they differ in resolution or in the size of blocks.
+        ValueError: they differ in resolution, channels or the size of blocks.
     """
-    sizes = {(part.resolution, part.side) for part in parts}
+    sizes = {(part.resolution, part.channels, part.side) for part in parts}
     if len(sizes) != 1:
-        raise ValueError(f"shapes of {len(sizes)} sizes cannot be one batch; give one resolution")
+        raise ValueError(f"shapes of {len(sizes)} kinds cannot be one batch; give one resolution")
     index, before = [], 0
     for part in parts:
         index.append(part.index + part.index.new_tensor([before, 0, 0, 0]))

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..model import choose as choosing
+from ..model import transform
 from ..model.cells import Head
 from ..model.choose import Choose, Draw, Site
 from ..model.config import ModelConfig
@@ -75,7 +76,7 @@ class SparseLadder(Ladder):
         places = Places.of(x, self.strides)
         target = places.rows(x)
         chosen = choose if keep is None else Kept(choose, keep, places)
-        steps, parameters = self._passes(target, places, chosen)
+        steps, parameters = self._passes(self._read(target), places, chosen)
         sample = places.levels[-1].sample.repeat_interleave(self.strides[-1] ** 3)
         return SparsePass(parameters, target, sample, SparseEncoded.of(steps, places, x.resolution))
 
@@ -87,7 +88,7 @@ class SparseLadder(Ladder):
         """
         self.check(x)
         places = Places.of(x, self.strides)
-        steps, _ = self._passes(places.rows(x), places, choose)
+        steps, _ = self._passes(self._read(places.rows(x)), places, choose)
         return SparseEncoded.of(steps, places, x.resolution)
 
     def decode(
@@ -177,10 +178,28 @@ class SparseLadder(Ladder):
     # inside -----------------------------------------------------------------------------------
 
     def _passes(self, x: Tensor, places: Places, choose: Choose) -> tuple[list[Step], Tensor]:
-        """Both passes over voxels `[V, 1]`: the steps, and what the likelihood reads."""
+        """Both passes over voxels `[V, C]`: the steps, and what the likelihood reads."""
         features = self.bottom_up(x, places)
         steps, merged = self.descend(choose, (), places, features)
         return steps, merged[-1]
+
+    def _read(self, rows: Tensor) -> Tensor:
+        """Voxels as they are read: where a colour is not known, the mean of those of its block, so
+        that no edge of what is known has to be coded."""
+        if self.config.channels == 1:
+            return rows
+        distance, colour = rows.unflatten(0, (-1, self.block**3)).split([1, 3], 2)
+        known = (colour != 0).any(2, keepdim=True)
+        mean = colour.sum(1, keepdim=True) / known.sum(1, keepdim=True).clamp_min(1)
+        return torch.cat([distance, torch.where(known, colour, mean)], 2).flatten(0, 1)
+
+    def _expected_channels(self) -> transform.Channels:
+        """Colours are much alike; a distance has nothing to do with them."""
+        if self.config.channels == 1:
+            return super()._expected_channels()
+        colours = transform.alike(3)
+        turn = torch.block_diag(torch.eye(1).double(), colours.turn)
+        return transform.Channels(turn, torch.cat([torch.ones(1).double(), colours.variance]))
 
     def _generate(self, choose: Choose, places: Places, batch: int) -> Blocks:
         """From the beginning of the way down."""
@@ -194,6 +213,10 @@ class SparseLadder(Ladder):
         if not isinstance(x, Blocks):
             raise ValueError(f"input is a {type(x).__name__}; a sparse model reads Blocks")
         self._check_size((x.resolution,) * 3)
+        if x.channels != self.config.channels:
+            raise ValueError(
+                f"blocks have {x.channels} channels; this model reads {self.config.channels}"
+            )
         if x.side != self.block:
             raise ValueError(f"blocks are of {x.side}^3 voxels; this model reads {self.block}^3")
         if not x.values.is_floating_point() or not x.values.abs().le(1).all():

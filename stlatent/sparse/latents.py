@@ -178,7 +178,7 @@ class SparsePass:
 
     Attributes:
         parameters: what the decoder gives to the likelihood, a row per voxel `[V, channels]`.
-        target: what it is judged by `[V, 1]`.
+        target: what it is judged by `[V, C]`.
         sample: to which sample each voxel belongs `[V]`.
         latents: what it was decoded from, with the rates.
     """
@@ -187,3 +187,11 @@ class SparsePass:
     target: Tensor
     sample: Tensor
     latents: SparseEncoded
+
+    @property
+    def counts(self) -> Tensor:
+        """Which values of the target are known, bool `[V, C]`: all distances, and colours near the
+        surface."""
+        distance, colour = self.target.tensor_split([1], 1)
+        shown = (colour != 0).any(1, keepdim=True).expand_as(colour)
+        return torch.cat([torch.ones_like(distance, dtype=torch.bool), shown], 1)

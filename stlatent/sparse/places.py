@@ -69,20 +69,21 @@ class Places(Past):
         return x.reshape(-1, x.shape[1] // self._factor(self.at - 1) ** 3)
 
     def rows(self, blocks: Blocks) -> Tensor:
-        """The voxels of an input in the order of the stem's cells `[V, 1]`."""
+        """The voxels of an input in the order of the stem's cells `[V, C]`."""
         index = self.levels[-2].index[self.marks[-1]]
         order = Cells(blocks.index, self.levels[-2].side).find(index)
         values, stem = blocks.values[order], self.strides[-2]
-        for axis in (3, 2, 1):
+        for axis in (4, 3, 2):
             values = values.unflatten(axis, (-1, stem))
-        return values.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, 1)
+        return values.permute(0, 2, 4, 6, 3, 5, 7, 1).reshape(-1, blocks.channels)
 
     def blocks(self, rows: Tensor, resolution: int, batch: int) -> Blocks:
         """The inverse of `rows`: what lies in the marked cells of the last level."""
         stem, side = self.strides[-2], self.strides[-3]
-        values = rows.view(-1, *[side // stem] * 3, *[stem] * 3).permute(0, 1, 4, 2, 5, 3, 6)
-        found = self.levels[-2].index[self.marks[-1]]
-        return Blocks.ordered(found, values.reshape(-1, *[side] * 3), resolution, batch)
+        channels, found = rows.shape[1], self.levels[-2].index[self.marks[-1]]
+        values = rows.view(-1, *[side // stem] * 3, *[stem] * 3, channels)
+        values = values.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(-1, channels, *[side] * 3)
+        return Blocks.ordered(found, values, resolution, batch)
 
     def _factor(self, level: int) -> int:
         return self.strides[level] // self.strides[level + 1]

@@ -30,9 +30,9 @@ def sparse_loss(model: nn.Module, x: Blocks, config: LossConfig, at: Moment) -> 
     keep = torch.cat([torch.full_like(prefix, levels), prefix[again]])
     rows = x.chosen([*range(x.batch), *again.tolist()])
     out = model(rows, Draw(generator=noise), keep)
-    values = rows.numel() / rows.batch  # a sample's, in the mean, so that every voxel counts alike
+    values = float(out.counts.sum()) / rows.batch  # in the mean, so that every voxel counts alike
     result = objective(
-        _distortion(_ladder(model).likelihood, out, keep) / values,
+        _distortion(_ladder(model).likelihood, out, keep, config.colour) / values,
         out.latents.group_kl,
         [out.parameters.new_zeros(())],
         keep,
@@ -49,10 +49,13 @@ def _ladder(model: nn.Module) -> nn.Module:
     return getattr(model, "module", model)
 
 
-def _distortion(likelihood: nn.Module, out: SparsePass, keep: Tensor) -> Tensor:
-    """Minus the log-likelihood of each sample's values, and of the marks that it was not given
-    `[batch]`."""
-    nats = likelihood.values(out.parameters.float(), out.target.float())[:, 0]
+def _distortion(
+    likelihood: nn.Module, out: SparsePass, keep: Tensor, colour_weight: float
+) -> Tensor:
+    """Minus the log-likelihood of each sample's known values, and of the marks that it was not
+    given `[batch]`."""
+    nats = likelihood.values(out.parameters.float(), out.target.float()) * out.counts
+    nats = nats[:, 0] + colour_weight * nats[:, 1:].sum(1)
     total = nats.new_zeros(len(keep)).index_add_(0, out.sample, nats)
     for level, groups in enumerate(out.latents.group_kl):
         total = total + groups[:, -1] * (keep <= level)

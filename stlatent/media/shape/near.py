@@ -13,13 +13,20 @@ from ...geometry.band import BLOCK, Band
 from ...geometry.cube import Placement
 from ...geometry.field import Field, Route
 from ...geometry.offset import mesh_from_band
+from ...geometry.values import by_surface
+from ...model.config import ModelConfig
 from ...sparse.blocks import Blocks
 from ...triplane.planes import turn
 
 
-def blocks_of(band: Band, side: int) -> Blocks:
+def block_shape(model: ModelConfig) -> tuple[int, bool]:
+    """Of the blocks that a model reads: voxels per edge, and whether they have colours."""
+    return model.levels[-1].stride[0], model.channels > 1
+
+
+def blocks_of(band: Band, side: int, coloured: bool = False) -> Blocks:
     """A band in blocks of `side` voxels per edge, see `Band.in_blocks`."""
-    return as_blocks(*band.in_blocks(side), band.resolution)
+    return as_blocks(*band.in_blocks(side, coloured), band.resolution)
 
 
 def as_blocks(index: np.ndarray, values: np.ndarray, resolution: int) -> Blocks:
@@ -34,26 +41,32 @@ def band_of(
     placement: Placement | None = None,
     route: Route | None = None,
 ) -> Band:
-    """The band that one shape's blocks are; without colours."""
-    factor = blocks.side // BLOCK
+    """The band that one shape's blocks are: colours are known near the surface, unless `route`
+    says that the shape has none."""
+    route = route or Route()
+    factor, channels = blocks.side // BLOCK, blocks.channels
     values = blocks.values.detach().float().cpu().numpy()
-    values = values.reshape(-1, *(n for _ in range(3) for n in (factor, BLOCK)))
-    values = values.transpose(0, 1, 3, 5, 2, 4, 6).reshape(-1, *[BLOCK] * 3)
+    values = values.reshape(-1, channels, *(n for _ in range(3) for n in (factor, BLOCK)))
+    values = values.transpose(0, 2, 4, 6, 3, 5, 7, 1).reshape(-1, *[BLOCK] * 3, channels)
     inside = np.indices((factor,) * 3).reshape(3, -1).T
     index = (blocks.index[:, None, 1:].cpu().numpy() * factor + inside).reshape(-1, 3)
     grid = (blocks.resolution // BLOCK,) * 3
     order = np.argsort(np.ravel_multi_index(index.T, grid))
-    colour, known = np.zeros((*values.shape, 3), np.uint8), np.zeros(values.shape, bool)
-    about = band_voxels, placement or Placement(), route or Route()
-    return Band(blocks.resolution, index[order], values[order], colour, known, *about)
+    distance, pixels = np.ascontiguousarray(values[order, ..., 0]), values[order, ..., 1:]
+    known = by_surface(distance, band_voxels) & (pixels != 0).any(-1) & route.coloured
+    colour = np.zeros((*distance.shape, 3), np.uint8)
+    if known.any():
+        colour[known] = np.round((pixels[known] + 1) * 127.5)
+    about = band_voxels, placement or Placement(), route
+    return Band(blocks.resolution, index[order], distance, colour, known, *about)
 
 
 def turned(blocks: Blocks, axes: Sequence[str]) -> Blocks:
     """Shapes turned and mirrored as `turn_volume` does it with whole volumes."""
     order, mirrored = turn(axes)
     index, values = blocks.index[:, [0, *(1 + i for i in order)]], blocks.values
-    values = values.permute(0, *(1 + i for i in order))
-    values = values.flip([1 + i for i in range(3) if mirrored[i]])
+    values = values.permute(0, 1, *(2 + i for i in order))
+    values = values.flip([2 + i for i in range(3) if mirrored[i]])
     last = blocks.resolution // blocks.side - 1
     for axis in range(3):
         if mirrored[axis]:

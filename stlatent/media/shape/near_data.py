@@ -13,12 +13,12 @@ from ...model.config import ModelConfig
 from ...sparse.blocks import Blocks, joined
 from ..training import Reading, Readings, TrainingSet
 from .data import AS_IT_IS, ShapeDataset, find_shapes, symmetries
-from .near import blocks_of, turned
+from .near import block_shape, blocks_of, turned
 from .training import ShapeData, held_out
 
 
 class BandDataset(ShapeDataset):
-    """The same of meshes alone, as `Blocks` of `side` voxels per edge.
+    """The same of meshes alone, as `Blocks` of `side` voxels per edge, with or without colours.
 
     Args:
         files, variants, symmetries, seed: see `ShapeDataset`.
@@ -30,17 +30,19 @@ class BandDataset(ShapeDataset):
         files: dict[str, Path],
         cache: BandCache,
         side: int,
+        coloured: bool,
         variants: int = 1,
         symmetries: Sequence[tuple[str, ...]] = AS_IT_IS,
         seed: int = 0,
     ) -> None:
-        self.side = side
+        self.side, self.coloured = side, coloured
         super().__init__(files, cache, None, variants, symmetries, seed=seed)
 
     def _shape(self, source: Path, index: int, rng: np.random.Generator) -> Blocks:
         variant = int(rng.integers(self.variants))
         axes = self.symmetries[rng.integers(len(self.symmetries))]
-        return turned(blocks_of(self.cache.open(source, variant), self.side), axes)
+        band = self.cache.open(source, variant)
+        return turned(blocks_of(band, self.side, self.coloured), axes)
 
 
 def collate(readings: Sequence[Reading]) -> Readings:
@@ -55,11 +57,11 @@ def training_set(model: ModelConfig, data: ShapeData, seed: int) -> TrainingSet:
     Raises:
         ValueError: a folder is missing or holds no meshes, or a held-out one cannot be read.
     """
-    cache, side = BandCache(data.cache.expanduser(), data.fields), model.levels[-1].stride[0]
+    cache, read = BandCache(data.cache.expanduser(), data.fields), block_shape(model)
 
     def dataset(files: dict[str, Path]) -> BandDataset:
         shown = symmetries(data.upright) if data.turned else AS_IT_IS
-        return BandDataset(files, cache, side, data.variants, shown, seed)
+        return BandDataset(files, cache, *read, data.variants, shown, seed)
 
     files = _meshes(data.root)
     held, bad = held_out(data, files, cache)
@@ -70,7 +72,7 @@ def training_set(model: ModelConfig, data: ShapeData, seed: int) -> TrainingSet:
         kinds=kinds,
         reads=dict.fromkeys(kinds, data.batch_size),
         share=data.more_share,
-        held_out={name: blocks_of(band, side) for name, band in held.items()},
+        held_out={name: blocks_of(band, *read) for name, band in held.items()},
         bad=bad,
         collate=collate,
     )

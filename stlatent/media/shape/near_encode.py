@@ -17,8 +17,7 @@ from .near import as_blocks
 
 def read_blocks(about: Mapping[str, Any], values: np.ndarray) -> Blocks:
     """What the reader gives, as one shape."""
-    side = round((values.shape[1] - 3) ** (1 / 3))
-    blocks = values[:, 3:].reshape(-1, side, side, side).copy()
+    blocks = values[:, 3:].reshape(len(values), -1, *[about["side"]] * 3).copy()
     return as_blocks(values[:, :3], blocks, about["resolution"])
 
 

@@ -14,9 +14,9 @@ import trimesh
 from ...checkpoint import Model
 from ...geometry.band import Band
 from ...geometry.field import Field
-from ...geometry.metrics import compare_surfaces
+from ...geometry.metrics import band_colour_psnr, compare_surfaces
 from ...geometry.near import band_from_surface
-from ...geometry.offset import solid_around
+from ...geometry.offset import mesh_from_band, solid_around
 from ...geometry.preview import turntable
 from ...geometry.read import MESH_SUFFIXES, read_surface
 from ...geometry.whereabouts import Shape
@@ -34,7 +34,7 @@ from ..training import TrainingSet
 from .decoded import shape_fields
 from .figures import DEFINITIONS, EDGE, FIGURES, POINTS, THRESHOLDS
 from .medium import PIXELS, Shapes
-from .near import DecodedBlocks, blocks_of
+from .near import DecodedBlocks, block_shape, blocks_of
 from .near_child import NearPlan
 from .near_data import training_set
 from .near_encode import NearEncoder, read_blocks
@@ -42,7 +42,7 @@ from .training import ShapeData
 
 NEAR_FIGURES = tuple(
     sorted(
-        (one for one in FIGURES if one.key not in ("volume_iou", "colour_psnr_db")),
+        (one for one in FIGURES if one.key != "volume_iou"),
         key=lambda one: one.key != "f_score_1",
     )
 )
@@ -57,7 +57,7 @@ class SparseShapes(Shapes):
     kinds = dict.fromkeys(MESH_SUFFIXES, "mesh")
     shaped = frozenset()
     definitions = {  # noqa: RUF012
-        **{name: DEFINITIONS[name] for name in ("F-score", "Chamfer distance")},
+        **{n: DEFINITIONS[n] for n in ("F-score", "Chamfer distance", "Colour PSNR")},
         "Values": "Of the input: those of the blocks near its surface, and no others.",
         "Marks": (
             "Of every cell one, whether anything finer is there; their bits count with those of "
@@ -83,7 +83,7 @@ class SparseShapes(Shapes):
         return found
 
     def plan(self, options: SourceOptions, device: torch.device) -> NearPlan:
-        return NearPlan(options.fields.model_dump(mode="json"), self.config.levels[-1].stride[0])
+        return NearPlan(options.fields.model_dump(mode="json"), *block_shape(self.config))
 
     def encoder(
         self,
@@ -142,20 +142,22 @@ class SparseShapes(Shapes):
         return self._blocks(band_from_surface(read_surface(source.path), shape_fields(self.config)))
 
     def _blocks(self, band: Band) -> Blocks:
-        return blocks_of(band, self.config.levels[-1].stride[0])
+        return blocks_of(band, *block_shape(self.config))
 
     # measuring and training ---------------------------------------------------------------------
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        return NEAR_FIGURES
+        return NEAR_FIGURES if self.config.channels > 1 else NEAR_FIGURES[:-1]
 
     def quality(self, x: Blocks, y: Blocks) -> float:
         return self.compare(x, y)[NEAR_FIGURES[0].key]
 
     def compare(self, x: Blocks, y: Blocks) -> dict[str, float]:
-        meshes = self.surface(x), self.surface(y)
+        bands = [DecodedBlocks(one, self.band_voxels).band() for one in (x, y)]
+        meshes = [mesh_from_band(band) for band in bands]
         found = dict.fromkeys((figure.key for figure in NEAR_FIGURES), 0.0)
+        found["colour_psnr_db"] = band_colour_psnr(*bands)
         if not all(len(mesh.faces) for mesh in meshes):
             return found | {"chamfer_percent": float("nan"), "normal_consistency": float("nan")}
         apart = compare_surfaces(*meshes, [t * EDGE for t in THRESHOLDS], POINTS)
