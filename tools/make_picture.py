@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", type=Path, help="a folder, of which those named are shown")
     parser.add_argument("--names", nargs="+", help="files of the folder (all)")
-    parser.add_argument("--model", default="video")
+    parser.add_argument("--model", nargs="+", default=["video"], help="one row of a clip for each")
     parser.add_argument("--frames", type=int, default=33)
     parser.add_argument("--size", type=int, default=256, help="side of the central crop")
     parser.add_argument("--shown", type=int, default=208, help="side at which it is shown")
@@ -37,13 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
 
-    model, size = stlatent.load(options.model), (options.frames, options.size, options.size)
+    models = [stlatent.load(model) for model in options.model]
+    if len({len(model.levels) for model in models}) > 1:
+        raise ValueError(f"--model {' '.join(options.model)}: give models of as many levels each")
+    size = (options.frames, options.size, options.size)
     found = {source.name: source.path for source in find_sources(options.clips)}
     names = options.names or list(found)
     if unknown := [name for name in names if name not in found]:
         raise ValueError(f"{unknown[0]} is not in {options.clips}; it holds {', '.join(found)}")
-    rows = [row(model, found[name], size, options.shown) for name in names]
-    frames = [Image.fromarray(frame) for frame in with_headings(joined(rows, 1), headings(model))]
+    rows = [row(model, found[name], size, options.shown) for name in names for model in models]
+    pictures = with_headings(joined(rows, 1), headings(models[0]))
+    frames = [Image.fromarray(frame) for frame in pictures]
     how = {"duration": 83, "loop": 0, "quality": options.quality, "method": 6}
     frames[0].save(options.out, save_all=True, append_images=frames[1:], **how)
     if (bytes_ := options.out.stat().st_size) > MOST_BYTES:
