@@ -15,7 +15,7 @@ from ..model.documents import from_json
 from ..model.ladder import Ladder
 from ..store.dataset import LatentDataset
 from ..store.labels import VectorFile, folder_classes
-from ..store.reader import LatentStore, check_model
+from ..store.reader import LatentStore, made_by
 from ..store.windows import LatentWindow, collate
 from ..train.interrupts import left_to_the_trainer
 from .config import DiffusionRun
@@ -93,8 +93,7 @@ def open_data(config: DiffusionRun) -> LatentData:
         size = axes.with_time(size, min(axes.of_time(size), frames))
     figures = [manifest.statistics[k] for k in range(levels)]
     mean, std = ([v for s in figures for v in getattr(s, name)] for name in ("mean", "std"))
-    model = load(config.model or manifest.model)
-    check_model(model, manifest, whole.store.place)
+    model = made_by(load(config.model or manifest.model), manifest, whole.store.place)
     return LatentData(*both, model.exported, size, mean, std, classes)
 
 

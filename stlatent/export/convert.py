@@ -12,7 +12,8 @@ from tqdm import tqdm
 from ..checkpoint import load
 from ..files import writing
 from ..jobs.decode import outputs
-from ..store.reader import LatentStore, check_model
+from ..model.around import ladder_in
+from ..store.reader import LatentStore, made_by
 from .autoencoder import AutoencoderLadder
 from .exchange import COLLECTIONS
 from .restore import restore
@@ -58,8 +59,9 @@ def convert(path: str | Path, out: str | Path, to: str, vae: str | Path | None =
             f"{to} is for training with an exported autoencoder, which says how latents are "
             f"packed: `stlatent export {store.manifest.model} --out vae`, and give --vae vae"
         )
-    autoencoder, store.model = AutoencoderLadder.from_pretrained(vae).eval(), load(vae)
-    check_model(store.model, store.manifest, store.place)
+    autoencoder = AutoencoderLadder.from_pretrained(vae).eval()
+    store.model = made_by(load(vae), store.manifest, store.place)
+    ladder_in(store.model).check_usual_rate()
     if not autoencoder.ladder.domain.pictures:
         raise ValueError(f"{to} trains on videos and pictures, and these latents are of others")
     with writing(out) as folder:

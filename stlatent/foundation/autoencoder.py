@@ -72,10 +72,11 @@ class FoundationAutoencoder(AroundLadder):
         x: Tensor | np.ndarray,
         choose: Choose = choosing.mean,
         again: Tensor | None = None,
+        rate_weights: Tensor | None = None,
     ) -> Pass:
         """A pass of the ladder over the foundation's latents of pixels `x` `[B, 3, *size]` in
         [-1, 1]: what it reads and what it decodes are latents. See `Ladder.forward`."""
-        return self.ladder(self._latents(self.as_input(x)), choose, again)
+        return self.ladder(self._latents(self.as_input(x)), choose, again, rate_weights)
 
     def encode(
         self, x: Tensor | np.ndarray, choose: Choose = choosing.mean, past: Past | None = None

@@ -25,7 +25,7 @@ from ..model import choose as choosing
 from ..model.choose import Choose
 from ..model.device import autocast
 from ..model.latents import Latents
-from ..store.reader import LatentReader, LatentStore, check_model
+from ..store.reader import LatentReader, LatentStore, made_by
 from ..store.records import Item
 
 
@@ -58,7 +58,7 @@ def decode_store(
         ValueError: the latents come from another model, there are not so many levels, or an output
             file exists and `replace` is not given.
     """
-    check_model(model, store.header, store.place)
+    model = made_by(model, store.header, store.place)
     kept, medium = store.check_levels(levels), medium_of(model)
     how = Output(format, resolution, tile)
     medium.check_output(how)

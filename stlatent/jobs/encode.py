@@ -120,6 +120,8 @@ def encode_folder(
         raise ValueError(f"shard is {shard[0]}/{shard[1]}; the first of {shard[1]} is 0/{shard[1]}")
     part, medium = team.part(shard), source_medium(model, root)
     options = resolved(medium, options)
+    if options.rate_weight is not None:
+        model = model.at_rate(options.rate_weight)
     plan = medium.plan(options, next(model.parameters()).device)
     with Reader(plan, limit_seconds) as reader:
         check_free(Place(out), replace)

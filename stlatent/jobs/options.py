@@ -28,6 +28,8 @@ class StorageOptions(Strict):
             begin anew; None is at the beginning of an item alone.
         psnr_db, bits_per_pixel: what entropy-coded latents are to reach, in place of a `step`, see
             `bits.coding.Target`.
+        rate_weight: λ, the price of the rate, of a model that takes it as an input; None is the
+            middle of its range.
         precision: of the network, `fp32` or `bf16`; None is `bf16` where the device is made for it,
             and latents are not entropy-coded.
     """
@@ -39,6 +41,7 @@ class StorageOptions(Strict):
     key_every: Positive | None = None
     psnr_db: Above0 | None = None
     bits_per_pixel: Above0 | None = None
+    rate_weight: Above0 | None = None
     precision: Literal["fp32", "bf16"] | None = None
 
     @property

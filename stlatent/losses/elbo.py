@@ -24,7 +24,8 @@ class RateConfig(Strict):
 
     Attributes:
         weight: of the rate in nats per input value, against the distortion; one for all levels or
-            one per level, coarsest first.
+            one per level, coarsest first. A model that takes it as an input has a range of its own,
+            from which it is drawn, see `model/dial.py`.
         warmup_steps: the weight grows linearly from 0 over so many steps (Sønderby et al. 2016).
         free_bits: bits per sample that a level may use at no price (Kingma et al. 2016).
         balance: early in training, groups that would stay empty pay less: `nvae` during the
@@ -157,6 +158,7 @@ def objective(
     config: LossConfig,
     step: int,
     extra: Tensor | float = 0.0,
+    rate_weights: Tensor | None = None,
 ) -> Objective:
     """Weigh distortion, rate and previews.
 
@@ -170,6 +172,8 @@ def objective(
         positions: of one group of latents, per level.
         step: of the training, for warm-up and balancing.
         extra: any further penalty, scalar.
+        rate_weights: λ of each sample `[B]`, where they differ. Its distortion then counts by
+            `config.rate.weight` over it: all rates are paid alike, so that no λ pulls harder.
     """
     levels, rate = len(kl), config.rate
     weights = per_level(rate.weight, levels, "loss.rate.weight")
@@ -180,7 +184,8 @@ def objective(
     if rate.balances(step):
         shares = balance(nats, positions, rate.balance)
         paid = [level * share for level, share in zip(nats, shares, strict=True)]
-    total = distortion.mean() + extra
+    pull = 1.0 if rate_weights is None else rate.weight / rate_weights
+    total = (pull * distortion).mean() + extra
     for level, own in enumerate(kept):
         cost = paid[level].sum(1, keepdim=True)
         cost = cost.clamp_min(free[level] / BITS_PER_NAT) * own if free[level] else cost

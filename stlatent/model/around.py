@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from copy import copy
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from .config import Level, ModelConfig
 from .domain import Domain
 from .inputs import as_input
 from .ladder import Ladder
+
+A = TypeVar("A", bound="AroundLadder")
 
 
 class AroundLadder(nn.Module):
@@ -57,7 +60,19 @@ class AroundLadder(nn.Module):
     @property
     def exported(self) -> nn.Module:
         """What stands for this model in a pipeline of `diffusers`, see `Ladder.exported`."""
+        self.ladder.check_usual_rate()
         return self
+
+    @property
+    def rate_weight(self) -> float | None:
+        """λ of the ladder, see `dial.Dialled`."""
+        return self.ladder.rate_weight
+
+    def at_rate(self: A, weight: float) -> A:
+        """The same model, weights shared, at another λ, see `dial.Dialled`."""
+        other = copy(self)
+        other._modules = self._modules | {"ladder": self.ladder.at_rate(weight)}
+        return other
 
     def as_input(self, x: Tensor | np.ndarray) -> Tensor:
         """`x` as this model reads it, see `inputs.as_input`."""

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import ModelConfig
+from .dial import Modulation
 from .domain import Domain
 from .kinds import ConvNextCell, NvaeCell, VdvaeCell
 from .layers import AGAIN, Attention, Conv, Norm, ResidualBlock, Stack
@@ -199,4 +200,6 @@ def blocks(
     ]
     if attention:
         layers.append(Attention(config.axes, width, config.drop_path))
+    for layer in layers if config.rate else ():
+        layer.modulation = Modulation(config.rate, width)
     return Stack(layers, config.checkpointing)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
-from .consistency import check_field, check_recall, check_scaling, check_sparse
+from .consistency import check_field, check_rate, check_recall, check_scaling, check_sparse
 from .domain import Domain
 from .domains import ALL_DOMAINS
 from .former import Ignored, is_former, migrate
@@ -26,6 +26,7 @@ from .kinds import (
     PlainLikelihood,
     PosteriorConfig,
 )
+from .rates import RateRange
 from .strict import Positive, Strict, dump, load, parse, read
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Level",
     "ModelConfig",
     "Positive",
+    "RateRange",
     "Scaling",
     "Stage",
     "Strict",
@@ -203,6 +205,7 @@ class ModelConfig(Strict):
             layer. See `spread.py`.
         recall: how many units of a stream, each one latent of level 0 in time, the prior of a level
             remembers of the level itself; 0 is none. See `recall.py`.
+        rate: makes λ, the price of the rate, an input; None is a model for one price alone.
         drop_path: share of samples for which a block is left out in training.
         exact: whether one more level, the finest, holds all that is left over; see `exact.py`.
         factorised: convolve space and time one after the other, (2+1)D, and not jointly.
@@ -227,6 +230,7 @@ class ModelConfig(Strict):
     cell: CellConfig = ConvNextCell()
     spread: Annotated[int, Field(ge=1, le=15)] = 1
     recall: Annotated[int, Field(ge=0, le=8)] = 0
+    rate: RateRange | None = None
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     exact: bool = False
     factorised: bool = True
@@ -324,6 +328,6 @@ class ModelConfig(Strict):
 
     @model_validator(mode="after")
     def _options_fit(self) -> ModelConfig:
-        for check in (check_recall, check_field, check_scaling, check_sparse):
+        for check in (check_recall, check_rate, check_field, check_scaling, check_sparse):
             check(self)
         return self

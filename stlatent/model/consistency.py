@@ -18,6 +18,13 @@ def check_recall(config: Strict) -> None:
         )
 
 
+def check_rate(config: Strict) -> None:
+    """ValueError if λ is to be an input of what does not take one."""
+    if config.rate and (config.field or config.axes.sparse):
+        what = "a field" if config.field else f"domain '{config.domain}'"
+        raise ValueError(f"rate is given, but a model of {what} is for one price; leave it out")
+
+
 def check_field(config: Strict) -> None:
     """ValueError if there is a field that the rest does not suit."""
     if config.field is None:

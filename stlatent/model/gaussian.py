@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,10 +40,12 @@ class Gaussian:
 
     def sample(self, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
         """A draw; `temperature` scales the standard deviation."""
-        noise = torch.randn(
-            self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype
-        )
-        return self.mean + temperature * self.std * noise
+        return self.mean + temperature * self.std * self.noise(self.mean.shape, generator)
+
+    def noise(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
+        """What draws are made of: of mean 0 and deviation 1."""
+        like = {"device": self.mean.device, "dtype": self.mean.dtype}
+        return torch.randn(shape, generator=generator, **like)
 
     def walk(self, pick: Pick) -> Tensor:
         """See `Distribution.walk`: there is one part."""
@@ -76,3 +79,37 @@ class Gaussian:
         share = torch.sigmoid(2 * (other.log_std - self.log_std))
         log_precision = torch.logaddexp(-2 * self.log_std, -2 * other.log_std)
         return Gaussian(other.mean + share * (self.mean - other.mean), -0.5 * log_precision)
+
+
+STEP_STDS = math.sqrt(12)  # width of a step in deviations of the noise that rounding to it makes
+LEAST_GAP = 1e-6  # of logarithms of two tails, whose difference is the mass between them
+
+
+class Rounded(Gaussian):
+    """What rounding to steps leaves open: uniform over the step around `mean`, with deviations
+    `std`. It stands for a whole number of steps from the mean of a prior, which costs what the
+    prior has in that step (Ballé et al. 2017; Duan et al. 2023, QARV)."""
+
+    def noise(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
+        """Uniform, of mean 0 and deviation 1."""
+        like = {"device": self.mean.device, "dtype": self.mean.dtype}
+        return STEP_STDS * (torch.rand(shape, generator=generator, **like) - 0.5)
+
+    def kl(self, other: Gaussian) -> Tensor:
+        """Nats that a step around a draw costs under the prior `other`, per variable, on average
+        over two draws that stand for all: those at one deviation (Gauss-Legendre quadrature)."""
+        scale = torch.exp(-other.log_std)
+        offset, draw = scale * (self.mean - other.mean), scale * self.std
+        half = draw * (STEP_STDS / 2)
+        return 0.5 * (_step_nats(offset - draw, half) + _step_nats(offset + draw, half))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Logarithm of the density in nats, per variable."""
+        return (-self.log_std - math.log(STEP_STDS)).expand_as(z)
+
+
+def _step_nats(offset: Tensor, half: Tensor) -> Tensor:
+    """-log of the mass that N(0, 1) has within `half` of `offset`, however far out that is."""
+    size = offset.abs()
+    outer, inner = (torch.special.log_ndtr(-(size + half)), torch.special.log_ndtr(half - size))
+    return -inner - torch.log(-torch.expm1((outer - inner).clamp(max=-LEAST_GAP)))

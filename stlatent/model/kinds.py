@@ -80,15 +80,17 @@ class GaussianConfig(Strict):
     Attributes:
         kind: `residual`, an offset from the prior (NVAE); `precision`, evidence and prior
             multiplied (Ladder VAE); `joint`, from the same features, on its own (VDVAE);
-            `bottom_up`, from the input alone.
+            `bottom_up`, from the input alone; `rounded`, with the noise of rounding to steps of one
+            width per channel and λ, which is what entropy coding does (QARV).
         log_noise: logarithm of the deviation that a new posterior has, relative to its prior's or
-            (`precision`, `joint`, `bottom_up`) to 1. The default begins as a code with little
-            noise; where training counts every bit of the rate from the start, 0 begins far lower.
+            (all others) to 1; `rounded` takes it from λ where the model has a range. The default
+            begins as a code with little noise; where training counts every bit of the rate from the
+            start, 0 begins far lower.
         log_std_limit: logarithms of deviations stay below it in size, softly (NVAE: 5); None lets
             them go.
     """
 
-    kind: Literal["residual", "precision", "joint", "bottom_up"] = "residual"
+    kind: Literal["residual", "precision", "joint", "bottom_up", "rounded"] = "residual"
     log_noise: Annotated[float, Field(ge=-6, le=0)] = -3.0
     log_std_limit: Annotated[float, Field(gt=0)] | None = 6.0
 

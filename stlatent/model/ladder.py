@@ -29,17 +29,18 @@ from .cells import Cell
 from .choose import Choose, Distribution, Draw, Held, Site
 from .config import ModelConfig
 from .device import as_written
+from .dial import Dial, Dialled
 from .exact import ExactCell, in_half
 from .inputs import as_input, check_batch, check_held, check_prefix, warn_of_scale
 from .latents import Latents
 from .layers import Conv, Down, Up, name_layers
 from .likelihoods import Likelihood, make_likelihood
-from .passes import Encoded, Pass, Step
+from .passes import Encoded, Pass, Step, with_again
 from .past import Past
 from .recall import Recall
 
 
-class Ladder(nn.Module):
+class Ladder(Dialled):
     """A hierarchical variational autoencoder: `config` says over which domain and which levels."""
 
     frozen = None  # what a model stands on, see `foundation/`; a ladder stands alone
@@ -65,7 +66,7 @@ class Ladder(nn.Module):
             for lv in config.levels
         )
         self.preview = nn.ModuleList(
-            Conv(axes, lv.width, self._preview_channels(lv.stride)) for lv in config.levels
+            Conv(axes, lv.width, config.channels * axes.of_time(lv.stride)) for lv in config.levels
         )
         self.up = nn.ModuleList(Up(axes, lv.width, f.width, by) for lv, f, by in steps)
         self.top = nn.Parameter(torch.zeros(config.levels[0].width))
@@ -77,6 +78,7 @@ class Ladder(nn.Module):
             nn.ModuleList(Recall(config, lv) for _ in range(lv.groups))
             for lv in (config.levels if config.recall else ())
         )
+        self.dial = Dial(config.rate) if config.rate else None  # drawn last: the rest is as without
         name_layers(self)
         transform.initialise(self, self._expected_channels())
 
@@ -115,6 +117,7 @@ class Ladder(nn.Module):
                 f"the order of axes is [B, C, {', '.join(a.name for a in self.domain.axes)}]"
             )
         padded = self.domain.pad(x, stride, past.started)
+        self.tell(past, len(x))
         return self.bottom_up(padded, past), self.domain.shape(size, stride, past.started)
 
     def descend(
@@ -141,6 +144,7 @@ class Ladder(nn.Module):
             likelihood reads of a padded sample; it does not depend on an exact level.
         """
         batch = features[0].shape[0] if features is not None else batch
+        self.tell(past, batch)
         h = self.top.view(1, -1, *[1] * len(grid)).expand(batch, -1, *grid)
         end = None if levels is None else Site(levels - 1, self.levels[levels - 1].groups - 1)
         steps: list[Step] = []
@@ -183,25 +187,31 @@ class Ladder(nn.Module):
 
     @property
     def exported(self) -> Ladder:
-        """What stands for this model in a pipeline of `diffusers`: what makes its latents, and
-        decodes them to what it was given."""
-        return self
+        """What makes and decodes the latents of this model in a pipeline of `diffusers`."""
+        return self.check_usual_rate()
 
     # what one does with them ------------------------------------------------------------------
 
     def forward(
-        self, x: Tensor, choose: Choose = choosing.mean, again: Tensor | None = None
+        self,
+        x: Tensor,
+        choose: Choose = choosing.mean,
+        again: Tensor | None = None,
+        rate_weights: Tensor | None = None,
     ) -> Pass:
         """Encode and decode `x` `[B, C, *axes]` in [-1, 1], of any size.
 
         Args:
             again: samples that are decoded once more, after all others; bool `[B]`. They are
                 read bottom-up once, and chosen latents may differ.
+            rate_weights: λ of each sample `[B]`, where the model takes one; None is `rate_weight`.
         """
         x, past = self.as_input(x), Past()
+        self.tell(past, len(x), rate_weights)
         size, (features, grid) = tuple(x.shape[2:]), self.rise(x, past)
         if again is not None:
-            x, *features = (_with_again(part, again) for part in (x, *features))
+            x, rate, *features = (with_again(part, again) for part in (x, past.rate, *features))
+            past = Past(rate=rate)
         steps, features = self.descend(choose, grid, past, features)
         previews = tuple(conv(h, past) for conv, h in zip(self.preview, features, strict=False))
         parameters = self.domain.crop(features[-1], size)
@@ -318,12 +328,3 @@ class Ladder(nn.Module):
         axes, stride = self.domain, self.levels[level].stride
         over_time = axes.with_time([1] * len(stride), axes.of_time(stride))
         return axes.fold(axes.pool(axes.pad(x, self.levels[0].stride), stride), over_time)
-
-    def _preview_channels(self, stride: Sequence[int]) -> int:
-        return self.config.channels * self.domain.of_time(stride)
-
-
-def _with_again(x: Tensor, again: Tensor) -> Tensor:
-    """`x` with some of its samples repeated behind it; channels stay last in memory."""
-    x = x.movedim(1, -1)
-    return torch.cat([x, x[again]]).movedim(-1, 1)

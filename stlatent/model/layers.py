@@ -123,7 +123,8 @@ class Norm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """`x + scale * branch(x)`; subclasses say what the branch is.
+    """`x + scale * branch(x)`; subclasses say what the branch is. With a `modulation`, the branch
+    reads what that makes of x, see `dial.py`.
 
     drop: in training, the share of samples for which the branch is left out (Huang et al. 2016,
         stochastic depth).
@@ -134,6 +135,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, drop: float) -> None:
         super().__init__()
         self.drop = drop
+        self.modulation: nn.Module | None = None
 
     def branch(self, x: Tensor, past: Past) -> Tensor:
         """What is added: `[B, C, *axes] -> [B, C, *axes]`."""
@@ -143,7 +145,7 @@ class ResidualBlock(nn.Module):
         return f"drop={self.drop:g}" if self.drop else ""
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
-        y = self.branch(x, past)
+        y = self.branch(x if self.modulation is None else self.modulation(x, past), past)
         if self.training and self.drop:
             kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.drop
             y = y * (kept / (1 - self.drop))

@@ -90,7 +90,7 @@ class Encoded(Latents):
         """The same, had the posteriors been centred on the latents that were chosen; those that are
         certain stay."""
         steps = (
-            replace(step, posterior=Gaussian(step.z, step.posterior.log_std))
+            replace(step, posterior=replace(step.posterior, mean=step.z))
             if isinstance(step.posterior, Gaussian)
             else step
             for step in self.steps
@@ -130,6 +130,14 @@ class Pass:
 def by_level(steps: Sequence[Step], values: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Put the groups of each level side by side; channels stay last in memory."""
     return tuple(_beside(groups) for groups in _grouped(steps, values))
+
+
+def with_again(x: Tensor | None, again: Tensor) -> Tensor | None:
+    """`x` with some of its samples repeated behind it; channels stay last in memory."""
+    if x is None:
+        return None
+    x = x.movedim(1, -1)
+    return torch.cat([x, x[again]]).movedim(-1, 1)
 
 
 def _beside(groups: Sequence[Tensor]) -> Tensor:

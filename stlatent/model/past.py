@@ -19,9 +19,17 @@ class Past:
     Args:
         state: of the pass over the chunk before; None at the start of a stream.
         anew: in the middle of a stream of which nothing is remembered.
+        rate: what the layers of this pass are told of λ, see `dial.py`; None before it begins, and
+            where a model takes none.
     """
 
-    def __init__(self, state: Mapping[str, Tensor] | None = None, anew: bool = False) -> None:
+    def __init__(
+        self,
+        state: Mapping[str, Tensor] | None = None,
+        anew: bool = False,
+        rate: Tensor | None = None,
+    ) -> None:
+        self.rate = rate
         self.started, self.anew = state is not None or anew, anew
         self._before = state or {}
         self._after: dict[str, Tensor] = {}

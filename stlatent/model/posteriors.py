@@ -4,6 +4,7 @@
     precision   e's own estimate and the prior, multiplied         Ladder VAE: Sønderby et al. 2016
     joint       from h and e, on its own                           VDVAE: Child 2021
     bottom_up   from e alone: no top-down coupling                 the naive hierarchy, to compare
+    rounded     from h and e, what rounding to steps leaves open   QARV: Duan et al. 2023
     codes       from h and e, the nearest vectors of a codebook    VQ-VAE-2: Razavi et al. 2019
 
 h are the top-down features, e the bottom-up ones, both `[B, width, *grid]`.
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 from .blocks import blocks
 from .codebook import CodePrior, Codes, make_codebook
 from .config import Level, ModelConfig
-from .gaussian import Gaussian, bounded
+from .dial import Heeded
+from .gaussian import Gaussian, Rounded, bounded
 from .layers import Conv
 from .past import Past
 
@@ -46,9 +48,10 @@ class GaussianLatent(nn.Module):
 
     coupled = True
 
-    def __init__(self, config: ModelConfig, level: Level) -> None:
+    def __init__(self, config: ModelConfig, level: Level, outputs: int | None = None) -> None:
         super().__init__()
-        self.evidence = Evidence(config, level.width, 2 * level.latent, self.coupled)
+        outputs = outputs or 2 * level.latent
+        self.evidence = Evidence(config, level.width, outputs, self.coupled)
         self.prior_channels = 2 * level.latent
         self.log_std_limit = config.posterior.log_std_limit
 
@@ -98,6 +101,26 @@ class BottomUpPosterior(GaussianLatent):
     coupled = False
 
 
+class RoundedPosterior(GaussianLatent):
+    """The evidence is an offset from the prior's mean. Its noise is that of rounding, with one
+    deviation per channel: the square root of λ gives it, at a slope of the distortion that is the
+    price of the rate, and what is learned on top."""
+
+    def __init__(self, config: ModelConfig, level: Level) -> None:
+        super().__init__(config, level, outputs=level.latent)
+        self.log_std = nn.Parameter(torch.full([level.latent], config.posterior.log_noise))
+        self.by_rate = Heeded(config.rate, level.latent) if config.rate else None
+
+    def forward(self, h: Tensor, e: Tensor, prior: Gaussian, past: Past) -> Rounded:
+        offset = self.evidence(h, e, past)
+        log_std = self.log_std.float().view(-1, *[1] * (h.ndim - 2))
+        if self.by_rate is not None:
+            log_std = log_std + self.by_rate(past, h.ndim - 2)
+            log_std = log_std + past.rate[:, :1].view(-1, *[1] * (h.ndim - 1)) / 2
+        log_std = bounded(log_std, self.log_std_limit)
+        return Rounded(prior.mean + offset, log_std.expand_as(offset))
+
+
 class CodeLatent(nn.Module):
     """A vector from the evidence, replaced by the nearest ones of a codebook."""
 
@@ -122,6 +145,7 @@ KINDS = {
     "precision": PrecisionPosterior,
     "joint": JointPosterior,
     "bottom_up": BottomUpPosterior,
+    "rounded": RoundedPosterior,
 }
 
 

@@ -29,6 +29,7 @@ from .cells import Cell
 from .config import Level
 from .domain import Domain
 from .layers import Down, Up
+from .posteriors import RoundedPosterior
 from .recall import SMALL, STEEPNESS, Recall
 from .spread import Spread
 
@@ -212,6 +213,8 @@ def initialise(ladder: nn.Module, channels: Channels) -> None:
     for k, (level, cells) in enumerate(zip(config.levels, ladder.cells, strict=True)):
         for group, cell in enumerate(cells):
             _report(cell, level, group, config.posterior.log_noise)
+            if isinstance(cell.posterior, RoundedPosterior) and config.rate:
+                _round(cell.posterior, level, group, config.rate.middle, bases[k])
             if cell.spread is not None:
                 _tell(cell.spread, ladder.domain, channels, bases[k])
     for k, (level, recalls) in enumerate(zip(config.levels, ladder.recalls, strict=False)):
@@ -251,13 +254,24 @@ def _report(cell: Cell, level: Level, group: int, log_noise: float) -> None:
     evidence = cell.posterior.evidence
     evidence.out.weight.zero_()
     evidence.out.weight[own, channel] = 1
-    if level.codebook is None:
+    if len(evidence.out.bias) == 2 * level.latent and level.codebook is None:
         evidence.out.bias[level.latent :] = log_noise
     if evidence.join is not None:
         every = torch.arange(level.width)
         evidence.join.weight.zero_()
         evidence.join.weight[every, every] = -1
         evidence.join.weight[every, level.width + every] = 1
+
+
+def _round(
+    posterior: RoundedPosterior, level: Level, group: int, price: float, stage: Basis
+) -> None:
+    """All coefficients are as noisy as they are cheapest told: with noise of variance D, rate in
+    nats costs 2 D of distortion each (Cover & Thomas 2006, section 10.3), and that is the price.
+    What varies less is not told."""
+    expected = stage.std[_own(level, group).clamp(max=len(stage.std) - 1)]
+    noise = (math.log(price / 2) / 2 - expected.log()).clamp(max=0.0)
+    posterior.log_std.copy_(noise.to(posterior.log_std))
 
 
 def _own(level: Level, group: int) -> Tensor:

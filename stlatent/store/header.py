@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ..bits.coding import Coding
+from ..bits.coding import Above0, Coding
 from ..media.source import PLACED
 from ..model.config import Positive, Strict
 from ..model.domain import Domain
@@ -43,6 +43,8 @@ class Header(Strict):
         tile: side in pixels of the tiles that larger frames were cut into; they decode best in the
             same ones. None of shapes.
         coding: where the latents are entropy-coded.
+        rate_weight: λ, the price of the rate, at which a model that takes it as an input has made
+            them, see `model/dial.py`; None of other models.
     """
 
     format: Literal["stlatent-latents"] = FORMAT
@@ -57,6 +59,7 @@ class Header(Strict):
     std: bool = False
     tile: Positive | None
     coding: Coding | None = None
+    rate_weight: Above0 | None = None
 
     @model_validator(mode="after")
     def _fits_its_domain(self) -> Header:
@@ -138,6 +141,7 @@ class Header(Strict):
             std=std,
             tile=tile,
             coding=coding,
+            rate_weight=model.rate_weight,
         )
 
     def tables(self, model: Ladder) -> dict[int, Tensor]:

@@ -46,7 +46,7 @@ class LatentReader:
         model: Ladder | None = None,
     ) -> None:
         if model is not None:
-            check_model(model, header, place)
+            model = made_by(model, header, place)
         self.place, self.header, self.model = place, header, model
         self.items: dict[str, Item] = {}
         self._unit_of: dict[str, int] = {}
@@ -212,8 +212,7 @@ class LatentReader:
                 model = load(self.header.model)
             except ValueError as error:
                 raise ValueError(f"{error}; it reads {self.place.url}: give it yourself") from None
-            check_model(model, self.header, self.place)
-            self.model = model
+            self.model = made_by(model, self.header, self.place)
         return self.model
 
 
@@ -294,8 +293,12 @@ class Pieces:
         return [axes.steps(z, 0, n) for z, n in zip(whole, steps, strict=True)]
 
 
-def check_model(model: Ladder, header: Header, place: Place) -> None:
-    """ValueError unless the latents were made by this very model."""
+def made_by(model: Ladder, header: Header, place: Place) -> Ladder:
+    """`model` at the λ of the latents, if it takes one.
+
+    Raises:
+        ValueError: the latents were not made by this very model.
+    """
     from ..model.fingerprint import fingerprint
 
     if fingerprint(model) == header.fingerprint:
@@ -312,6 +315,7 @@ def check_model(model: Ladder, header: Header, place: Place) -> None:
             f"{header.fingerprint}, but the given model has {fingerprint(model)}; "
             f"give the one that encoded them"
         )
+    return model if header.rate_weight is None else model.at_rate(header.rate_weight)
 
 
 def under(steps: int, factor: int) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
-from ..losses.elbo import LossConfig, Share
+from ..losses.elbo import LossConfig, RateConfig, Share
 from ..media.registry import media, medium_of
 from ..media.training import Count, DataConfig, Rate
 from ..model.config import ModelConfig, Positive, Strict
@@ -128,6 +128,19 @@ class RunConfig(Run):
         terms |= {"loss.prefix.blurred": self.loss.prefix.blurred}
         if self.model.axes.sparse and (given := [term for term in terms if terms[term]]):
             raise ValueError(f"{given[0]} is for whole grids of values; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _one_price(self) -> RunConfig:
+        """A model for a range of prices is told the price by which it is judged."""
+        usual = RateConfig().weight
+        terms = {"loss.rate.weight": self.loss.rate.weight != usual}
+        terms |= {"loss.equivariance": self.loss.equivariance > 0, "only_recall": self.only_recall}
+        if self.model.rate and (given := [term for term in terms if terms[term]]):
+            raise ValueError(
+                f"{given[0]} is for a model for one price of the rate, and model.rate has a range, "
+                f"{list(self.model.rate.range)}; leave one of them out"
+            )
         return self
 
     @model_validator(mode="after")

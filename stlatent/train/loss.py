@@ -54,8 +54,13 @@ def batch_loss(
     again = prefix < learned
     keep = torch.cat([torch.full_like(prefix, len(ladder.levels)), prefix[again]])
     rows = torch.cat([x, x[again]])
+    weights, rates, told = None, ladder.config.rate, {}
+    if rates:
+        config = priced(config, rates.middle)
+        own = rates.draw(batches.samples, at.noise)[batches.own]
+        weights, told = torch.cat([own, own[again]]), {"rate_weights": own}
     with seeded(at.network_seed(), x.device):  # dropped paths and restarted codes
-        out = model(x, Prefix(keep, draw), again)
+        out = model(x, Prefix(keep, draw), again, **told)
         more = extra(out)
         if config.equivariance:
             more = more + config.equivariance * scale_error(ladder, rows, out)
@@ -78,9 +83,15 @@ def batch_loss(
         config,
         at.step,
         out.latents.penalty + more,
+        weights,
     )
     # sums over rows in units of samples: prefixes come on top and do not dilute the whole
     return replace(result, total=result.total * (len(rows) / len(x))), out
+
+
+def priced(config: LossConfig, weight: float) -> LossConfig:
+    """The same at another price of the rate."""
+    return config.model_copy(update={"rate": config.rate.model_copy(update={"weight": weight})})
 
 
 class LadderTask(Task):

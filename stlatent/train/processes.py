@@ -58,5 +58,4 @@ class OwnRows:
             return posterior.mean
         mean = posterior.mean
         shape = (self.total, *mean.shape[1:])
-        noise = torch.randn(shape, generator=self.noise, device=mean.device, dtype=mean.dtype)
-        return mean + posterior.std * noise[self.rows]
+        return mean + posterior.std * posterior.noise(shape, self.noise)[self.rows]
