@@ -159,6 +159,8 @@ class DiffusionTally:
             position_bits=tuple((nats * BITS_PER_NAT / positions).tolist()),
             mean=tuple(mean.tolist()),
             std=tuple(variance.sqrt().tolist()),
+            positions=positions / self.clips,
+            mark_bits=0.0,
             timestep=self.noise.timesteps[level].item(),
             snr_db=10 * snr[level].log10().item(),
             fitted_bits_per_value=fitted * BITS_PER_NAT,
