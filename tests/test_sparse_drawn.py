@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ship_pipeline
 import torch
 import trimesh
 from name_assets import kind_of
@@ -115,6 +117,27 @@ def test_level_0_is_drawn_by_class_and_decoded_sparsely(assets: Path, model: Spa
     assert not torch.equal(drawn("tree").dense(), tree.dense())
     again = drawn("tree")
     assert torch.equal(again.dense(), drawn("tree").dense())
+
+
+def test_a_pipeline_lies_beside_its_ladder(
+    assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """What ships of it is the denoiser alone."""
+    monkeypatch.setattr(ship_pipeline, "MODELS", tmp_path)
+    out, given = tmp_path / "assets", [str(assets / "run"), "assets"]
+    out.mkdir()
+    shutil.copy(assets / "model.safetensors", out)
+    assert ship_pipeline.main(given) == 0
+    weights = {str(file.relative_to(out)) for file in out.rglob("*.safetensors")}
+    assert weights == {"model.safetensors", "denoiser/diffusion_pytorch_model.safetensors"}
+    pair = [LadderPipeline.from_pretrained(at) for at in (out, assets / "run" / "pipeline")]
+    one, two = (pipeline.vae.ladder.state_dict() for pipeline in pair)
+    assert all(torch.equal(one[name], two[name]) for name in two)
+    assert str(assets) not in (out / "vae" / "config.json").read_text()
+    other = build(parse(ModelConfig, CONFIG, "config"))
+    save(other, out / "model.safetensors")
+    assert ship_pipeline.main(given) == 2
+    assert "is not the ladder" in capsys.readouterr().err
 
 
 def test_shapes_from_the_command_line(

@@ -4,19 +4,23 @@ have them, marks among their channels."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import Tensor
 
+from ..checkpoint import load
 from ..export.autoencoder import AutoencoderLadder
 from ..export.noise import Generators, draw, one_each
 from ..model import choose as choosing
 from ..model.choose import Draw
 from ..model.config import ModelConfig, Positive, Strict, parse
 from ..model.packing import Packing
+from ..shipped import FILE
 from ..sparse.blocks import Blocks, joined
 from ..sparse.ladder import SparseLadder
 from ..store.stored import channels_of
@@ -35,6 +39,8 @@ class AutoencoderSparse(ModelMixin, ConfigMixin):
     """Decodes the first levels of a sparse ladder from whole grids `[B, C, n, n, n]`; what no cell
     is at is left aside. Finer levels are those of the prior: its mean, or draws from it after
     `enable_prior_sampling`.
+
+    A folder without weights means the model that lies beside it, see `tools/ship_pipeline.py`.
 
     Args:
         model: the config of the ladder, as in `ModelConfig`.
@@ -69,6 +75,16 @@ class AutoencoderSparse(ModelMixin, ConfigMixin):
         found = cls(model.config.model_dump(mode="json"), levels, list(mean), list(std))
         found.ladder.load_state_dict(model.state_dict())
         return found.to(next(model.parameters()).device).eval().requires_grad_(False)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **options: Any) -> AutoencoderSparse:
+        """As in diffusers."""
+        beside = Path(folder).parent / FILE
+        if (Path(folder) / SAFETENSORS_WEIGHTS_NAME).exists() or not beside.is_file():
+            return super().from_pretrained(folder, **options)
+        found = cls.from_config(cls.load_config(folder))
+        found.ladder.load_state_dict(load(beside).state_dict())
+        return found.eval().requires_grad_(False)
 
     @classmethod
     def extract_init_dict(cls, config_dict: Mapping[str, Any], **kwargs: Any) -> tuple:
