@@ -107,7 +107,7 @@ def _pillow(pictures: Mapping[str, np.ndarray], name: str, quality: int) -> Poin
         file = io.BytesIO()
         Image.fromarray(x).save(file, name, quality=quality, **FORMATS[name].options)
         sizes[picture] = len(file.getvalue())
-        shown[picture] = np.asarray(Image.open(file).convert("RGB"))
+        shown[picture] = np.array(Image.open(file).convert("RGB"))
     return _point(pictures, shown, sizes) | {"quality": quality}
 
 
@@ -124,7 +124,7 @@ def ladder(
                 raise ValueError(f"{result.failed[0].name}: {result.failed[0].reason}")
             store = LatentStore(out, model)
             made = decode_store(model, store, Path(work) / "shown", format="png", precision="fp32")
-            shown = {path.stem: np.asarray(Image.open(path).convert("RGB")) for path in made}
+            shown = {path.stem: np.array(Image.open(path).convert("RGB")) for path in made}
             levels = [_level_bytes(store, k) for k in range(len(model.levels))]
             sizes = {name: sum(level[name] for level in levels) for name in pictures}
             files = [f for f in out.rglob("*") if f.is_file() and f.name != "preview.png"]
@@ -194,7 +194,7 @@ def run(options: argparse.Namespace) -> None:
     paths = sorted(p for p in options.folder.iterdir() if p.suffix.lower() == ".png")
     if not paths:
         raise ValueError(f"{options.folder} holds no .png pictures")
-    pictures = {path.stem: np.asarray(Image.open(path).convert("RGB")) for path in paths}
+    pictures = {path.stem: np.array(Image.open(path).convert("RGB")) for path in paths}
     low, high = model.config.rate.range
     weights = [float(w) for w in np.geomspace(low, high, options.prices)]
     weights[0], weights[-1] = low, high
