@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -22,16 +23,27 @@ class Target(Strict):
         psnr_db: with as few bits as that takes, after rounding to 8 bits; decoded in fp32.
         bits_per_pixel: at most, of the streams of all levels from the beginning of the item up to
             the end of each chunk; as well as these allow.
+        size_bytes: at most, of the files of all levels of a data set; every unit of work has a
+            share, and its chunks as many bits per pixel as that gives.
     """
 
     psnr_db: Above0 | None = None
     bits_per_pixel: Above0 | None = None
+    size_bytes: Annotated[int, Field(ge=1, le=2**60)] | None = None
 
     @model_validator(mode="after")
     def _is_one(self) -> Target:
-        if (self.psnr_db is None) == (self.bits_per_pixel is None):
-            raise ValueError("a target is a PSNR or a number of bits per pixel, one of them")
+        if sum(value is not None for _, value in self) != 1:
+            raise ValueError("a target is a PSNR, a number of bits per pixel, or a size")
         return self
+
+
+@dataclass
+class Budget:
+    """Bits that chunks may take, one after the other; what one leaves, the next may take."""
+
+    bits_per_pixel: float
+    left_bits: float = 0.0
 
 
 class Coding(Strict):

@@ -21,7 +21,7 @@ from ..model.ladder import Ladder
 from ..model.passes import Step, by_level
 from ..model.past import Past
 from .bitstream import begins_anew, check_mode, chunk_frames
-from .coding import Coding, scale_of
+from .coding import Budget, Coding, scale_of
 from .keys import AsRead
 from .quantise import Stream, Writing
 from .search import search
@@ -97,13 +97,19 @@ class StreamEncoder(TiledEncoder):
 
     Args:
         size, tile: as for `TiledEncoder`.
+        budget: that other clips share; by default, what a target allows this one.
 
     Raises:
         ValueError: the model is in training mode; later, latents are too far from their priors.
     """
 
     def __init__(
-        self, model: Ladder, size: Sequence[int], coding: Coding, tile: int | None = None
+        self,
+        model: Ladder,
+        size: Sequence[int],
+        coding: Coding,
+        tile: int | None = None,
+        budget: Budget | None = None,
     ) -> None:
         check_mode(model)
         super().__init__(model, size, tile=tile)
@@ -113,7 +119,8 @@ class StreamEncoder(TiledEncoder):
         self._pasts = [Pasts(Past(), Past()) for _ in self.tiling.tiles]
         self._count = 0  # of chunks so far
         self._decoder = TiledDecoder(model, size, tile=tile) if coding.target else None
-        self._left_bits = 0.0  # of what a target has allowed so far
+        allowed = coding.target.bits_per_pixel if coding.target else None
+        self._budget = budget or Budget(allowed or 0.0)
         self._waiting: Tensor | None = None  # until it fills a chunk
 
     def push(self, x: Tensor) -> list[Code]:
@@ -159,10 +166,9 @@ class StreamEncoder(TiledEncoder):
         def attempt(told: int, width: int) -> Chunk:
             return self._told(x, tiles, [1 + width] * told + [0] * (levels - told))
 
-        if target.bits_per_pixel:
-            self._left_bits += target.bits_per_pixel * math.prod(x.shape[2:])
-        chunk = search(target, self._left_bits, levels, attempt)
-        self._left_bits -= chunk.size_bits
+        self._budget.left_bits += self._budget.bits_per_pixel * math.prod(x.shape[2:])
+        chunk = search(target, self._budget.left_bits, levels, attempt)
+        self._budget.left_bits -= chunk.size_bits
         return chunk
 
     def _told(self, x: Tensor, tiles: Sequence[Risen], told: Sequence[int] = ()) -> Chunk:

@@ -61,6 +61,9 @@ def add_encode(verb: Verb) -> None:
         "give this PSNR in every part of a source; levels and steps follow")  # fmt: skip
     add("--bits-per-pixel", type=shared.rate, metavar="B", help="store bits, at most so many per "
         "pixel and frame of a source, as good as these allow; levels and steps follow")  # fmt: skip
+    add("--size-limit", type=shared.byte_count, metavar="SIZE", help="store bits, at most so many "
+        "bytes of latents in all, such as 2GiB, shared out by the bytes of the sources, as good as "
+        "these allow; each source is read twice")  # fmt: skip
     add("--rate-weight", type=shared.rate, metavar="W", help="of a model for a range of rates: "
         "the price of a bit; more is fewer of them (the middle of its range)")  # fmt: skip
     add("--key-every", type=shared.positive, metavar="N", help="of bits: begin anew after every N "

@@ -99,6 +99,19 @@ def rate(text: str) -> float:
     return value
 
 
+def byte_count(text: str) -> int:
+    """`2GiB`, `1.5 GB`, `64M` (of 1024^2) or plain bytes."""
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?B|B)?", text)
+    if not parts or not (count := int(float(parts[1]) * _unit(parts[2].upper(), parts[3]))):
+        raise argparse.ArgumentTypeError(f"'{text}' is no size; give one such as 2GiB or 500MB")
+    return count
+
+
+def _unit(prefix: str, suffix: str | None) -> int:
+    """Bytes; a thousand of one are the next where B stands alone, and else 1024."""
+    return (1000 if suffix == "B" else 1024) ** " KMGT".index(prefix or " ")
+
+
 def device_of(options: Options) -> str:
     """Where a network is to run; sets the threads that are asked for."""
     import torch

@@ -48,6 +48,7 @@ class EncodeResult:
         left: units of work that are left to other processes.
         missed: names of items that are not as a target says, where one was given.
         levels: of the data set, coarsest first.
+        limit_bytes: that the levels were to have at most in all.
     """
 
     out: str
@@ -60,6 +61,7 @@ class EncodeResult:
     left: int
     levels: tuple[LevelSummary, ...]
     missed: tuple[str, ...] = ()
+    limit_bytes: int | None = None
 
     def __str__(self) -> str:
         rate = self.frames / self.seconds
@@ -71,6 +73,12 @@ class EncodeResult:
             lines.append(
                 f"the target is out of reach in {len(self.missed)} of {self.items} items, such as "
                 f"{self.missed[0]}; they are as near as the model comes"
+            )
+        size = sum(level.bytes for level in self.levels)
+        if self.limit_bytes is not None and size > self.limit_bytes:
+            lines.append(
+                f"the limit of {self.limit_bytes:,} bytes is out of reach: {size:,} are what is "
+                "left where next to nothing is told of any source; make them shorter or smaller"
             )
         if self.left:
             lines.append(f"not complete: {self.left} units are left to other shards")
@@ -156,6 +164,7 @@ def encode_folder(
         left=left,
         levels=level_summaries(total, job.record.header),
         missed=tuple(total.missed),
+        limit_bytes=options.size_limit,
     )
 
 

@@ -57,6 +57,7 @@ class JobRecord(Strict):
         sources: how many there are.
         units: into how many units of work they were cut.
         inputs: digest of the list of sources.
+        source_bytes: of all of them, when the job began; older jobs do not say.
         captions: whether what is said of sources is in their list; in that of older jobs it is not.
     """
 
@@ -68,6 +69,7 @@ class JobRecord(Strict):
     sources: Count
     units: Count
     inputs: Digest
+    source_bytes: Count | None = None
     captions: bool = False
 
     def differences(self, other: JobRecord) -> list[str]:
@@ -132,6 +134,7 @@ class Job:
             sources=len(inputs),
             units=len(units),
             inputs=_digest(units),
+            source_bytes=sum(one.bytes for one in inputs),
             captions=True,
         )
         return Job(place, record, units)
@@ -159,7 +162,8 @@ class Job:
         different = there.differences(self.record)
         update = {"model": there.header.model, "coding": there.header.coding}
         header = self.record.header.model_copy(update=update)
-        self.record = self.record.model_copy(update={"header": header})
+        update = {"header": header, "source_bytes": there.source_bytes}
+        self.record = self.record.model_copy(update=update)
         changed = self._changed() if there.inputs != self.record.inputs else {}
         changed |= self._rewritten(began)
         may = {f.name for r in self.records() for f in r.failed} if retry_failed else set()

@@ -11,7 +11,11 @@ from ..bits.quantise import STEP
 from ..media.options import SourceOptions
 from ..model.config import Positive, Strict
 
-TARGETS = {"psnr_db": "--psnr", "bits_per_pixel": "--bits-per-pixel"}
+TARGETS = {
+    "psnr_db": "--psnr",
+    "bits_per_pixel": "--bits-per-pixel",
+    "size_limit": "--size-limit",
+}
 
 
 class StorageOptions(Strict):
@@ -26,8 +30,8 @@ class StorageOptions(Strict):
             much saves a bit per number.
         key_every: after so many units of the coarsest level, reading entropy-coded latents may
             begin anew; None is at the beginning of an item alone.
-        psnr_db, bits_per_pixel: what entropy-coded latents are to reach, in place of a `step`, see
-            `bits.coding.Target`.
+        psnr_db, bits_per_pixel, size_limit: what entropy-coded latents are to reach, in place of a
+            `step`, see `bits.coding.Target`; a limit is in bytes.
         rate_weight: λ, the price of the rate, of a model that takes it as an input; None is the
             middle of its range.
         precision: of the network, `fp32` or `bf16`; None is `bf16` where the device is made for it,
@@ -41,15 +45,18 @@ class StorageOptions(Strict):
     key_every: Positive | None = None
     psnr_db: Above0 | None = None
     bits_per_pixel: Above0 | None = None
+    size_limit: Positive | None = None
     rate_weight: Above0 | None = None
     precision: Literal["fp32", "bf16"] | None = None
 
     @property
     def target(self) -> Target | None:
         """What is to be reached, if anything."""
-        if self.psnr_db is None and self.bits_per_pixel is None:
+        if all(getattr(self, name) is None for name in TARGETS):
             return None
-        return Target(psnr_db=self.psnr_db, bits_per_pixel=self.bits_per_pixel)
+        return Target(
+            psnr_db=self.psnr_db, bits_per_pixel=self.bits_per_pixel, size_bytes=self.size_limit
+        )
 
 
 class EncodeOptions(SourceOptions, StorageOptions):

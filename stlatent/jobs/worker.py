@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from ..bits.coding import Budget
 from ..bits.encoder import StreamEncoder
 from ..checkpoint import Model
 from ..media.base import Medium
@@ -22,6 +23,7 @@ from ..model.device import autocast
 from ..store.header import Header
 from ..store.place import Place
 from ..store.records import Failure, UnitRecord
+from .budget import unit_budget
 from .inputs import Input, fetch
 from .job import Job
 from .options import EncodeOptions
@@ -68,12 +70,14 @@ def encode_units(
         running(model, job.record.options),
         closing(prefetch(fetch(everything, folder), FETCHED_AHEAD)) as local,
         tqdm(total=len(everything), unit="file", disable=quiet) as bar,
+        _budgets(medium, model, job, reader, folder) as budgets,
     ):
         events = reader.read(local)  # goes on decoding while a unit is written
         for unit, former in todo.items():
             captions = {source.name: source.caption for source in job.units[unit]}
             with UnitWriter(job.place, header, unit, former, tables, captions) as writer:
-                coder = _coder(model, header)
+                budget = budgets and budgets(inputs[unit])
+                coder = _coder(model, header, budget)
                 encoder = medium.encoder(model, job.record.options, writer, header.std, coder)
                 for _ in _followed(encoder, events, inputs[unit], tally):
                     tally.show(bar, medium.parts)
@@ -101,11 +105,26 @@ def _followed(
     encoder.finish()
 
 
-def _coder(model: Model, header: Header) -> Callable[[Sequence[int]], StreamEncoder] | None:
+@contextmanager
+def _budgets(
+    medium: Medium, model: Model, job: Job, reader: Reader, folder: Path
+) -> Iterator[Callable[[Sequence[Input]], Budget] | None]:
+    """What says how many bits a unit of some inputs may take, where the size is limited."""
+    coding = job.record.header.coding
+    if coding is None or coding.target is None or coding.target.size_bytes is None:
+        yield None
+        return
+    with Reader(reader.plan, reader.limit_seconds) as counter:
+        yield lambda inputs: unit_budget(medium, model, job, counter, inputs, folder)
+
+
+def _coder(
+    model: Model, header: Header, budget: Budget | None
+) -> Callable[[Sequence[int]], StreamEncoder] | None:
     """What entropy-codes a clip of some size, where the data set holds bits."""
     if header.coding is None:
         return None
-    return partial(StreamEncoder, model, coding=header.coding, tile=header.tile)
+    return partial(StreamEncoder, model, coding=header.coding, tile=header.tile, budget=budget)
 
 
 @contextmanager

@@ -155,6 +155,8 @@ class Header(Strict):
         chunks, target = item.chunks or (), self.coding.target
         if target.psnr_db is not None:
             return all(c.psnr_db is None or c.psnr_db >= target.psnr_db for c in chunks)
+        if target.size_bytes is not None:  # that of all items together
+            return True
         bits = sum(sum(chunk.bits) for chunk in chunks)
         return bits <= target.bits_per_pixel * math.prod(item.size)
 
