@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from PIL import Image
 
 import stlatent
 from stlatent.checkpoint import build, save
 from stlatent.cli import main
 from stlatent.export import export
 from stlatent.geometry import FieldSettings, band_from_surface, surface_of
+from stlatent.geometry.preview import turntable
 from stlatent.media import medium_of
+from stlatent.media.output import Output
+from stlatent.media.sample import Sample
 from stlatent.media.shape.near import band_of, blocks_of, turned
 from stlatent.model.choose import Draw
 from stlatent.model.config import ModelConfig, parse
@@ -222,6 +226,27 @@ def test_draws_differ_hold_what_is_held_and_repeat(model: SparseLadder, shapes: 
     coarse = {tuple(i) for i in (draw(0, held).index[:, 1:] // 4).tolist()}
     marked = found.places.levels[0].index[found.marks[0]][:, 1:]
     assert coarse <= {tuple(i) for i in marked.tolist()}
+
+
+def test_a_decoded_shape_is_written_as_a_picture_that_turns(
+    model: SparseLadder, shapes: Blocks, tmp_path: Path
+) -> None:
+    medium, sample = medium_of(model), Sample("mesh", (64, 64, 64))
+    how = Output("webp")
+    medium.check_output(how)
+    rod = medium.take(model, shapes.one(1), sample)
+    assert medium.write(tmp_path / f"rod{medium.ending('mesh', how)}", [rod], sample, how) == 1
+    with Image.open(tmp_path / "rod.webp") as picture:
+        assert picture.n_frames == 24
+        first, side = (np.asarray(seek(picture, k), float) for k in (0, 7))
+    assert np.abs(first - side).mean() > 1
+    expected = turntable(rod.mesh(), 1)[0]
+    assert np.abs(first - expected).mean() < 4  # WebP loses a little
+
+
+def seek(picture: Image.Image, frame: int) -> Image.Image:
+    picture.seek(frame)
+    return picture.convert("RGB")
 
 
 def test_nothing_decodes_to_nothing(model: SparseLadder) -> None:

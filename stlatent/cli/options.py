@@ -32,8 +32,8 @@ def precision(verb: Verb) -> None:
 def format(verb: Verb) -> None:
     help = (
         "mp4 (H.264), png (a folder of pictures) or npy (uint8 [T, H, W, 3]) (mp4); of shapes glb, "
-        "obj or ply (glb); of sound wav or flac (wav); of planes npy; of volumes npy, nii.gz or "
-        "nii (scans nii.gz)"
+        "obj, ply or webp, a picture that turns (glb); of sound wav or flac (wav); of planes npy; "
+        "of volumes npy, nii.gz or nii (scans nii.gz)"
     )
     verb.add_argument("--format", metavar="F", help=help)
 

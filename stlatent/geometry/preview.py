@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import trimesh
 
+from ..files import writing
 from .extract import mesh_from_field
 from .field import Field
 from .read import surface_of
@@ -17,6 +20,7 @@ BACK = (0.45, 0.05, 0.05)  # faces seen from behind
 AMBIENT = 0.35
 LIGHT = np.array([0.35, 0.55, 0.76])  # to the right, above, towards the viewer
 OVERSAMPLED = 2  # pixels per edge of a pixel
+TURN_SECONDS = 3
 
 
 def turntable(
@@ -40,6 +44,17 @@ def turntable(
     triangles = (triangles - (low + high) / 2) / np.linalg.norm(high - low) * 2
     angles = np.arange(views) * (2 * np.pi / views)
     return np.stack([view(surface, triangles @ camera(a, elevation).T, size) for a in angles])
+
+
+def write_turntable(shape: Surface | trimesh.Trimesh, path: str | Path, views: int = 24) -> None:
+    """Write `turntable` as a `.webp` that turns once in `TURN_SECONDS`, again and again."""
+    from PIL import Image
+
+    first, *others = (Image.fromarray(picture) for picture in turntable(shape, views))
+    each_ms = round(1000 * TURN_SECONDS / views)
+    with writing(path) as partial:
+        how = {"save_all": True, "append_images": others, "duration": each_ms, "loop": 0}
+        first.save(partial, "webp", **how)
 
 
 def shape_picture(field: Field, size: int = 192) -> np.ndarray:

@@ -15,11 +15,13 @@ from ...geometry.cube import Placement
 from ...geometry.decoded import mesh_from_planes
 from ...geometry.extract import mesh_from_field, mesh_from_function
 from ...geometry.field import Field, FieldSettings, Route
+from ...geometry.preview import write_turntable
 from ...geometry.values import Values
 from ...geometry.write import write_mesh
 from ...model.config import ModelConfig, parse
 from ...triplane.autoencoder import as_volume
 
+TURNING = "webp"  # the format of pictures that turn
 RESOLUTION = 64  # voxels per edge, for models that read any and were trained on none
 
 log = logging.getLogger(__name__)
@@ -91,13 +93,14 @@ class DecodedShape:
 def write_shapes(
     shapes: Iterable[tuple[DecodedShape, Path]], resolution: int | None = None
 ) -> list[Path]:
-    """Write the surfaces of shapes as mesh files, at another resolution if asked; those made."""
+    """Write the surfaces of shapes as mesh files, or as pictures that turn (`.webp`), at another
+    resolution if asked; those made."""
     made = []
     for shape, path in shapes:
         mesh = shape.mesh(resolution)
         if len(mesh.faces):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_mesh(mesh, path)
+            (write_turntable if path.suffix == f".{TURNING}" else write_mesh)(mesh, path)
             made.append(path)
         else:
             log.warning("left out %s: nothing of it is inside", path.name)

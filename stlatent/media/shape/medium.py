@@ -34,7 +34,7 @@ from ..source import Source, named_files
 from ..training import TrainingSet
 from .child import ShapePlan
 from .data import BESIDE, KINDS, WHAT
-from .decoded import DecodedShape, shape_fields, shape_size, write_shapes
+from .decoded import TURNING, DecodedShape, shape_fields, shape_size, write_shapes
 from .encode import ShapeEncoder, field_of
 from .figures import DEFINITIONS, FIGURES, compared
 from .options import ShapeOptions
@@ -55,7 +55,7 @@ class Shapes(Medium[DecodedShape]):
     kinds = KINDS
     shipped = "voxel"
     options = ShapeOptions
-    formats = tuple(suffix.removeprefix(".") for suffix in WRITABLE)
+    formats = (*(suffix.removeprefix(".") for suffix in WRITABLE), TURNING)
     shaped = frozenset({"resolution"})
     data = ShapeData
     noun = "shape"
