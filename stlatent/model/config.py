@@ -13,7 +13,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
-from .consistency import check_field, check_rate, check_recall, check_scaling, check_sparse
+from .consistency import (
+    check_field,
+    check_rate,
+    check_recall,
+    check_scaling,
+    check_sparse,
+    check_spread,
+)
 from .domain import Domain
 from .domains import ALL_DOMAINS
 from .former import Ignored, is_former, migrate
@@ -50,7 +57,6 @@ __all__ = [
 Stride = tuple[Positive, ...]
 MIXED_CHANNELS = 64  # most that a logistic mixture takes
 MOST_VALUES = 2**22  # of the input, in the block that one feature covers
-MOST_TOLD_BY = 4096  # coded features: the start of `spread` solves so many equations
 
 
 class Stage(Strict):
@@ -314,20 +320,8 @@ class ModelConfig(Strict):
         return self
 
     @model_validator(mode="after")
-    def _spread_fits(self) -> ModelConfig:
-        if self.spread % 2 == 0:
-            raise ValueError(f"spread is {self.spread}; it must be odd, such as {self.spread + 1}")
-        seen = math.prod(self.axes.kernel(self.spread, 1))
-        told_by = seen * max(min(level.latent * level.groups, level.width) for level in self.levels)
-        if self.spread > 1 and told_by > MOST_TOLD_BY:
-            raise ValueError(
-                f"spread is {self.spread}; each position would be told by {told_by} coded features "
-                f"of its neighbourhood; at most {MOST_TOLD_BY} are allowed"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _options_fit(self) -> ModelConfig:
-        for check in (check_recall, check_rate, check_field, check_scaling, check_sparse):
+        checks = check_spread, check_recall, check_rate, check_field, check_scaling, check_sparse
+        for check in checks:
             check(self)
         return self

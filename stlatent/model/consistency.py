@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import math
+
 from .strict import Strict
 
+MOST_TOLD_BY = 4096  # coded features: the start of `spread` solves so many equations
 NEAR = 4  # voxels per edge of the blocks of a band, see `geometry/band.py`
 SPARSE_LIKELIHOODS = ("laplace", "gaussian", "l1", "mse", "charbonnier")
+
+
+def check_spread(config: Strict) -> None:
+    """ValueError if positions are to be told by others as they cannot be."""
+    spread = config.spread
+    if spread % 2 == 0:
+        raise ValueError(f"spread is {spread}; it must be odd, such as {spread + 1}")
+    features = max(min(level.latent * level.groups, level.width) for level in config.levels)
+    told_by = math.prod(config.axes.kernel(spread, 1)) * features
+    if spread > 1 and told_by > MOST_TOLD_BY:
+        raise ValueError(
+            f"spread is {spread}; each position would be told by {told_by} coded features "
+            f"of its neighbourhood; at most {MOST_TOLD_BY} are allowed"
+        )
 
 
 def check_recall(config: Strict) -> None:
