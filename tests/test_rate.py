@@ -11,7 +11,8 @@ import torch
 from domains import batch, config, ladder
 
 from stlatent import Ladder, checkpoint
-from stlatent.bits.bitstream import make_coding, read_clip
+from stlatent.bits.bitstream import known_steps, make_coding, read_clip
+from stlatent.bits.coding import Target
 from stlatent.bits.encoder import StreamEncoder
 from stlatent.bits.quantise import STEP
 from stlatent.jobs.decode import decode_store
@@ -181,3 +182,27 @@ def test_what_does_not_take_it_refuses_it(pictures, tmp_path):
     with pytest.raises(ValueError, match="loss.rate.weight is for a model for one price"):
         data = {"root": "photos", "crop": 64}
         RunConfig(model=model, data=data, out="run", loss={"rate": {"weight": 0.02}})
+
+
+@pytest.mark.parametrize("variant", ["image", "video"])
+def test_steps_that_follow_from_it_are_not_written(variant):
+    """Prefixes, keys and targets read them from the model, over chunks and groups."""
+    x = batch(variant, count=1)
+    axes, size = ladder(variant).domain, x.shape[2:]
+    model = ladder(variant, rate=RATES, posterior="rounded").at_rate(RANGE[0])
+    steps = known_steps(model, [2.0] * 3)
+    assert len(steps) == 4 and not known_steps(ladder(variant, rate=RATES), [2.0] * 3)
+    wide = known_steps(model.at_rate(RANGE[1]), [2.0] * 3)
+    assert all((wide[site] > steps[site]).all() for site in steps)
+    key = 1 if axes.has_time else None
+    for target in (None, Target(bits_per_pixel=50.0)):
+        coding = make_coding(model, [2.0], target, key)
+        encoder = StreamEncoder(model, axes.of_space(size), coding)
+        pieces = [piece for piece in (encoder.push(x), encoder.end()) if piece]
+        codes = [encoder._together(parts) for parts in zip(*pieces, strict=True)]
+        for levels in (1, 3):
+            files = [io.BytesIO(code.stream) for code in codes[:levels]]
+            read = zip(*read_clip(model, coding, size, files), strict=True)
+            for code, level in zip(codes, read, strict=False):
+                assert torch.equal(axes.joined(level), code.latents)
+            assert not any(file.read() for file in files)

@@ -3,7 +3,8 @@
 A chunk is some frames that go through the network together. Each becomes one stream per level (and
 tile, where frames are cut into tiles). What a file holds of one level of a clip is
 
-    steps       of rounding, of each channel `[C]`, bfloat16; none of codes and of an exact level
+    steps       of rounding, of each channel `[C]`, bfloat16; none of codes, of an exact level, and
+                where the model tells them, see `known_steps`
     streams     chunk by chunk, in a chunk tile by tile, see `entropy.py`; where a target was given,
                 one byte before those of a chunk: how much wider its steps are, see `coding.py`
 
@@ -32,8 +33,9 @@ import torch
 from torch import Tensor
 
 from ..media.tiles import Tiling
+from ..model.around import ladder_in
 from ..model.choose import Site
-from ..model.config import ExactLevel, Level
+from ..model.config import ExactLevel
 from ..model.device import as_written
 from ..model.fingerprint import priors_fingerprint
 from ..model.ladder import Ladder
@@ -122,9 +124,10 @@ def read_clip(
     levels = model.levels[: len(files)]
     domain, stride = model.domain, model.levels[0].stride
     tiling = Tiling(domain.of_space(size), domain.of_space(stride), tile)
-    heads = [file.read(steps_bytes(level)) for level, file in zip(levels, files, strict=True)]
+    heads = [file.read(steps_bytes(model, k)) for k, file in enumerate(files)]
     last_group, remembering = [level.groups - 1 for level in levels], coding.priors is not None
-    choose = Reading(_steps_of(levels, heads), last_group, remembering)
+    steps = known_steps(model, coding.step) or _steps_of(model, heads)
+    choose = Reading(steps, last_group, remembering)
     before = heads if coding.steps_checked and not first else [b""] * len(files)
     pasts = [Past() for _ in tiling.tiles]
     for chunk, frames in islice(enumerate(_chunks(model, coding, size)), first, None):
@@ -160,17 +163,34 @@ def _descend(
     return list(by_level(steps, [step.z for step in steps]))
 
 
-def steps_bytes(level: Level) -> int:
+def known_steps(model: Ladder, step: Sequence[float]) -> dict[Site, Tensor]:
+    """Of each group, of a model whose posteriors leave open what rounding does: these follow from
+    λ. Of others none is known without the input."""
+    found, past = {}, Past()
+    if model.config.posterior.kind != "rounded":
+        return found
+    with torch.no_grad(), as_written(model.top.device):
+        ladder_in(model).tell(past, 1)
+        for k, cells in enumerate(model.cells):
+            for group, cell in enumerate(cells if not model.levels[k].codebook else ()):
+                std = cell.posterior.noise(past, 0)[0].exp()
+                found[Site(k, group)] = step[k] * std.float().cpu()
+    return found
+
+
+def steps_bytes(model: Ladder, level: int) -> int:
     """That the steps of a level take in a file."""
-    stepless = level.codebook or isinstance(level, ExactLevel)
-    return 0 if stepless else 2 * level.latent * level.groups
+    one = model.levels[level]
+    stepless = one.codebook or isinstance(one, ExactLevel)
+    known = model.config.posterior.kind == "rounded"
+    return 0 if stepless or known else 2 * one.latent * one.groups
 
 
-def _steps_of(levels: Sequence[Level], heads: Sequence[bytes]) -> dict[Site, Tensor]:
+def _steps_of(model: Ladder, heads: Sequence[bytes]) -> dict[Site, Tensor]:
     """Of each group that is not codes, from what a file of each level begins with."""
     found = {}
-    for k, (level, head) in enumerate(zip(levels, heads, strict=True)):
-        bits = np.frombuffer(head.ljust(steps_bytes(level), b"\0"), "<i2").astype(np.int16)
+    for k, (level, head) in enumerate(zip(model.levels, heads, strict=False)):
+        bits = np.frombuffer(head.ljust(steps_bytes(model, k), b"\0"), "<i2").astype(np.int16)
         steps = torch.from_numpy(bits).view(torch.bfloat16)
         for group, one in enumerate(steps.split(level.latent) if len(steps) else ()):
             found[Site(k, group)] = one

@@ -20,7 +20,7 @@ from ..model.device import as_written
 from ..model.ladder import Ladder
 from ..model.passes import Step, by_level
 from ..model.past import Past
-from .bitstream import begins_anew, check_mode, chunk_frames
+from .bitstream import begins_anew, check_mode, chunk_frames, known_steps
 from .coding import Budget, Coding, scale_of
 from .keys import AsRead
 from .quantise import Stream, Writing
@@ -115,7 +115,8 @@ class StreamEncoder(TiledEncoder):
         super().__init__(model, size, tile=tile)
         self.coding = coding
         self._frames = chunk_frames(model, coding, size)
-        self._steps: Mapping[Site, Tensor] = {}
+        self._steps: Mapping[Site, Tensor] = known_steps(model, coding.step)
+        self._steps_known = bool(self._steps)
         self._pasts = [Pasts(Past(), Past()) for _ in self.tiling.tiles]
         self._count = 0  # of chunks so far
         self._decoder = TiledDecoder(model, size, tile=tile) if coding.target else None
@@ -215,7 +216,8 @@ class StreamEncoder(TiledEncoder):
         """What stands before the streams of a chunk, per level: steps, of its groups side by side,
         if it is the first, and how much wider they are; and the part of it that is checked."""
         levels = range(len(self.model.levels))
-        heads = [b"" if self._count else _bytes_of(steps, level) for level in levels]
+        told_before = self._count or self._steps_known
+        heads = [b"" if told_before else _bytes_of(steps, level) for level in levels]
         bytes_told = [bytes([one]) for one in told] or [b""] * len(levels)
         checked = heads if self.coding.steps_checked else [b""] * len(levels)
         return tuple(

@@ -68,7 +68,7 @@ class Writing:
             latents are the prior's means.
 
     Attributes:
-        steps: of each group and channel, bfloat16; since the first chunk.
+        steps: of each group and channel; since the first chunk, unless they are known before it.
     """
 
     def __init__(

@@ -74,7 +74,7 @@ def unit_budget(
                 encoder.piece(event.source, event.about, event.values)
     encoder.finish()
     own = sum(one.bytes for one in inputs)
-    share = limit * own // max(job.record.source_bytes, 1)
+    share = limit * own // max(job.record.source_bytes or 0, 1)
     share -= len(job.record.header.levels) * _file_bytes(count.names)
     return Budget(8 * max(share, 0) / max(count.pixels, 1))
 

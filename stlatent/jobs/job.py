@@ -57,7 +57,7 @@ class JobRecord(Strict):
         sources: how many there are.
         units: into how many units of work they were cut.
         inputs: digest of the list of sources.
-        source_bytes: of all of them, when the job began; older jobs do not say.
+        source_bytes: of all of them, where they share a limit.
         captions: whether what is said of sources is in their list; in that of older jobs it is not.
     """
 
@@ -134,7 +134,7 @@ class Job:
             sources=len(inputs),
             units=len(units),
             inputs=_digest(units),
-            source_bytes=sum(one.bytes for one in inputs),
+            source_bytes=sum(one.bytes for one in inputs) if options.size_limit else None,
             captions=True,
         )
         return Job(place, record, units)
@@ -142,7 +142,8 @@ class Job:
     def begin(self, retry_failed: bool = False) -> None:
         """Write down what is to be done, or go on with it if the folder holds this very job.
 
-        With `retry_failed`, files that could not be encoded may have been replaced by others.
+        With `retry_failed`, files that could not be encoded may have been replaced by others, but
+        not where all share a limit.
 
         Raises:
             ValueError: it holds another job, another data set, or other things.
@@ -162,11 +163,11 @@ class Job:
         different = there.differences(self.record)
         update = {"model": there.header.model, "coding": there.header.coding}
         header = self.record.header.model_copy(update=update)
-        update = {"header": header, "source_bytes": there.source_bytes}
-        self.record = self.record.model_copy(update=update)
+        self.record = self.record.model_copy(update={"header": header})
         changed = self._changed() if there.inputs != self.record.inputs else {}
         changed |= self._rewritten(began)
-        may = {f.name for r in self.records() for f in r.failed} if retry_failed else set()
+        replaceable = retry_failed and not there.source_bytes
+        may = {f.name for r in self.records() for f in r.failed} if replaceable else set()
         names = [n for n in sorted(changed) if changed[n] in ("new", "gone") or n not in may]
         if names:
             some = f"{names[0]} is {changed[names[0]]}"

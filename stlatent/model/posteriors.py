@@ -113,12 +113,16 @@ class RoundedPosterior(GaussianLatent):
 
     def forward(self, h: Tensor, e: Tensor, prior: Gaussian, past: Past) -> Rounded:
         offset = self.evidence(h, e, past)
-        log_std = self.log_std.float().view(-1, *[1] * (h.ndim - 2))
+        return Rounded(prior.mean + offset, self.noise(past, h.ndim - 2).expand_as(offset))
+
+    def noise(self, past: Past, axes: int) -> Tensor:
+        """Logarithm of the deviation of each channel `[B or 1, latent, 1, ...]` with so many axes:
+        whoever reads knows it, too."""
+        log_std = self.log_std.float().view(1, -1, *[1] * axes)
         if self.by_rate is not None:
-            log_std = log_std + self.by_rate(past, h.ndim - 2)
-            log_std = log_std + past.rate[:, :1].view(-1, *[1] * (h.ndim - 1)) / 2
-        log_std = bounded(log_std, self.log_std_limit)
-        return Rounded(prior.mean + offset, log_std.expand_as(offset))
+            log_std = log_std + self.by_rate(past, axes)
+            log_std = log_std + past.rate[:, :1].view(-1, *[1] * (1 + axes)) / 2
+        return bounded(log_std, self.log_std_limit)
 
 
 class CodeLatent(nn.Module):

@@ -167,7 +167,7 @@ class LatentReader:
             spans = [(start, stop)]
             if last is not None:
                 ends = [*accumulate((c.bits[level] // 8 for c in item.chunks), initial=start)]
-                head = bitstream.steps_bytes(model.levels[level]) if first else 0
+                head = bitstream.steps_bytes(model, level) if first else 0
                 spans = [(start, start + head), (ends[first], min(ends[last], stop))]
             files.append(Window(self.place, level_file(level, unit), spans))
         try:
