@@ -87,7 +87,7 @@ class Gathered(torch.autograd.Function):
             grad_x = _gather(grad, turned if depthwise else turned.transpose(0, 1), rows)
         if ctx.needs_input_grad[1]:
             parts = [
-                (seen * grad).sum(0)[:, None] if depthwise else grad.T @ seen
+                seen.mul_(grad).sum(0)[:, None] if depthwise else grad.T @ seen
                 for seen in _seen(x, rows)
             ]
             grad_weight = torch.stack(parts, 2)
@@ -96,11 +96,12 @@ class Gathered(torch.autograd.Function):
 
 def _gather(x: Tensor, weight: Tensor, rows: Tensor) -> Tensor:
     y = x.new_zeros(len(x), weight.shape[0])
-    for seen, own in zip(_seen(x, rows), weight.unbind(2), strict=True):
+    offsets = weight.permute(2, 1, 0).contiguous()  # far faster than columns of the weight
+    for seen, own in zip(_seen(x, rows), offsets, strict=True):
         if weight.shape[1] == 1:
-            y.addcmul_(seen, own.T)
+            y.addcmul_(seen, own)
         else:
-            y.addmm_(seen, own.T)
+            y.addmm_(seen, own)
     return y
 
 
