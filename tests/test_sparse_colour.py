@@ -154,3 +154,10 @@ def test_a_plain_red_cube_stays_red_at_every_prefix(tmp_path: Path) -> None:
         off = np.abs(255 * corners - RED[:3])
         assert off.mean() <= 2 and off.max() <= 16  # after seconds of training
         assert not read_surface(out / "plain.glb").coloured.any()
+    baked = ["decode", latents, "--texture", "--out", str(tmp_path / "baked")]
+    assert main(baked) == 0
+    picture = trimesh.load(tmp_path / "baked" / "red.glb", force="mesh").visual
+    assert picture.kind == "texture"
+    off = np.abs(picture.to_color().vertex_colors[:, :3].mean(0) - RED[:3])
+    assert off.max() <= 6
+    assert main([*baked, "--format", "ply", "--replace"]) == 2  # which has no textures

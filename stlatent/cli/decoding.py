@@ -18,6 +18,8 @@ def add_decode(verb: Verb) -> None:
     shared.tile(verb, "as they were encoded")
     shared.format(verb)
     shared.resolution(verb, "as they were encoded")
+    help = "of shapes: colours in a picture, and not at the vertices"
+    verb.add_argument("--texture", action="store_true", help=help)
     shared.precision(verb)
     shared.machine(verb)
     shared.replace(verb, "files that are there")
@@ -36,7 +38,7 @@ def decode(options: Options) -> int:
     except ValueError as error:
         hint = "" if options.model else "; it made these latents: give its place with --model"
         raise ValueError(f"{error}{hint}") from None
-    names = ("format", "precision", "replace", "tile", "resolution")
+    names = ("format", "precision", "replace", "tile", "resolution", "texture")
     how = {name: getattr(options, name) for name in names}
     made = decode_store(model, store, out, levels, **how)
     print(f"{out}: {len(made)} items from {levels} of {len(store.manifest.levels)} levels")

@@ -40,6 +40,7 @@ def decode_store(
     replace: bool = False,
     tile: int | None = None,
     resolution: int | None = None,
+    texture: bool = False,
 ) -> list[Path]:
     """Decode every item of a data set from its first `levels` levels (all by default).
 
@@ -49,7 +50,7 @@ def decode_store(
     inside, is named in the log and left out.
 
     Args:
-        format, tile, resolution: see `media.output.Output`.
+        format, tile, resolution, texture: see `media.output.Output`.
 
     Returns:
         The files and folders made, in the order of the items.
@@ -60,7 +61,7 @@ def decode_store(
     """
     model = made_by(model, store.header, store.place)
     kept, medium = store.check_levels(levels), medium_of(model)
-    how = Output(format, resolution, tile)
+    how = Output(format, resolution, tile, texture)
     medium.check_output(how)
     targets = outputs(store, Path(out), lambda item: medium.ending(item.kind, how))
     check_outputs([path for _, path in targets], replace)

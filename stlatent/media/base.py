@@ -188,7 +188,7 @@ class Medium(ABC, Generic[Part]):
         if how.format not in (None, *self.formats):
             legal = ", ".join(self.formats)
             raise ValueError(f"format is '{how.format}'; {self.what} are written as {legal}")
-        given = {name for name in ("resolution", "tile") if getattr(how, name) is not None}
+        given = {name for name in ("resolution", "tile", "texture") if getattr(how, name)}
         self._refuse(given - self.shaped)
         self.tile(how.tile)
 

@@ -19,11 +19,13 @@ class Output:
             to tell of at any resolution.
         tile: decode larger frames in overlapping tiles of so many pixels a side; None is as they
             were encoded, which is best.
+        texture: whether surfaces have their colours in a picture, and not at their vertices.
     """
 
     format: str | None = None
     resolution: int | None = None
     tile: int | None = None
+    texture: bool = False
 
 
 def check_outputs(paths: Iterable[Path], replace: bool) -> None:

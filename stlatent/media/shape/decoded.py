@@ -13,13 +13,16 @@ from torch import Tensor
 from ...checkpoint import Model
 from ...geometry.cube import Placement
 from ...geometry.decoded import mesh_from_planes
+from ...geometry.extract import Values as Function
 from ...geometry.extract import mesh_from_field, mesh_from_function
 from ...geometry.field import Field, FieldSettings, Route
 from ...geometry.preview import write_turntable
+from ...geometry.texture import bake_texture
 from ...geometry.values import Values
 from ...geometry.write import write_mesh
 from ...model.config import ModelConfig, parse
 from ...triplane.autoencoder import as_volume
+from ..output import Output
 
 TURNING = "webp"  # the format of pictures that turn
 RESOLUTION = 64  # voxels per edge, for models that read any and were trained on none
@@ -76,6 +79,10 @@ class DecodedShape:
         about = band_voxels, self.placement, self.route
         return Values.of(self.model.config).to_field(values, *about)
 
+    def colours(self) -> Function:
+        """From points of the cube `[n, 3]` to colours `[n, 3]` in [-1, 1]."""
+        return self.field().colour_at
+
     def mesh(self, resolution: int | None = None) -> trimesh.Trimesh:
         """The surface in the asset's own coordinates, taken at `resolution` voxels per edge of the
         cube (None: the model's own): there planes are asked for their field, and between voxels
@@ -91,13 +98,16 @@ class DecodedShape:
 
 
 def write_shapes(
-    shapes: Iterable[tuple[DecodedShape, Path]], resolution: int | None = None
+    shapes: Iterable[tuple[DecodedShape, Path]],
+    how: Output = Output(),  # noqa: B008
 ) -> list[Path]:
     """Write the surfaces of shapes as mesh files, or as pictures that turn (`.webp`), at another
-    resolution if asked; those made."""
+    resolution, or with their colours in a picture, if asked; those made."""
     made = []
     for shape, path in shapes:
-        mesh = shape.mesh(resolution)
+        mesh = shape.mesh(how.resolution)
+        if how.texture and mesh.visual.kind == "vertex":
+            mesh = bake_texture(mesh, shape.colours(), shape.placement or Placement())
         if len(mesh.faces):
             path.parent.mkdir(parents=True, exist_ok=True)
             (write_turntable if path.suffix == f".{TURNING}" else write_mesh)(mesh, path)

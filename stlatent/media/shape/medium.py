@@ -56,7 +56,7 @@ class Shapes(Medium[DecodedShape]):
     shipped = "voxel"
     options = ShapeOptions
     formats = (*(suffix.removeprefix(".") for suffix in WRITABLE), TURNING)
-    shaped = frozenset({"resolution"})
+    shaped = frozenset({"resolution", "texture"})
     data = ShapeData
     noun = "shape"
     definitions = DEFINITIONS
@@ -105,7 +105,7 @@ class Shapes(Medium[DecodedShape]):
         return DecodedShape(model, x, **dict(sample.shape or {}))
 
     def write(self, path: Path, parts: Iterable[DecodedShape], sample: Sample, how: Output) -> int:
-        return len(write_shapes(((part, path) for part in parts), how.resolution))
+        return len(write_shapes(((part, path) for part in parts), how))
 
     # pictures -----------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import trimesh
 
 from ...geometry.band import BLOCK, Band
 from ...geometry.cube import Placement
+from ...geometry.extract import Values
 from ...geometry.field import Field, Route
 from ...geometry.offset import mesh_from_band
 from ...geometry.values import by_surface
@@ -87,6 +88,10 @@ class DecodedBlocks:
     band_voxels: float
     placement: Placement | None = None
     route: Route | None = None
+
+    def colours(self) -> Values:
+        """See `DecodedShape.colours`."""
+        return self.band().colour_at
 
     def band(self) -> Band:
         """On blocks near the surface."""

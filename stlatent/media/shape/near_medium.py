@@ -55,7 +55,7 @@ class SparseShapes(Shapes):
     """
 
     kinds = dict.fromkeys(MESH_SUFFIXES, "mesh")
-    shaped = frozenset()
+    shaped = frozenset({"texture"})
     definitions = {  # noqa: RUF012
         **{n: DEFINITIONS[n] for n in ("F-score", "Chamfer distance", "Colour PSNR")},
         "Values": "Of the input: those of the blocks near its surface, and no others.",

@@ -1,0 +1,118 @@
+"""What every prefix of a sparse model holds of meshes that it never saw, and of thin sheets:
+
+    python tools/benchmarks/benchmark_assets.py MODEL ASSETS --names ASSETS/validation.txt
+    python tools/benchmarks/benchmark_assets.py MODEL --sheets --resolutions 64 96 128
+
+The F-score at 1 % of the longest edge is of points against the mesh itself, as in
+`benchmark_bands.py`; the colour PSNR of voxels within one of the surface. Meshes in folders of
+their own are also averaged folder by folder. A sheet is a plate of some voxels' thickness, turned
+so that it lies along no axis.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+from benchmark_bands import Row, scores, shown
+
+import stlatent
+from stlatent.checkpoint import replace_text
+from stlatent.cli.outcome import command
+from stlatent.geometry import FieldSettings, Surface, band_from_surface, read_surface, surface_of
+from stlatent.geometry.metrics import band_colour_psnr
+from stlatent.media.shape.decoded import shape_fields
+from stlatent.media.shape.near import DecodedBlocks, block_shape, blocks_of
+from stlatent.sparse.ladder import SparseLadder
+
+FIGURES = ("numbers", "f_1.0%", "f_0.5%", "colour_psnr_db")
+THICKNESS = (0.5, 1.0, 2.0, 4.0)  # voxels
+TILT = trimesh.transformations.euler_matrix(0.3, 0.5, 0.2)
+
+
+@torch.inference_mode()
+def prefixes(model: SparseLadder, surface: Surface, settings: FieldSettings) -> Iterator[Row]:
+    """Of one shape, a row per prefix; the first, of no levels, of what the model reads."""
+    reference = trimesh.Trimesh(surface.vertices, surface.faces, process=False)
+    band = band_from_surface(surface, settings)
+    read = blocks_of(band, *block_shape(model.config))
+    about = band.band_voxels, band.placement, band.route
+    latents = model.encode(read)
+    whole = scores(reference, DecodedBlocks(read, *about).mesh())
+    yield {"levels": 0, "numbers": read.numel(), **whole, "colour_psnr_db": float("inf")}
+    for levels in range(1, len(latents.levels) + 1):
+        decoded = DecodedBlocks(model.decode(latents, levels), *about)
+        yield {
+            "levels": levels,
+            "numbers": sum(z.numel() for z in latents.levels[:levels]),
+            **scores(reference, decoded.mesh()),
+            "colour_psnr_db": band_colour_psnr(band, decoded.band()),
+        }
+
+
+def of_meshes(model: SparseLadder, root: Path, names: Iterable[str]) -> list[Row]:
+    """Rows of meshes below a folder."""
+    rows, settings = [], shape_fields(model.config)
+    for name in names:
+        for row in prefixes(model, read_surface(root / name), settings):
+            rows.append({"name": name, "pack": name.rpartition("/")[0], **row})
+            print(shown(rows[-1]), flush=True)
+    return rows
+
+
+def of_sheets(model: SparseLadder, resolutions: Sequence[int]) -> list[Row]:
+    """Rows of plates whose longest edge fills the cube but for its margin."""
+    rows = []
+    for resolution in resolutions:
+        settings = shape_fields(model.config, resolution=resolution)
+        for voxels in THICKNESS:
+            thick = voxels / resolution / (1 - 2 * settings.margin)
+            plate = trimesh.creation.box((1, thick, 0.8)).apply_transform(TILT)
+            for row in prefixes(model, surface_of(plate), settings):
+                rows.append({"resolution": resolution, "voxels": voxels, **row})
+                print(shown(rows[-1]), flush=True)
+    return rows
+
+
+def means(rows: Sequence[Row], by: str) -> list[Row]:
+    """Averages of the rows that agree in `by` and in their levels; without those that have none."""
+    found = []
+    for key in dict.fromkeys((row.get(by), row["levels"]) for row in rows):
+        some = [row for row in rows if (row.get(by), row["levels"]) == key]
+        mean = {name: float(np.nanmean([row[name] for row in some])) for name in FIGURES}
+        found.append({by: key[0], "levels": key[1], "count": len(some), **mean})
+    return found
+
+
+@command("benchmark_assets")
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", help="a sparse model: name, file or folder")
+    parser.add_argument("meshes", type=Path, nargs="?", help="a folder of meshes")
+    parser.add_argument("--names", type=Path, help="a file with the names of some, one a line")
+    parser.add_argument("--sheets", action="store_true", help="thin sheets instead of meshes")
+    parser.add_argument("--resolutions", type=int, nargs="+", default=[64, 96, 128])
+    parser.add_argument("--out", type=Path, help="a .json file for all figures")
+    args = parser.parse_args(arguments)
+    model = stlatent.load(args.model)
+    if args.sheets:
+        rows = of_sheets(model, args.resolutions)
+    elif args.meshes and args.names:
+        rows = of_meshes(model, args.meshes, args.names.read_text().split())
+        for row in means(rows, "pack") + means([{**row, "pack": "all"} for row in rows], "pack"):
+            print(shown(row))
+    else:
+        raise ValueError("give a folder of meshes and --names, a file with names; or --sheets")
+    if args.out:
+        replace_text(args.out, json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
