@@ -10,7 +10,9 @@ import pytest
 import render_moving
 import study_moving
 import torch
+from ship_pipeline import decoding_as
 
+import stlatent
 from stlatent import LadderPipeline
 from stlatent.cli import main
 from stlatent.geometry.read import read_surface
@@ -131,3 +133,19 @@ def test_the_study_compares_it_with_real_clips(tmp_path, monkeypatch):
     assert rows["level 0, Euler, 2 steps"]["evaluations"] == 2
     assert {"other real clips", "real level 0, rest by mean", "ladder alone"} <= set(rows)
     assert (out / "samples.png").is_file() and "DPM-Solver++" in (out / "report.md").read_text()
+
+
+def test_the_decoder_that_ships_may_be_another_one(shipped, tmp_path):
+    """With the same latents; and a ladder of other latents is refused."""
+    ladder = stlatent.load(shipped_pipelines()["moving"] / "vae")
+    known = {"latents_of": stlatent.fingerprint(ladder)}
+    ladder.config = ladder.config.model_copy(update=known)
+    ladder.head.conv.bias += 0.1
+    z = torch.randn(1, 12, 5, 4, 4, generator=torch.Generator().manual_seed(0))
+    before, after = (
+        vae.decode(z).sample for vae in (shipped.vae, decoding_as(shipped.vae, ladder))
+    )
+    assert not torch.allclose(before, after, atol=1e-2)
+    ladder.config = ladder.config.model_copy(update={"latents_of": None})
+    with pytest.raises(ValueError, match="those of --ladder"):
+        decoding_as(shipped.vae, ladder)

@@ -3,7 +3,9 @@
 python tools/ship_pipeline.py runs/moving moving --ladder runs/moving-ladder
 python tools/ship_pipeline.py runs/drawn assets
 
-Without a ladder, it is the model that ships under the same name, beside which the pipeline is put.
+The ladder is the one whose latents were diffused, or the same with another decoder
+(`only_decoder`), which then goes into the pipeline. Without a ladder, it is the model that ships
+under the same name, beside which the pipeline is put.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ import torch
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from ship_model import MODELS, anywhere
 
-from stlatent import LadderPipeline, checkpoint
+from stlatent import AutoencoderLadder, Ladder, LadderPipeline, checkpoint, fingerprint
 from stlatent.cli.outcome import command
 from stlatent.diffusion import DiffusionRun
 from stlatent.diffusion.training import PIPELINE
+from stlatent.export.folder import wrap
 from stlatent.model.config import dump, load
 from stlatent.shipped import FILE, INDEX
 from stlatent.train import RunConfig
@@ -42,20 +45,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     labels = run.data.labels and Path(run.data.labels.name)
     data = run.data.model_copy(update={"root": Path("latents"), "labels": labels})
     run = run.model_copy(update={"data": data, "out": Path("runs") / options.name})
-    pipeline = LadderPipeline.from_pretrained(options.run / PIPELINE).to(torch.float16)
+    pipeline = LadderPipeline.from_pretrained(options.run / PIPELINE)
     if options.ladder:
-        alone(pipeline, out)
+        vae = decoding_as(pipeline.vae, checkpoint.load(options.ladder))
+        pipeline.register_modules(vae=vae)
+        alone(pipeline.to(torch.float16), out)
         ladder = load(RunConfig, options.ladder / "config.yaml")
         (out / "ladder.yaml").write_text(dump(anywhere(ladder, f"{options.name}-ladder")))
         (out / "config.yaml").write_text(dump(run))
     else:
-        beside(pipeline, out)
+        beside(pipeline.to(torch.float16), out)
         (out / "diffusion.yaml").write_text(dump(run))
     files = (file for file in out.rglob("*.safetensors") if options.ladder or file.parent != out)
     size, most = sum(f.stat().st_size for f in files), MOST_BYTES if options.ladder else MOST_BESIDE
     print(f"{out}: {size / 2**20:.2f} MiB")
     if size > most:
         raise ValueError(f"{out} has {size} bytes of weights; at most {most} may ship")
+
+
+def decoding_as(vae: AutoencoderLadder, ladder: Ladder) -> AutoencoderLadder:
+    """`vae` with the decoder of `ladder`, whose latents must be the same.
+
+    Raises:
+        ValueError: they are not.
+    """
+    found = wrap(ladder, vae.config.levels, vae.config.measured_mean, vae.config.measured_std)
+    known, own = (fingerprint(one.ladder) for one in (vae, found))
+    if known != own:
+        raise ValueError(
+            f"the latents of the pipeline have fingerprint {known}, those of --ladder {own}; give "
+            "the ladder that the pipeline was trained with"
+        )
+    return found
 
 
 def alone(pipeline: LadderPipeline, out: Path) -> None:
