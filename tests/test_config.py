@@ -255,8 +255,9 @@ def test_shipped_models_keep_their_fingerprints(name, expected, tmp_path):
 
 
 def test_a_former_run_folder_is_read():
-    for file in shipped_models().values():
-        assert load(RunConfig, file.with_name("config.yaml")).model.cell == ConvNextCell()
+    for name in ("video", "voxel"):
+        file = shipped_models()[name].with_name("config.yaml")
+        assert load(RunConfig, file).model.cell == ConvNextCell()
 
 
 # what a reference page is made of ----------------------------------------------------------------
