@@ -125,7 +125,8 @@ def read_clip(
     domain, stride = model.domain, model.levels[0].stride
     tiling = Tiling(domain.of_space(size), domain.of_space(stride), tile)
     heads = [file.read(steps_bytes(model, k)) for k, file in enumerate(files)]
-    last_group, remembering = [level.groups - 1 for level in levels], coding.priors is not None
+    last_group = [level.groups - 1 + domain.sparse for level in levels]
+    remembering = coding.priors is not None
     steps = known_steps(model, coding.step) or _steps_of(model, heads)
     choose = Reading(steps, last_group, remembering)
     before = heads if coding.steps_checked and not first else [b""] * len(files)
@@ -159,6 +160,8 @@ def _descend(
     """Latents of the first levels of a chunk."""
     grid = model.domain.shape(size, model.levels[0].stride, past.started)
     with torch.no_grad(), as_written(next(model.parameters()).device):
+        if model.domain.sparse:
+            return model.chosen_grids(choose, size[0], levels)
         steps, _ = model.descend(choose, grid, past, levels=levels)
     return list(by_level(steps, [step.z for step in steps]))
 

@@ -217,7 +217,7 @@ class StreamEncoder(TiledEncoder):
         if it is the first, and how much wider they are; and the part of it that is checked."""
         levels = range(len(self.model.levels))
         told_before = self._count or self._steps_known
-        heads = [b"" if told_before else _bytes_of(steps, level) for level in levels]
+        heads = [b"" if told_before else bytes_of(steps, level) for level in levels]
         bytes_told = [bytes([one]) for one in told] or [b""] * len(levels)
         checked = heads if self.coding.steps_checked else [b""] * len(levels)
         return tuple(
@@ -235,7 +235,7 @@ class StreamEncoder(TiledEncoder):
         )
 
 
-def _bytes_of(steps: Mapping[Site, Tensor], level: int) -> bytes:
+def bytes_of(steps: Mapping[Site, Tensor], level: int) -> bytes:
     """Of its groups side by side; none of codes."""
     groups = [one for site, one in steps.items() if site.level == level]
     return b"".join(one.view(torch.int16).numpy().astype("<i2").tobytes() for one in groups)

@@ -7,7 +7,8 @@ latent of which the input says nothing is the prior's mean exactly:
 
 and P(k) is what the prior, moved to 0, has between k - 1/2 and k + 1/2 steps. s is the step in
 deviations of the prior, and k the best for error and bits together, see `cheapest`. Of latents that
-are codes the index is told, bit by bit, each under the odds that the prior gives its two branches.
+are codes the index is told, bit by bit, each under the odds that the prior gives its two branches;
+marks of a sparse level are told under those that it gives them.
 
 What an exact level stands for is rounded to the steps of 8-bit values, and told from the step that
 lies nearest to what the coarser levels decode to: 8-bit pixels come back bit for bit, other values
@@ -29,6 +30,7 @@ from ..model.choose import Cut, Distribution, Site, whole
 from ..model.codebook import CodePrior, Codes, vectors
 from ..model.exact import PRECISION, Exactly, Noise
 from ..model.gaussian import BITS_PER_NAT, Gaussian
+from ..sparse.marks import MarkPrior, Marks
 from .entropy import EDGE, EXCESS, MismatchError, StreamReader, StreamWriter
 
 # Rounding to these steps, in deviations of the posterior, makes as much noise as the posterior's
@@ -100,6 +102,8 @@ class Writing:
         return done
 
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
+        if isinstance(posterior, Marks):
+            return self._marks(site, posterior, prior)
         stepless = isinstance(posterior, Codes | Exactly)
         if not stepless and site not in self.steps:
             mean = posterior.log_std.transpose(0, 1).flatten(1).mean(1)
@@ -136,6 +140,11 @@ class Writing:
         self._streams[site.level].numbers(log_scale, _flat(symbols))
         self._bits[site.level] -= _sum_bits(mass.log())
 
+    def _marks(self, site: Site, posterior: Marks, prior: MarkPrior) -> Tensor:
+        self._streams[site.level].bits(_flat(prior.logits), _flat(posterior.mean))
+        self._bits[site.level] += _sum_bits(posterior.kl(prior))
+        return posterior.mean
+
     def _code(self, site: Site, posterior: Codes, prior: CodePrior) -> Tensor:
         tree, indices = _tree(prior.logits), _flat(posterior.indices)
         path = np.zeros_like(indices)
@@ -151,7 +160,7 @@ class Reading:
 
     Args:
         steps: as written.
-        last_group: of each level.
+        last_group: of each level, marks counted as one.
         remembering: whether they were written under priors with memory, where the model has such.
     """
 
@@ -176,6 +185,9 @@ class Reading:
 
     def _told(self, site: Site, prior: Distribution) -> Tensor:
         untold, stream = self.scales[site.level] is None, self.streams[site.level]
+        if isinstance(prior, MarkPrior):
+            bits = torch.from_numpy(stream.bits(_flat(prior.logits)))
+            return bits.view_as(prior.logits).bool().to(prior.logits.device)
 
         def pick(prior: Distribution, _: Cut) -> Tensor:
             return prior.mean if untold else self._read(stream, site, prior)

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from ..bits.blocks import BlockEncoder
 from ..bits.coding import Budget
 from ..bits.encoder import StreamEncoder
 from ..checkpoint import Model
@@ -120,10 +121,12 @@ def _budgets(
 
 def _coder(
     model: Model, header: Header, budget: Budget | None
-) -> Callable[[Sequence[int]], StreamEncoder] | None:
+) -> Callable[[Sequence[int]], StreamEncoder | BlockEncoder] | None:
     """What entropy-codes a clip of some size, where the data set holds bits."""
     if header.coding is None:
         return None
+    if model.domain.sparse:
+        return partial(BlockEncoder, model, coding=header.coding)
     return partial(StreamEncoder, model, coding=header.coding, tile=header.tile, budget=budget)
 
 

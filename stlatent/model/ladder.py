@@ -97,8 +97,7 @@ class Ladder(Dialled):
     # the two passes ---------------------------------------------------------------------------
 
     def bottom_up(self, x: Tensor, past: Past) -> list[Tensor]:
-        """Bottom-up features per level, coarsest first, from a padded input; of an exact level, the
-        input itself."""
+        """Bottom-up features per level, coarsest first; of an exact level, the padded input."""
         h = self.stem_blocks(self.stem(x, past), past)
         features = []
         for down, stack in zip(reversed(self.down), reversed(self.down_blocks), strict=True):
@@ -146,7 +145,7 @@ class Ladder(Dialled):
         batch = features[0].shape[0] if features is not None else batch
         self.tell(past, batch)
         h = self.top.view(1, -1, *[1] * len(grid)).expand(batch, -1, *grid)
-        end = None if levels is None else Site(levels - 1, self.levels[levels - 1].groups - 1)
+        end = None if levels is None else self._last_site(levels - 1)
         steps: list[Step] = []
         merged: list[Tensor] = []
         for level, cells in enumerate(self.cells):
@@ -163,6 +162,8 @@ class Ladder(Dialled):
                 h = cell.merge(h, steps[-1].z, past)
             merged.append(h)
             h = self._refined(level, h, choose, past, steps)
+            if steps[-1].site == end:
+                return steps, merged
         h = self.head_blocks(h, past)
         parameters = self.head(h, past)
         if self.exact is not None:
@@ -171,6 +172,9 @@ class Ladder(Dialled):
             site = Site(len(merged), 0)
             steps.append(Step(site, posterior, prior, choose(site, posterior, prior)))
         return steps, [*merged, parameters]
+
+    def _last_site(self, level: int) -> Site:
+        return Site(level, self.levels[level].groups - 1)
 
     def _refined(self, level: int, h: Tensor, choose: Choose, past: Past, steps: list) -> Tensor:
         """The features of a level at the next finer stride."""
@@ -202,8 +206,7 @@ class Ladder(Dialled):
         """Encode and decode `x` `[B, C, *axes]` in [-1, 1], of any size.
 
         Args:
-            again: samples that are decoded once more, after all others; bool `[B]`. They are
-                read bottom-up once, and chosen latents may differ.
+            again: samples that are read once and decoded twice, then after all others; bool `[B]`.
             rate_weights: λ of each sample `[B]`, where the model takes one; None is `rate_weight`.
         """
         x, past = self.as_input(x), Past()
@@ -249,8 +252,7 @@ class Ladder(Dialled):
             draw: how the finer levels are chosen: the prior's mean, or `choose.Draw(...)`.
 
         Raises:
-            ValueError: fewer levels were given than asked for, or more asked for than there are;
-                or latents are not of the shapes that their size asks for, or not finite.
+            ValueError: there are fewer levels than asked for, or they do not suit their size.
         """
         held = check_prefix(latents, levels, self.latent_shape, self.top)
         return self.generate(Held(held, draw), latents.size, len(latents.levels[0]))
@@ -267,8 +269,7 @@ class Ladder(Dialled):
 
         Raises:
             ValueError: `size` is none of this domain, there is no sample to make, the temperature
-                is negative or NaN, or a held level does not exist, is not finite or has not the
-                shape that this size asks for.
+                is negative or NaN, or a held level is not finite or does not suit this size.
         """
         check_batch(batch_size)
         held = check_held(held or {}, self.latent_shape(size), batch_size, self.top)
@@ -319,8 +320,7 @@ class Ladder(Dialled):
         ]
 
     def target(self, out: Pass, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """What a pass over `x` is compared with by the likelihood: `x` itself, however many levels
-        a sample keeps."""
+        """What the likelihood compares a pass over `x` with: `x` itself, whatever is kept."""
         return x
 
     def preview_target(self, x: Tensor, level: int) -> Tensor:

@@ -48,6 +48,10 @@ class SparseLadder(Ladder):
         """Voxels per edge of the blocks that are read: a cell of the finest level is one."""
         return self.strides[-2]
 
+    def _last_site(self, level: int) -> Site:
+        """That of the marks."""
+        return Site(level, self.levels[level].groups)
+
     def _refined(
         self, level: int, h: Tensor, choose: Choose, places: Places, steps: list[Step]
     ) -> Tensor:
@@ -55,7 +59,7 @@ class SparseLadder(Ladder):
         prior = MarkPrior(self.marks[level](h, places)[0].float())
         known = level < len(places.marks)
         posterior = Marks(places.marks[level][:, None]) if known else None
-        site = Site(level, self.levels[level].groups)
+        site = self._last_site(level)
         marks = choose(site, posterior, prior)
         steps.append(Step(site, posterior, prior, marks))
         places.mark(marks[:, 0])
@@ -150,6 +154,12 @@ class SparseLadder(Ladder):
         return super().latent_shape(size)
 
     # on whole grids, as data sets have them ---------------------------------------------------
+
+    def chosen_grids(self, choose: Choose, resolution: int, levels: int) -> list[Tensor]:
+        """The first levels of one shape, see `grids`, as `choose` says without an input."""
+        places = start(self.strides, resolution, 1, self.top.device)
+        steps, _ = self.descend(choose, (), places, batch=len(places.cells), levels=levels)
+        return self.grids(SparseEncoded.of(steps, places, resolution))
 
     def grids(self, latents: SparseLatents) -> list[Tensor]:
         """Latents and marks, per level `[batch, C_l + 1, n, n, n]`: 0 where no cell is, and else 1

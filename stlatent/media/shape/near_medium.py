@@ -56,6 +56,7 @@ class SparseShapes(Shapes):
 
     kinds = dict.fromkeys(MESH_SUFFIXES, "mesh")
     shaped = frozenset({"texture"})
+    coded = True
     definitions = {  # noqa: RUF012
         **{n: DEFINITIONS[n] for n in ("F-score", "Chamfer distance", "Colour PSNR")},
         "Values": "Of the input: those of the blocks near its surface, and no others.",
@@ -95,7 +96,7 @@ class SparseShapes(Shapes):
     ) -> NearEncoder:
         if std:
             raise ValueError("--std: not for sparse models; leave it out")
-        return NearEncoder(model, sink)
+        return NearEncoder(model, sink, coder)
 
     # latents to files ---------------------------------------------------------------------------
 
