@@ -195,3 +195,25 @@ def test_a_hole_in_a_decoded_surface_does_not_turn_its_inside_out() -> None:
     assert wrong.mean() < 0.005
     centre = voxel_centres((64,) * 3).reshape(64, 64, 64, 3)
     assert (pierced.field().distance[np.linalg.norm(centre, axis=-1) < 0.5] < 0).all()
+
+
+@pytest.mark.parametrize("resolution", [32, 96, 128])
+def test_a_band_with_other_voxels_is_the_same_surface(resolution: int) -> None:
+    ball = trimesh.creation.icosphere(4, radius=3).apply_translation((5, 0, 0))
+    ball.visual.vertex_colors = [200, 30, 60, 255]
+    band = band_from_surface(surface_of(ball), FieldSettings(resolution=64))
+    other = band.at(resolution)
+    assert other.resolution == resolution and other.placement == band.placement
+    mesh = mesh_from_band(other)
+    radius = np.linalg.norm(mesh.vertices - (5, 0, 0), axis=1)
+    voxel = 2 * band.placement.scale / min(resolution, 64)
+    assert np.abs(radius - 3).max() < 0.6 * voxel and mesh.is_watertight
+    assert np.abs(np.asarray(mesh.visual.vertex_colors)[:, :3] - [200, 30, 60]).max() < 3
+    assert not len(mesh_from_band(empty(band).at(resolution)).faces)
+    with pytest.raises(ValueError, match="multiple of 4"):
+        band.at(30)
+
+
+def empty(band: Band) -> Band:
+    parts = {name: getattr(band, name)[:0] for name in ("blocks", "distance", "colour", "known")}
+    return replace(band, **parts)

@@ -365,6 +365,11 @@ def test_train_resume_and_take_a_mesh_there_and_back(tmp_path: Path) -> None:
     stored = trimesh.load(out / "ball.glb", force="mesh")
     assert np.abs(stored.bounds - back.bounds).max() < 0.01  # float16
     assert main(["decode", latents, "--levels", "1", "--out", str(tmp_path / "coarse")]) == 0
+    finer = ["decode", latents, "--out", str(tmp_path / "finer"), "--resolution"]
+    assert main([*finer, "48"]) == 0 and main([*finer, "30"]) == 2
+    smooth = trimesh.load(tmp_path / "finer" / "ball.glb", force="mesh")
+    assert np.abs(smooth.bounds - stored.bounds).max() < 0.3
+    assert len(smooth.faces) > 1.5 * len(stored.faces)
     assert (
         main(["encode", str(meshes), "--model", str(run), "--out", str(tmp_path / "no"), "--std"])
         == 2

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from ..files import writing
-from .cube import Placement, to_index
+from .cube import Placement, from_index, to_index
+from .extract import in_parts
 from .extras import needed
 from .field import Field, FieldRecord, Route, unpacked
 
@@ -187,6 +188,13 @@ class Band:
             )[:, None],
         )[:, 0]
 
+    def _known_at(self, points: np.ndarray) -> np.ndarray:
+        """Whether any of the voxels around points knows a colour, bool `[n]`."""
+        share = self._mixed(
+            points, lambda block, voxel, _: ((block >= 0) & self.known[(block, *voxel.T)])[:, None]
+        )
+        return share[:, 0] > 0
+
     def colour_at(self, points: np.ndarray) -> np.ndarray:
         """Colour `[n, 3]` in [-1, 1] at points of the cube: trilinear over the known voxels."""
 
@@ -209,6 +217,39 @@ class Band:
             place = tuple(place.T)
             total = total + weight[:, None] * values(self.table[place], voxel, place)
         return total
+
+    def at(self, resolution: int) -> Band:
+        """The same with other voxels, a multiple of 4 per edge: between the own ones, distance and
+        colour are interpolated.
+
+        Raises:
+            ValueError: it is no multiple of 4.
+        """
+        ratio = resolution / self.resolution
+        if not len(self.blocks):
+            return dataclasses.replace(
+                self, resolution=resolution, band_voxels=self.band_voxels * ratio
+            )
+        near = np.zeros((resolution // BLOCK,) * 3, bool)
+        count = 1 + max(1, int(np.ceil(ratio)))  # so many places of a block lie in all new ones
+        for place in np.indices((count,) * 3).reshape(3, -1).T / (count - 1):
+            corner = np.floor((self.blocks + place) * ratio - place * 1e-6).astype(np.int64)
+            near[tuple(corner.clip(0, len(near) - 1).T)] = True
+        blocks = np.argwhere(near)
+        inside = np.indices((BLOCK,) * 3).reshape(3, -1).T
+        index = (blocks[:, None] * BLOCK + inside).reshape(-1, 3)
+        points, shape = from_index(index, (resolution,) * 3), (len(blocks), *[BLOCK] * 3)
+        pixels = np.round((in_parts(self.colour_at, points) + 1) * 127.5).clip(0, 255)
+        return Band(
+            resolution,
+            blocks,
+            in_parts(self.distance_at, points).astype(np.float32).reshape(shape),
+            pixels.astype(np.uint8).reshape(*shape, 3),
+            in_parts(self._known_at, points).reshape(shape),
+            self.band_voxels * ratio,
+            self.placement,
+            self.route,
+        )
 
     def field(self) -> Field:
         """The same on the whole grid."""

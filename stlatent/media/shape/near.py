@@ -102,5 +102,7 @@ class DecodedBlocks:
         return self.band().field()
 
     def mesh(self, resolution: int | None = None) -> trimesh.Trimesh:
-        """The surface in the asset's own coordinates, at the model's own `resolution`."""
-        return mesh_from_band(self.band())
+        """The surface in the asset's own coordinates, taken at `resolution` voxels per edge of the
+        cube, a multiple of 4 (None: the shape's own), between which values are interpolated."""
+        band = self.band()
+        return mesh_from_band(band if resolution is None else band.at(resolution))

@@ -12,7 +12,7 @@ import torch
 import trimesh
 
 from ...checkpoint import Model
-from ...geometry.band import Band
+from ...geometry.band import BLOCK, Band
 from ...geometry.field import Field
 from ...geometry.metrics import band_colour_psnr, compare_surfaces
 from ...geometry.near import band_from_surface
@@ -55,7 +55,7 @@ class SparseShapes(Shapes):
     """
 
     kinds = dict.fromkeys(MESH_SUFFIXES, "mesh")
-    shaped = frozenset({"texture"})
+    shaped = frozenset({"resolution", "texture"})
     coded = True
     definitions = {  # noqa: RUF012
         **{n: DEFINITIONS[n] for n in ("F-score", "Chamfer distance", "Colour PSNR")},
@@ -110,6 +110,11 @@ class SparseShapes(Shapes):
     ) -> Iterator[DecodedBlocks]:
         levels = [z.to(next(model.parameters()).device) for z in latents.whole().levels]
         yield self.take(model, model.decode(model.from_grids(levels), draw=draw), sample)
+
+    def check_output(self, how: Output) -> None:
+        super().check_output(how)
+        if (how.resolution or BLOCK) % BLOCK:
+            raise ValueError(f"resolution is {how.resolution}; give a multiple of {BLOCK}")
 
     def take(self, model: Model, x: Blocks, sample: Sample) -> DecodedBlocks:
         where = {"band_voxels": self.band_voxels} | dict(sample.shape or {})
