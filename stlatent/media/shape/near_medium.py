@@ -55,7 +55,6 @@ class SparseShapes(Shapes):
     """
 
     kinds = dict.fromkeys(MESH_SUFFIXES, "mesh")
-    shaped = frozenset({"resolution", "texture"})
     coded = True
     definitions = {  # noqa: RUF012
         **{n: DEFINITIONS[n] for n in ("F-score", "Chamfer distance", "Colour PSNR")},
