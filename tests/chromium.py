@@ -31,7 +31,7 @@ class Tab:
         number = next(self.numbers)
         self.socket.send(json.dumps({"id": number, "method": method, "params": given}))
         while True:
-            said = json.loads(self.socket.recv(timeout=60))
+            said = json.loads(self.socket.recv(timeout=300))
             if said.get("id") == number:
                 if "error" in said:
                     raise Refused(said["error"])

@@ -115,9 +115,9 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 def test_hostile_yaml_is_one_line_at_once(text, words, tmp_path, capsys):
     file = tmp_path / "config.yaml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    began, before = time.monotonic(), peak_mib()
+    began, before = time.process_time(), peak_mib()
     assert main(["train", str(file)]) == 2
-    assert time.monotonic() - began < 5 and peak_mib() - before < 300
+    assert time.process_time() - began < 5 and peak_mib() - before < 300
     line = capsys.readouterr().err
     assert words in line and line.count("\n") == 1 and len(line) < 500
 

@@ -99,7 +99,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
     finally:
         running.terminate()
-        running.wait(20)
+        running.wait(120)
 
 
 @pytest.fixture(scope="module")

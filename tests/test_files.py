@@ -224,7 +224,7 @@ def shell(line: str, folder: Path) -> tuple[list[int], str]:
         env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     return [int(code) for code in (folder / "codes").read_text().split()], done.stderr
 
@@ -250,7 +250,7 @@ def test_ctrl_c_is_one_line_at_any_time(model, latents, tmp_path, seconds):
     )
     time.sleep(seconds)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     assert (process.returncode, said) in [(130, "stlatent: interrupted\n"), (0, "")]
     assert not list(tmp_path.glob("out/.stlatent-work/*/*"))
 

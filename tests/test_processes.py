@@ -69,7 +69,7 @@ def torch_run(text: str, arguments: list[str], place: Path) -> None:
         [sys.executable, *launch, str(program), json.dumps(arguments), str(place)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-2000:]

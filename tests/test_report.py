@@ -267,7 +267,7 @@ def browse(
     flags = "--headless=new --no-sandbox --enable-logging=stderr --dump-dom"
     offline = ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}"]
     command = [browser, *flags.split(), *offline, *graphics, "--timeout=20000", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
     return done.stdout, done.stderr
 
 

@@ -44,7 +44,7 @@ def study(script: str, out: Path, *arguments: object) -> dict:
     code = "import runpy, sys, torch; torch.set_num_threads(1); sys.argv = sys.argv[1:]; "
     code += "sys.path.insert(0, str(__import__('pathlib').Path(sys.argv[0]).parent)); "
     code += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    subprocess.run([sys.executable, "-c", code, *map(str, command[1:])], check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", code, *map(str, command[1:])], check=True, timeout=600)
     return json.loads((out / "report.json").read_text())
 
 

@@ -32,7 +32,7 @@ from ..store.records import Failure
 from .inputs import Input, LocalInput
 
 AHEAD = 2  # sources that the child knows of
-START_SECONDS = 120.0  # for its imports, on a machine that is busy
+START_SECONDS = 600.0  # for its imports, on a machine that is busy
 SECONDS_PER_MIB = 1.0  # more, for opening: some formats are decoded whole to count their frames
 
 START = """
