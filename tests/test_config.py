@@ -300,8 +300,12 @@ def test_the_reference_says_what_may_be_given():
 
 @pytest.mark.parametrize(
     "text, words",
-    [("[" * 100_000, "not valid JSON"), ("[]", "no classes"), ('{"a": "b"}', "no classes")],
-    ids=["deep", "list", "text"],
+    [
+        ("[" * 100_000, "not valid JSON"),
+        ("[]", "no classes"),
+        ('{"a": 0, "b": "dog"}', "no classes"),
+    ],
+    ids=["deep", "list", "numbers and names"],
 )
 def test_a_file_of_classes_is_one_line(text, words, tmp_path):
     (tmp_path / "labels.json").write_text(text)

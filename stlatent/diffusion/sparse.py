@@ -27,7 +27,13 @@ from ..store.stored import channels_of
 
 
 class SparseSettings(Strict):
-    """What `config.json` says for the constructor of `AutoencoderSparse`; see there."""
+    """What `config.json` says for the constructor of `AutoencoderSparse`.
+
+    Attributes:
+        model: the config of the ladder, as in `ModelConfig`.
+        levels: how many are packed, from the coarsest on.
+        measured_mean, measured_std: of every channel of these levels, over the grids of data.
+    """
 
     model: dict[str, Any]
     levels: Positive
@@ -43,9 +49,7 @@ class AutoencoderSparse(ModelMixin, ConfigMixin):
     A folder without weights means the model that lies beside it, see `tools/ship_pipeline.py`.
 
     Args:
-        model: the config of the ladder, as in `ModelConfig`.
-        levels: how many are packed, from the coarsest on.
-        measured_mean, measured_std: of every channel of these levels, over the grids of data.
+        model, levels, measured_mean, measured_std: see `SparseSettings`.
 
     Raises:
         ValueError: these do not fit each other.
