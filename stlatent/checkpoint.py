@@ -281,13 +281,13 @@ def about(reference: str | Path) -> dict[str, object]:
 def locate(reference: str | Path) -> Path:
     """The model file that `reference` means; see `load`."""
     path, names = Path(reference), shipped_models()
-    if str(reference) in names and not path.exists():
-        return names[str(reference)]
     if path.is_file():
         return path
     for file in (*(path / place / FILE for place in PLACES), path / EXPORTED):
         if file.is_file():
             return file
+    if str(reference) in names:  # though a folder of other things is called so
+        return names[str(reference)]
     if name := hub.named(reference):
         return hub.fetch(name, ((FILE,), (EXPORTED, "config.json")))
     raise ValueError(

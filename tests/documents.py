@@ -159,10 +159,7 @@ def folder(root: Path) -> None:
     (root / "assets").symlink_to(ROOT / "assets")
     videos(root / "VIDEOS")
     write_video(root / "clip.mp4", (40, 144, 160))
-    for name in ("a.png", "b.png"):
-        (root / "PICTURES").mkdir(exist_ok=True)
-        noise = np.random.default_rng(0).integers(0, 255, (72, 96, 3), np.uint8)
-        Image.fromarray(noise).save(root / "PICTURES" / name)
+    pictures(root / "PICTURES")
     (root / "MESHES").symlink_to(ROOT / "assets" / "meshes")
     drill = trimesh.load(ROOT / "assets" / "meshes" / "power_drill.ply")
     for name in ("mesh.glb", "A.glb", "B.glb"):
@@ -181,6 +178,14 @@ def videos(root: Path) -> None:
         write_video(root / f"{k}.mp4", size)
     for name, size in {"wide.png": (200, 128), "tall.jpg": (50, 70)}.items():
         Image.linear_gradient("L").resize(size).convert("RGB").save(root / name)
+
+
+def pictures(root: Path) -> None:
+    """Two small ones, of noise."""
+    root.mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (72, 96, 3), np.uint8)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(noise).save(root / name)
 
 
 def scans(root: Path) -> None:

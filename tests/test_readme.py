@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import trimesh
-from documents import ROOT, blocks, commands, run_code, run_line, videos
+from documents import ROOT, blocks, commands, pictures, run_code, run_line, videos
 from PIL import Image
 from test_codec import write_video
 
@@ -70,6 +70,7 @@ def run_block(heading: str) -> None:
 def test_commands_run_on_an_ordinary_folder_of_videos(tmp_path, monkeypatch):
     videos(tmp_path / "VIDEOS")
     write_video(tmp_path / "clip.mp4", (40, 144, 160))
+    pictures(tmp_path / "PICTURES")
     monkeypatch.chdir(tmp_path)
     run_block("### Compress a data set")
     names = [{p.stem for p in Path(folder).iterdir()} for folder in ("previews", "VIDEOS")]

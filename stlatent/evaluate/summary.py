@@ -97,7 +97,7 @@ def _prefix(level: dict[str, Any], prefix: dict[str, Any], main: dict[str, Any])
 
 def _figures(prefix: dict[str, Any], main: dict[str, Any]) -> str:
     value, (name, _, unit) = prefix[main["key"]], main["title"].partition(", ")
-    quality = f"{value:.{main['digits']}f} {unit}" if unit else f"a {name} of {value:.3f}"
+    quality = f"{value:.{main['digits']}f} {unit}" if unit else f"{name} {value:.3f}"
     quality = quality if math.isfinite(value) else "a perfect copy"
     return (
         f"{quality} from one number for {prefix['values_per_number']:,.0f} input values and "
