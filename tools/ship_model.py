@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = config.data.model_copy(update={"root": options.data})
     samples = open_data(config.model_copy(update={"data": data})).held_out
     model, about = stlatent.load(options.run), checkpoint.about(options.run)
-    if isinstance(model, stlatent.Ladder) and ABOUT not in about:
+    if isinstance(model, stlatent.Ladder) and not model.domain.sparse and ABOUT not in about:
         about[ABOUT] = measure_latents(model, samples.values()).model_dump()
     stlatent.save(model, out / checkpoint.FILE, about, half=True)
     (out / "config.yaml").write_text(dump(anywhere(config, options.name)))
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = [prefix[main] for prefix in better["prefixes"]]
         figures["refined"] = {"steps": options.refine, main: found}
     torch.manual_seed(config.seed)
-    untrained = measure(stlatent.Ladder(config.model).eval(), samples)
+    untrained = measure(checkpoint.build(config.model).eval(), samples)
     figures[f"untrained_{main}"] = [prefix[main] for prefix in untrained["prefixes"]]
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
@@ -93,6 +93,7 @@ def measure(
         "prefixes": [
             {
                 "levels": prefix.levels,
+                "numbers": round(prefix.numbers),
                 **{f.key: round(prefix.mean(f.key), 4) for f in medium.figures},
                 "values_per_number": round(prefix.values_per_number, 1),
                 "bits_per_value": round(prefix.bits_per_value, 5),

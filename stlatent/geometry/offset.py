@@ -23,8 +23,10 @@ STEP = 0.75  # voxels to either side, for gradients
 MOST_VOXELS = 128  # per edge of what flaws are looked for in
 
 
-def mesh_from_band(band: Band) -> trimesh.Trimesh:
+def mesh_from_band(band: Band, outwards: float = OUTWARDS) -> trimesh.Trimesh:
     """The surface of a band in the asset's own coordinates, with vertex colours if it has any.
+
+    outwards: voxels from the shape at which its surface is looked for, see above.
 
     No more than some layers of the grid are in memory at a time.
 
@@ -32,11 +34,11 @@ def mesh_from_band(band: Band) -> trimesh.Trimesh:
         ValueError: distances are not finite.
     """
     shape = (band.resolution,) * 3
-    outwards = np.float32(OUTWARDS / band.band_voxels)
-    index, faces = march(lambda start, stop: band.slab(start, stop) - outwards, shape)
+    level = np.float32(outwards / band.band_voxels)
+    index, faces = march(lambda start, stop: band.slab(start, stop) - level, shape)
     points = from_index(index, shape)
     if len(points):
-        points = points - in_parts(lambda some: _back(band, some), points)
+        points = points - in_parts(lambda some: _back(band, some, outwards), points)
     colour_at = band.colour_at if band.known.any() else None
     return dressed(points, faces, band.placement, colour_at)
 
@@ -53,12 +55,12 @@ def solid_around(band: Band) -> Field:
     return Field(distance, none, none[0] > 0, voxels)
 
 
-def _back(band: Band, points: np.ndarray) -> np.ndarray:
-    """The steps to points a voxel outside of the surface, from where it is `[n, 3]`."""
+def _back(band: Band, points: np.ndarray, outwards: float) -> np.ndarray:
+    """The steps to points so far outside of the surface, from where it is `[n, 3]`."""
     voxel = voxel_size([band.resolution])
     steps = np.eye(3) * (STEP * voxel)
     slope = np.stack(
         [band.distance_at(points + s) - band.distance_at(points - s) for s in steps], 1
     )
     length = np.linalg.norm(slope, axis=1, keepdims=True)
-    return slope / np.maximum(length, np.finfo(float).tiny) * ((OUTWARDS - HAIR) * voxel)
+    return slope / np.maximum(length, np.finfo(float).tiny) * ((outwards - HAIR) * voxel)

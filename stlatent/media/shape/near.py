@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import trimesh
 
+from ...geometry import offset
 from ...geometry.band import BLOCK, Band
 from ...geometry.cube import Placement
 from ...geometry.extract import Values
@@ -18,6 +19,8 @@ from ...geometry.values import by_surface
 from ...model.config import ModelConfig
 from ...sparse.blocks import Blocks
 from ...triplane.planes import turn
+
+OUTWARDS = 1.25  # voxels: sheets are decoded blunter than they are measured, see `offset.py`
 
 
 def block_shape(model: ModelConfig) -> tuple[int, bool]:
@@ -104,5 +107,7 @@ class DecodedBlocks:
     def mesh(self, resolution: int | None = None) -> trimesh.Trimesh:
         """The surface in the asset's own coordinates, taken at `resolution` voxels per edge of the
         cube, a multiple of 4 (None: the shape's own), between which values are interpolated."""
-        band = self.band()
-        return mesh_from_band(band if resolution is None else band.at(resolution))
+        own = self.band()
+        band = own if resolution is None else own.at(resolution)
+        finer = band.resolution / own.resolution
+        return mesh_from_band(band, max(offset.OUTWARDS, OUTWARDS * finer))

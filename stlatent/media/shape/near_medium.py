@@ -34,7 +34,7 @@ from ..training import TrainingSet
 from .decoded import shape_fields
 from .figures import DEFINITIONS, EDGE, FIGURES, POINTS, THRESHOLDS
 from .medium import PIXELS, Shapes
-from .near import DecodedBlocks, block_shape, blocks_of
+from .near import OUTWARDS, DecodedBlocks, block_shape, blocks_of
 from .near_child import NearPlan
 from .near_data import training_set
 from .near_encode import NearEncoder, read_blocks
@@ -160,7 +160,7 @@ class SparseShapes(Shapes):
 
     def compare(self, x: Blocks, y: Blocks) -> dict[str, float]:
         bands = [DecodedBlocks(one, self.band_voxels).band() for one in (x, y)]
-        meshes = [mesh_from_band(band) for band in bands]
+        meshes = mesh_from_band(bands[0]), mesh_from_band(bands[1], OUTWARDS)
         found = dict.fromkeys((figure.key for figure in NEAR_FIGURES), 0.0)
         found["colour_psnr_db"] = band_colour_psnr(*bands)
         if not all(len(mesh.faces) for mesh in meshes):
