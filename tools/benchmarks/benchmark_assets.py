@@ -24,7 +24,14 @@ from benchmark_bands import Row, scores, shown
 import stlatent
 from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
-from stlatent.geometry import FieldSettings, Surface, band_from_surface, read_surface, surface_of
+from stlatent.geometry import (
+    FieldSettings,
+    Surface,
+    band_from_surface,
+    mesh_from_band,
+    read_surface,
+    surface_of,
+)
 from stlatent.geometry.metrics import band_colour_psnr
 from stlatent.media.shape.decoded import shape_fields
 from stlatent.media.shape.near import DecodedBlocks, block_shape, blocks_of
@@ -43,7 +50,7 @@ def prefixes(model: SparseLadder, surface: Surface, settings: FieldSettings) -> 
     read = blocks_of(band, *block_shape(model.config))
     about = band.band_voxels, band.placement, band.route
     latents = model.encode(read)
-    whole = scores(reference, DecodedBlocks(read, *about).mesh())
+    whole = scores(reference, mesh_from_band(band))
     yield {"levels": 0, "numbers": read.numel(), **whole, "colour_psnr_db": float("inf")}
     for levels in range(1, len(latents.levels) + 1):
         decoded = DecodedBlocks(model.decode(latents, levels), *about)
