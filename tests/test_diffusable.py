@@ -148,7 +148,7 @@ def tallied(*clips: torch.Tensor, strides=((4, 16, 16), (2, 4, 4))):
     tally = DiffusableTally(VIDEO, strides)
     for z in clips:
         levels = torch.randn(1, 1, 2, 4, 4), z[None]
-        tally.add(Latents(levels, (9, 64, 64)), [None, torch.full_like(z[None], -1.0)])
+        tally.add(levels, [None, torch.full_like(z[None], -1.0)])
     return tally.result()[1]
 
 
