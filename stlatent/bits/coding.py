@@ -13,6 +13,7 @@ WIDTHS_PER_OCTAVE = 4  # of steps of rounding: a quarter octave is some 0.2 dB
 WIDEST = 8 * WIDTHS_PER_OCTAVE
 
 Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(ge=1, le=2**60)]
 
 
 class Target(Strict):
@@ -29,7 +30,7 @@ class Target(Strict):
 
     psnr_db: Above0 | None = None
     bits_per_pixel: Above0 | None = None
-    size_bytes: Annotated[int, Field(ge=1, le=2**60)] | None = None
+    size_bytes: Bytes | None = None
 
     @model_validator(mode="after")
     def _is_one(self) -> Target:

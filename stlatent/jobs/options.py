@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from ..bits.coding import Above0, Target
+from ..bits.coding import Above0, Bytes, Target
 from ..bits.quantise import STEP
 from ..media.options import SourceOptions
 from ..model.config import Positive, Strict
@@ -45,7 +45,7 @@ class StorageOptions(Strict):
     key_every: Positive | None = None
     psnr_db: Above0 | None = None
     bits_per_pixel: Above0 | None = None
-    size_limit: Positive | None = None
+    size_limit: Bytes | None = None
     rate_weight: Above0 | None = None
     precision: Literal["fp32", "bf16"] | None = None
 
