@@ -116,7 +116,7 @@ class Ladder(Dialled):
                 f"the order of axes is [B, C, {', '.join(a.name for a in self.domain.axes)}]"
             )
         padded = self.domain.pad(x, stride, past.started)
-        self.tell(past, len(x))
+        self.tell(past, x.shape[0])  # len(x) would fix the batch of exported graphs
         return self.bottom_up(padded, past), self.domain.shape(size, stride, past.started)
 
     def descend(
@@ -210,7 +210,7 @@ class Ladder(Dialled):
             rate_weights: λ of each sample `[B]`, where the model takes one; None is `rate_weight`.
         """
         x, past = self.as_input(x), Past()
-        self.tell(past, len(x), rate_weights)
+        self.tell(past, x.shape[0], rate_weights)
         size, (features, grid) = tuple(x.shape[2:]), self.rise(x, past)
         if again is not None:
             x, rate, *features = (with_again(part, again) for part in (x, past.rate, *features))
