@@ -6,11 +6,16 @@ logarithm of what the prior gave them. The prior knows all latents of its own le
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+# The chance from which on there is a cell where nobody says: one that is missing is a hole in the
+# surface, one too many costs its time alone.
+LEAST = 0.2
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,11 @@ class MarkPrior:
 
     @property
     def mean(self) -> Tensor:
-        """The likelier of both, bool `[N, 1]`."""
-        return self.logits > 0
+        """Whether there had better be a cell, bool `[N, 1]`."""
+        return self.logits > math.log(LEAST / (1 - LEAST))
 
     def sample(self, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
-        """A draw, bool `[N, 1]`; at temperature 0 the likelier of both."""
+        """A draw, bool `[N, 1]`; at temperature 0 the mean."""
         if temperature == 0:
             return self.mean
         chance = torch.rand(self.logits.shape, generator=generator, device=self.logits.device)
