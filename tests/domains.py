@@ -20,6 +20,12 @@ STRIDES = {
     "volumes": [(4, 8, 8, 8), (4, 4, 4, 4), (2, 4, 4, 4), (2, 2, 2, 2)],
     "triplane": [(1, 16, 16), (1, 8, 8), (1, 4, 4), (1, 2, 2)],
 }
+SPARSE_CONFIG = {  # what small sparse models have in common; levels and cube are each test's own
+    "domain": "sparse",
+    "channels": 1,
+    "likelihood": "laplace",
+    "stem": {"stride": [4] * 3, "width": 16},
+}
 WITH_SPACE = [name for name in SIZES if name != "audio"]
 VARIANTS = [*SIZES, "video-joint", "video-spread", "triplane-spread", "video-recall"]
 

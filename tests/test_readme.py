@@ -113,6 +113,9 @@ def test_figures_are_those_that_were_measured():
             f"| {prefix['volume_iou']:.3f} " in README
             and f"| {prefix['volume_iou']:.3f} " in BENCHMARKS
         )
+    rates = json.loads((shipped_models()["codec"].parent / "kodak.json").read_text())["bd_rate"]
+    jpeg, webp, avif = (round(100 * rates[name]) for name in ("JPEG", "WEBP", "AVIF"))
+    assert f"take {-jpeg} % fewer bits than JPEG, {webp} and {avif} % more than WebP" in README
 
 
 def test_the_map_of_the_house_is_true():

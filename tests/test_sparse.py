@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from domains import SPARSE_CONFIG
 from PIL import Image
 
 import stlatent
@@ -34,11 +35,7 @@ from stlatent.sparse.marks import MarkPrior
 from stlatent.sparse.places import Places
 from stlatent.triplane.planes import turn_volume
 
-CONFIG = {
-    "domain": "sparse",
-    "channels": 1,
-    "likelihood": "laplace",
-    "stem": {"stride": [4] * 3, "width": 16},
+CONFIG = SPARSE_CONFIG | {
     "levels": [
         {"stride": [32] * 3, "width": 24, "latent": 4, "groups": 2},
         {"stride": [16] * 3, "width": 24, "latent": 3},

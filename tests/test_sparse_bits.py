@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from domains import SPARSE_CONFIG
 
 import stlatent
 from stlatent.bits.bitstream import make_coding
@@ -24,11 +25,7 @@ from stlatent.sparse.blocks import Blocks
 from stlatent.sparse.ladder import SparseLadder
 from stlatent.store.reader import LatentStore
 
-CONFIG = {
-    "domain": "sparse",
-    "channels": 1,
-    "likelihood": "laplace",
-    "stem": {"stride": [4] * 3, "width": 16},
+CONFIG = SPARSE_CONFIG | {
     "levels": [
         {"stride": [16] * 3, "width": 16, "latent": 3, "groups": 2},
         {"stride": [8] * 3, "width": 16, "latent": 2},

@@ -11,6 +11,7 @@ import pytest
 import ship_pipeline
 import torch
 import trimesh
+from domains import SPARSE_CONFIG
 from name_assets import kind_of
 from name_assets import main as name_assets
 
@@ -26,10 +27,7 @@ from stlatent.sparse.blocks import Blocks
 from stlatent.sparse.ladder import SparseLadder
 from stlatent.sparse.latents import SparseEncoded, SparseLatents
 
-CONFIG = {
-    "domain": "sparse",
-    "channels": 1,
-    "likelihood": "laplace",
+CONFIG = SPARSE_CONFIG | {
     "stem": {"stride": [4] * 3, "width": 12},
     "levels": [
         {"stride": [16] * 3, "width": 16, "latent": 4, "groups": 2},

@@ -13,6 +13,7 @@ import torch
 import trimesh
 from chromium import tab
 from documents import browser
+from domains import SPARSE_CONFIG
 
 import stlatent
 from stlatent.checkpoint import build
@@ -41,11 +42,7 @@ MIDDLE = """{
 }"""
 
 
-SPARSE = {
-    "domain": "sparse",
-    "channels": 1,
-    "likelihood": "laplace",
-    "stem": {"stride": [4] * 3, "width": 16},
+CONFIG = SPARSE_CONFIG | {
     "levels": [
         {"stride": [16] * 3, "width": 16, "latent": 4},
         {"stride": [8] * 3, "width": 16, "latent": 2},
@@ -126,7 +123,7 @@ def test_one_camera_turns_original_and_prefixes(tmp_path: Path) -> None:
 def test_a_report_of_a_sparse_model(tmp_path: Path) -> None:
     """Its numbers are those of latents and marks, and the page turns its surfaces."""
     torch.manual_seed(0)
-    ladder = build(parse(ModelConfig, SPARSE, "config")).eval().requires_grad_(False)
+    ladder = build(parse(ModelConfig, CONFIG, "config")).eval().requires_grad_(False)
     mesh = trimesh.creation.torus(1.0, 0.4)
     band = band_from_surface(surface_of(mesh), FieldSettings(resolution=32))
     x = blocks_of(band, ladder.block)

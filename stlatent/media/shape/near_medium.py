@@ -176,10 +176,6 @@ class SparseShapes(Shapes):
             return np.full((1, PIXELS, PIXELS, 3), 255, np.uint8)
         return turntable(mesh, 1, PIXELS)
 
-    def field(self, x: Blocks) -> Field:
-        """One shape as a field that fills the cube."""
-        return DecodedBlocks(x, self.band_voxels).field()
-
     def solid(self, x: Blocks) -> Field:
         """With a layer around it, as its surface is found, see `geometry/offset.py`."""
         return solid_around(DecodedBlocks(x, self.band_voxels).band())
