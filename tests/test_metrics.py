@@ -1,4 +1,4 @@
-"""PSNR and SSIM against their definitions and against scikit-image, on real pictures."""
+"""PSNR, SSIM and sharpness against their definitions and other libraries, on real pictures."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from skimage import data
 from skimage.metrics import structural_similarity
 
-from stlatent.media.metrics import psnr, ssim
+from stlatent.media.metrics import psnr, sharpness, ssim
 
 
 def picture(top: int = 0, left: int = 0, height: int = 160, width: int = 200) -> torch.Tensor:
@@ -70,6 +71,26 @@ def test_samples_of_a_batch_are_apart_and_frames_count_equally() -> None:
     assert ssim(frames[None], noisy[None]).item() == pytest.approx(
         per_frame.mean().item(), abs=1e-6
     )
+
+
+def test_sharpness_falls_with_blur_and_rises_with_noise() -> None:
+    """Against scipy's Laplacian; one frame without detail says nothing."""
+    x = torch.stack([picture(top) for top in (0, 40)], 1)  # [C, T, H, W]
+    blurred = torch.from_numpy(ndimage.gaussian_filter(x.numpy(), (0, 0, 1, 1)))
+    kernel = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]])[:, :, None]
+
+    def detail(frame: torch.Tensor) -> float:
+        return ndimage.convolve(pixels(frame).astype(float), kernel)[1:-1, 1:-1].std()
+
+    both = zip(blurred.unbind(1), x.unbind(1), strict=True)
+    reference = np.mean([detail(a) / detail(b) for a, b in both])
+    assert sharpness(x[None], blurred[None]).item() == pytest.approx(reference, rel=1e-3)
+    values = sharpness(torch.stack([x] * 3), torch.stack([blurred, x, degraded(x, 0.2)]))
+    assert values[0] < 0.5 and values[1] == 1 and values[2] > 1.5
+    flat = torch.zeros_like(x[:, :1])
+    with_flat = [torch.cat([clip, flat], 1)[None] for clip in (x, blurred)]
+    assert sharpness(*with_flat).item() == pytest.approx(values[0].item(), rel=1e-5)
+    assert sharpness(flat[None], x[None, :, :1]).isnan()
 
 
 def test_bad_shapes_are_named() -> None:

@@ -1,10 +1,12 @@
-"""How close two pictures or videos are: PSNR and SSIM, one value per sample.
+"""How close two pictures or videos are: PSNR, SSIM and sharpness, one value per sample.
 
-Both are taken from what a user sees, 8-bit pixels: the inputs are clamped to [-1, 1] and rounded to
+All are taken from what a user sees, 8-bit pixels: the inputs are clamped to [-1, 1] and rounded to
 the 256 steps on which decoded frames are written.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +60,34 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     frames = [_frames(_pixels(video)) for video in (x, y)]
     values = torch.stack([_ssim_frame(a, b) for a, b in zip(*frames, strict=True)])
     return values.view(len(x), -1).mean(1)
+
+
+def sharpness(x: Tensor, y: Tensor) -> Tensor:
+    """How much fine detail `y` has beside `x`, frame by frame, after rounding to 8 bits.
+
+    The deviation of the Laplacian of a frame of `y` over that of the same frame of `x` (the focus
+    measure of Pech-Pacheco et al. 2000), as the mean over frames: below 1 where `y` is blurred,
+    above 1 where it is noisier. Invented detail counts as much as true detail.
+
+    Args:
+        x: `[B, C, H, W]` or `[B, C, T, H, W]` in [-1, 1], with frames of at least 3x3.
+        y: the same shape.
+
+    Returns:
+        `[B]`; NaN where no frame of `x` has any detail.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    _check(x, y)
+    reference, other = (_laplacian(_frames(_pixels(v))).flatten(1).std(1) for v in (x, y))
+    ratio = torch.where(reference > 0, other / reference, math.nan)
+    return ratio.view(len(x), -1).nanmean(1)
+
+
+def _laplacian(frames: Tensor) -> Tensor:
+    """`[N, C, H, W] -> [N, C, H - 2, W - 2]`: curvature down plus curvature across."""
+    return frames.diff(n=2, dim=-2)[..., 1:-1] + frames.diff(n=2, dim=-1)[..., 1:-1, :]
 
 
 def _frames(x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from ..borders import worst_border_ratio
 from ..coder import TiledEncoder
 from ..encoder import Named, Sink
 from ..figures import PSNR, Figure
-from ..metrics import psnr, ssim
+from ..metrics import psnr, sharpness, ssim
 from ..options import Extent, SourceOptions
 from ..output import Output
 from ..sample import Sample
@@ -40,12 +40,17 @@ FRAMES, SIDE = 17, 128  # of a sample that is drawn, unless one asks
 SHOWN = 9  # frames of an item at most are read for its picture; the last of them is shown
 
 SSIM = Figure("ssim", "SSIM", 3)
+SHARPNESS = Figure("sharpness", "Sharpness", 2, none="–")
 BORDERS = Figure("borders", "Border ratio", 2, none="–")
 DEFINITIONS = {
     "PSNR": "Over all values of a clip after rounding to 8 bits; the mean over clips.",
     "SSIM": (
         "Wang et al. 2004: Gaussian window of 11 taps, sigma 1.5, per frame and channel, inside "
         "the frame only; the mean over clips."
+    ),
+    "Sharpness": (
+        "Deviation of the Laplacian of a frame over that of the original’s: 1 is as sharp, less is "
+        "blurred, more is noisy; the mean over frames and clips."
     ),
     "Border ratio": (
         "Mean difference of neighbours across the borders of a level’s blocks, divided by that of "
@@ -207,15 +212,18 @@ class Clips(Medium[np.ndarray]):
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        return PSNR, SSIM, BORDERS
+        return PSNR, SSIM, SHARPNESS, BORDERS
 
     def quality(self, x: Tensor, y: Tensor) -> float:
         return float(psnr(x, y))
 
     def compare(self, x: Tensor, y: Tensor) -> dict[str, float]:
         strides = [level.stride for level in self.config.levels]
-        borders = worst_border_ratio(y, self.config.axes, strides)
-        return super().compare(x, y) | {"ssim": float(ssim(x, y)), "borders": borders}
+        return super().compare(x, y) | {
+            "ssim": float(ssim(x, y)),
+            "sharpness": float(sharpness(x, y)),
+            "borders": worst_border_ratio(y, self.config.axes, strides),
+        }
 
     def frames(self, x: Tensor) -> np.ndarray:
         return to_uint8((x[0][:, None] if self.still else x[0]).expand(3, -1, -1, -1))
