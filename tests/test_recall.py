@@ -14,6 +14,7 @@ import stlatent
 from stlatent import Draw, Ladder, Latents, train
 from stlatent.bits.bitstream import make_coding, read_clip
 from stlatent.bits.quantise import STEP
+from stlatent.media.video.clips import centre_clip
 from stlatent.model import stream
 from stlatent.model.domains import DOMAINS
 from stlatent.model.fingerprint import priors_fingerprint
@@ -211,6 +212,22 @@ def test_memory_is_trained_alone_on_a_model_without(videos, tmp_path):
     train.run(TINY, options(videos, tmp_path / "third", **more | {"start": tmp_path / "second"}))
     with pytest.raises(ValueError, match="give both"):
         train.run(TINY, options(videos, tmp_path / "no", only_recall="true", **recall))
+
+
+def test_memory_of_a_model_for_all_rates_is_trained_on_what_is_written(videos, tmp_path):
+    """As it is entropy-coded, and at every λ: real bits fall, of a clip that it did not see."""
+    model = {"model.rate.range": [0.003, 0.1], "model.posterior.kind": "rounded"}
+    model |= {"model.recall": 2, "data.frames": 17}
+    train.run(TINY, options(videos, tmp_path / "first", steps=2, **model))
+    more = {"start": tmp_path / "first", "only_recall": "true", "steps": 60, "seed": 1} | model
+    train.run(TINY, options(videos, tmp_path / "second", **more, **{"optimiser.lr": 3e-3}))
+    first, second = (stlatent.load(tmp_path / name / "last") for name in ("first", "second"))
+    assert stlatent.fingerprint(first) == stlatent.fingerprint(second)
+    x, _ = centre_clip(videos / "held.mp4", (13, 64, 64))
+    for weight in (0.003, 0.1):
+        codes = (written(model.at_rate(weight), x) for model in (first, second))
+        found = [sum(code.bits.item() for code in one) for one in codes]
+        assert found[1] < 0.99 * found[0]
 
 
 @pytest.mark.parametrize("domain", [name for name in SIZES if name not in IN_TIME])

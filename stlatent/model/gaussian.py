@@ -98,10 +98,13 @@ class Rounded(Gaussian):
     def kl(self, other: Gaussian) -> Tensor:
         """Nats that a step around a draw costs under the prior `other`, per variable, on average
         over two draws that stand for all: those at one deviation (Gauss-Legendre quadrature)."""
+        near, far = (self.told(self.mean + draw, other) for draw in (-self.std, self.std))
+        return 0.5 * (near + far)
+
+    def told(self, z: Tensor, other: Gaussian) -> Tensor:
+        """Nats that the step around `z` costs under the prior `other`, per variable."""
         scale = torch.exp(-other.log_std)
-        offset, draw = scale * (self.mean - other.mean), scale * self.std
-        half = draw * (STEP_STDS / 2)
-        return 0.5 * (_step_nats(offset - draw, half) + _step_nats(offset + draw, half))
+        return _step_nats(scale * (z - other.mean), scale * self.std * (STEP_STDS / 2))
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Logarithm of the density in nats, per variable."""

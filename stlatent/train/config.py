@@ -135,7 +135,7 @@ class RunConfig(Run):
         """A model for a range of prices is told the price by which it is judged."""
         usual = RateConfig().weight
         terms = {"loss.rate.weight": self.loss.rate.weight != usual}
-        terms |= {"loss.equivariance": self.loss.equivariance > 0, "only_recall": self.only_recall}
+        terms |= {"loss.equivariance": self.loss.equivariance > 0}
         if self.model.rate and (given := [term for term in terms if terms[term]]):
             raise ValueError(
                 f"{given[0]} is for a model for one price of the rate, and model.rate has a range, "

@@ -2,9 +2,11 @@
 
     python tools/benchmarks/compare_codecs.py bikes.mp4 wolf.mp4 --out runs/codecs
     python tools/benchmarks/compare_codecs.py CLIPS --model runs/mine --steps 3.5 16 64
+    python tools/benchmarks/compare_codecs.py CLIPS --model video-codec
 
-The ladder's points are the bits that `stlatent encode --entropy-code` stores, at several steps and
-for every prefix of the levels. The others are bare streams of x264 and SVT-AV1 at settings made for
+The ladder's points are the bits that `stlatent encode --entropy-code` stores: of a model that takes
+λ at prices over the whole of its range, of others at several steps; at the finest of them also for
+every prefix of the levels. The others are bare streams of x264 and SVT-AV1 at settings made for
 PSNR, one key frame each (of H.264 also key frames alone), in 4:2:0, which limits their PSNR. Expect
 them to win: they search for the best way to code every block, and predict its motion.
 """
@@ -26,6 +28,7 @@ import av
 import numpy as np
 import torch
 from av.video.reformatter import ColorRange, Colorspace
+from curves import PRICES, Point, bd_rate, prices, times
 from torch import Tensor
 
 import stlatent
@@ -49,11 +52,10 @@ NOTES = {
     "and frame; x264's note about itself is taken out",
     "times": "bits of the ladder over bits of the other at the same PSNR, log bits linear in PSNR "
     "between its points; null where it has no such PSNR",
-    "bd_rate": "how many more bits the ladder takes, all levels at its steps, on average over the "
+    "bd_rate": "how many more bits the ladder takes, all levels, on average over the "
     "PSNR that both reach; log bits linear in PSNR between points; null where they share none",
     "ceiling_db": "PSNR of a clip that was only converted to 4:2:0 and back",
 }
-Point = dict[str, Any]
 
 
 class Codec(NamedTuple):
@@ -66,27 +68,17 @@ class Codec(NamedTuple):
     without: str | None = None  # a filter that takes out what is not video
 
 
+def _x264(**options: str) -> Codec:
+    """Without the note in which it names itself and its settings."""
+    without = "filter_units=remove_types=6"
+    return Codec("libx264", "h264", {"tune": "psnr"} | options, range(12, 52, 3), without)
+
+
 CODECS = {
-    "H.264": Codec(
-        "libx264",
-        "h264",
-        {"preset": "slow", "tune": "psnr"},
-        range(12, 52, 3),
-        "filter_units=remove_types=6",  # the encoder's name and settings
-    ),
-    "H.264 intra": Codec(
-        "libx264",
-        "h264",
-        {"preset": "slow", "tune": "psnr", "g": "1"},
-        range(12, 52, 3),
-        "filter_units=remove_types=6",
-    ),
-    "AV1": Codec(
-        "libsvtav1",
-        "obu",
-        {"preset": "4", "svtav1-params": "tune=1"},
-        range(8, 64, 5),
-    ),
+    "H.264": _x264(preset="slow"),
+    "H.264 medium": _x264(preset="medium"),
+    "H.264 intra": _x264(preset="slow", g="1"),
+    "AV1": Codec("libsvtav1", "obu", {"preset": "4", "svtav1-params": "tune=1"}, range(8, 64, 5)),
 }
 
 
@@ -148,26 +140,42 @@ def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
     return frame.reformat(format="rgb24", **colours).to_ndarray()
 
 
-def ladder(model: stlatent.Ladder, x: Tensor, steps: Sequence[float]) -> list[Point]:
-    """Every step and prefix of a clip `[1, 3, T, H, W]`."""
-    points, size = [], x.shape[2:]
-    shown = torch.from_numpy(to_uint8(x)).movedim(-1, 1)
-    for step in steps:
-        coding = make_coding(model, [step])
-        encoder = StreamEncoder(model, size[1:], coding)
-        pieces = [piece for piece in (encoder.push(shown), encoder.end()) if piece]
-        levels = list(zip(*pieces, strict=True))
-        streams = [b"".join(code.stream for code in level) for level in levels]
-        for k, level in enumerate(levels):
-            files = [io.BytesIO(stream) for stream in streams[: k + 1]]
-            decoder = TiledDecoder(model, size[1:])
-            frames = [to_uint8(decoder.push(z)[0]) for z in read_clip(model, coding, size, files)]
-            decoded = to_float(np.concatenate(frames)[: size[0]])[None]
-            point = {"step": step, "levels": k + 1, "level_bytes": len(streams[k])}
-            point["numbers"] = sum(code.latents.numel() for code in level)
-            point["level_rate_bits"] = sum(code.bits.item() for code in level)
-            points.append(point | _point(x, decoded, 8 * sum(map(len, streams[: k + 1]))))
+def settings(model: stlatent.Ladder, steps: Sequence[float], count: int) -> list[Point]:
+    """How the ladder codes, the most bits first: so many λ where it takes that, and else steps."""
+    if model.config.rate:
+        return [{"rate_weight": one, "step": STEP} for one in prices(model.config.rate, count)]
+    return [{"step": step} for step in sorted(steps)]
+
+
+def ladder(model: stlatent.Ladder, x: Tensor, ways: Sequence[Point]) -> list[Point]:
+    """A clip `[1, 3, T, H, W]` in all these ways, and every prefix in the first of them."""
+    levels, points = len(model.levels), []
+    for way in ways:
+        at = model.at_rate(way["rate_weight"]) if model.config.rate else model
+        prefixes = range(1, levels + 1) if way is ways[0] else [levels]
+        points += [way | point for point in _coded(at, x, way["step"], prefixes)]
     return points
+
+
+def _coded(
+    model: stlatent.Ladder, x: Tensor, step: float, prefixes: Sequence[int]
+) -> Iterator[Point]:
+    """What some prefixes take and decode to."""
+    size, coding = x.shape[2:], make_coding(model, [step])
+    encoder = StreamEncoder(model, size[1:], coding)
+    shown = torch.from_numpy(to_uint8(x)).movedim(-1, 1)
+    pieces = [piece for piece in (encoder.push(shown), encoder.end()) if piece]
+    levels = list(zip(*pieces, strict=True))
+    streams = [b"".join(code.stream for code in level) for level in levels]
+    for count in prefixes:
+        files = [io.BytesIO(stream) for stream in streams[:count]]
+        decoder, level = TiledDecoder(model, size[1:]), levels[count - 1]
+        frames = [to_uint8(decoder.push(z)[0]) for z in read_clip(model, coding, size, files)]
+        decoded = to_float(np.concatenate(frames)[: size[0]])[None]
+        point = {"levels": count, "level_bytes": len(streams[count - 1])}
+        point["numbers"] = sum(code.latents.numel() for code in level)
+        point["level_rate_bits"] = sum(code.bits.item() for code in level)
+        yield point | _point(x, decoded, 8 * sum(map(len, streams[:count])))
 
 
 def _point(x: Tensor, y: Tensor, bits: int) -> Point:
@@ -175,34 +183,12 @@ def _point(x: Tensor, y: Tensor, bits: int) -> Point:
     return {"psnr_db": psnr(x, y).item(), "bits_per_pixel": bits / pixels, "bits": bits}
 
 
-def times(point: Point, curve: Sequence[Point]) -> float | None:
-    """How often the bits of `curve` at its PSNR a point takes; see `NOTES`."""
-    at = _log_bits(curve, point["psnr_db"])
-    return None if math.isnan(at) else math.exp(math.log(point["bits"]) - at)
-
-
-def bd_rate(points: Sequence[Point], curve: Sequence[Point]) -> float | None:
-    """Bits of `points` over those of `curve`, minus 1, as Bjontegaard averages them; `NOTES`."""
-    ends = [[p["psnr_db"] for p in one] for one in (points, curve)]
-    low, high = max(map(min, ends)), min(map(max, ends))
-    if low >= high:
-        return None
-    shared = np.linspace(low, high, 1001)
-    return math.expm1((_log_bits(points, shared) - _log_bits(curve, shared)).mean())
-
-
-def _log_bits(curve: Sequence[Point], psnr_db: float | np.ndarray) -> np.ndarray:
-    """Of a curve at some PSNR; NaN beyond its ends."""
-    pairs = sorted((p["psnr_db"], math.log(p["bits"])) for p in curve)
-    return np.interp(psnr_db, *zip(*pairs, strict=True), left=math.nan, right=math.nan)
-
-
 def compare(
-    model: stlatent.Ladder, path: Path, size: Sequence[int], steps: Sequence[float]
+    model: stlatent.Ladder, path: Path, size: Sequence[int], ways: Sequence[Point]
 ) -> Point:
     """Everything about one clip."""
     x, fps = centre_clip(path, size)
-    curves, points = others(x, fps or FPS), ladder(model, x, steps)
+    curves, points = others(x, fps or FPS), ladder(model, x, ways)
     for point in points:
         point["times"] = {name: times(point, curve) for name, curve in curves.items()}
     subsampled = np.stack([_to_rgb(_to_yuv(frame)) for frame in to_uint8(x)[0]])
@@ -214,29 +200,34 @@ def compare(
 
 
 def table(clip: Point, levels: int) -> str:
-    """As Markdown: the curve of all levels and the prefixes of the finest step; then the levels'
-    sizes beside those of bf16."""
-    finest = clip["ladder"][0]["step"]
+    """As Markdown: the curve of all levels and the prefixes where bits are most; then the levels'
+    sizes there, beside those of bf16."""
+    finest = _way(clip["ladder"][0])
     size = "x".join(map(str, clip["size"]))
     rows = [f"\n{clip['clip']}, {size}; 4:2:0 ends at {clip['ceiling_db']:.1f} dB"]
     rows += ["× n: times the bits of the other at the same PSNR; – where it has none so low\n"]
     rows += ["| ladder | PSNR | bits per pixel |" + "".join(f" × {name} |" for name in CODECS)]
     rows += ["|---" * (3 + len(CODECS)) + "|"]
     for p in clip["ladder"]:
-        if p["levels"] == levels or p["step"] == finest:
-            name = f"step {p['step']:.3g}, {plots.prefix_name(p['levels'], levels)}"
-            shares = [" – |" if t is None else f" {t:.1f} |" for t in p["times"].values()]
-            figures = f"{p['psnr_db']:.2f} dB | {p['bits_per_pixel']:.4f}"
-            rows.append(f"| {name} | {figures} |" + "".join(shares))
+        name = f"{_way(p)}, {plots.prefix_name(p['levels'], levels)}"
+        shares = [" – |" if t is None else f" {t:.1f} |" for t in p["times"].values()]
+        figures = f"{p['psnr_db']:.2f} dB | {p['bits_per_pixel']:.4f}"
+        rows.append(f"| {name} | {figures} |" + "".join(shares))
     rates = [f"{name} {_times(rate)}" for name, rate in clip["bd_rate"].items()]
     rows += [f"\nbits on average over the same PSNR: {', '.join(rates)}"]
-    rows += [f"\n| level, step {finest:.3g} | numbers | bf16, bytes | coded, bytes | to the rate |"]
+    rows += [f"\n| level, {finest} | numbers | bf16, bytes | coded, bytes | to the rate |"]
     rows += ["|---|---|---|---|---|"]
     for k, p in enumerate(clip["ladder"][:levels]):
         excess = 8 * p["level_bytes"] / p["level_rate_bits"] - 1
         sizes = f"{p['numbers']:,} | {2 * p['numbers']:,} | {p['level_bytes']:,} | {excess:+.2%}"
         rows.append(f"| {k} | {sizes} |")
     return "\n".join(rows)
+
+
+def _way(point: Point) -> str:
+    """How it was coded."""
+    weight = point.get("rate_weight")
+    return f"step {point['step']:.3g}" if weight is None else f"λ {weight:.3g}"
 
 
 def _times(rate: float | None) -> str:
@@ -264,16 +255,14 @@ def picture(clips: Sequence[Point], levels: int) -> bytes:
     figure = Figure((1.0 + 3.0 * columns, 3.0 * rows), dpi=plots.DPI, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
     panels = grid[: len(clips)]
-    blue, *colours = plots.LIGHT.levels
+    blue, *colours = (*plots.LIGHT.levels, "#8a8f98")
     for axes, clip in zip(panels, clips, strict=True):
-        for (name, mark), colour in zip(zip(CODECS, "sv^", strict=True), colours, strict=False):
+        for (name, mark), colour in zip(zip(CODECS, "sDv^", strict=True), colours, strict=False):
             _line(axes, clip[name], f"{mark}-", color=colour, label=name)
         whole = [p for p in clip["ladder"] if p["levels"] == levels]
-        _line(axes, whole, "o-", color=blue, label="ladder, steps")
-        for step in sorted({p["step"] for p in whole}):
-            label = "ladder, prefixes" if step == whole[0]["step"] else None
-            prefixes = [p for p in clip["ladder"] if p["step"] == step]
-            _line(axes, prefixes, ".--", color=blue, linewidth=0.7, alpha=0.5, label=label)
+        _line(axes, whole, "o-", color=blue, label="ladder")
+        prefixes = clip["ladder"][:levels]
+        _line(axes, prefixes, ".--", color=blue, linewidth=0.7, alpha=0.5, label="its prefixes")
         axes.set_title(Path(clip["clip"]).stem, loc="left", size=9)
         axes.set(xscale="log")
         axes.grid(color=plots.LIGHT.faint, linewidth=0.4)
@@ -298,12 +287,13 @@ def run(options: argparse.Namespace) -> None:
     if model.domain.name != "video":
         raise ValueError(f"the model's domain is '{model.domain.name}'; give one of domain 'video'")
     levels, clips = len(model.levels), []
+    ways = settings(model, options.steps, options.prices)
     for path in options.clips:
-        clips.append(compare(model, path, options.size, sorted(options.steps)))
+        clips.append(compare(model, path, options.size, ways))
         print(table(clips[-1], levels), flush=True)
     print(summary(clips))
-    settings = {name: codec._asdict() | {"crf": list(codec.crf)} for name, codec in CODECS.items()}
-    report = {"notes": NOTES, "model": stlatent.fingerprint(model), "codecs": settings}
+    others = {name: codec._asdict() | {"crf": list(codec.crf)} for name, codec in CODECS.items()}
+    report = {"notes": NOTES, "model": stlatent.fingerprint(model), "codecs": others}
     report |= {"versions": {"av": av.__version__, "libraries": av.library_versions}, "clips": clips}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "codecs.png").write_bytes(picture(clips, levels))
@@ -321,6 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--size", type=int, nargs=3, default=[17, 256, 256], metavar=("T", "H", "W")
     )
     parser.add_argument("--steps", type=float, nargs="+", default=STEPS, help="as of the writer")
+    parser.add_argument("--prices", type=int, default=PRICES, metavar="N", help="λ, where it takes")
     parser.add_argument("--out", type=Path, default=Path("runs/codecs"), metavar="DIR")
     os.environ.setdefault("SVT_LOG", "1")  # errors only
     run(parser.parse_args(arguments))

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import PIL
 import torch
-from compare_codecs import bd_rate
+from curves import PRICES, Point, bd_rate, prices
 from PIL import Image, features
 
 import stlatent
@@ -37,7 +37,6 @@ from stlatent.store.header import level_file
 from stlatent.store.reader import LatentStore
 from stlatent.store.tensors import read_extents
 
-PRICES = 7  # over the range of the model
 KODAK = {f"kodim{number:02d}" for number in range(1, 25)}
 SOURCE = (
     "InterDigitalInc/CompressAI, results/image/kodak/vtm.json (128f004) and "
@@ -73,7 +72,6 @@ NOTES = {
     "bits linear in PSNR between the mean points; null where they share none",
     "published": SOURCE,
 }
-Point = dict[str, Any]
 
 
 class Format(NamedTuple):
@@ -195,9 +193,7 @@ def run(options: argparse.Namespace) -> None:
     if not paths:
         raise ValueError(f"{options.folder} holds no .png pictures")
     pictures = {path.stem: np.array(Image.open(path).convert("RGB")) for path in paths}
-    low, high = model.config.rate.range
-    weights = [float(w) for w in np.geomspace(low, high, options.prices)]
-    weights[0], weights[-1] = low, high
+    weights = prices(model.config.rate, options.prices)
     curves = {"ladder": ladder(model, options.folder, pictures, weights), **others(pictures)}
     published = {}
     if pictures.keys() == KODAK:
