@@ -37,7 +37,7 @@ def test_every_curve_is_measured_tabled_and_plotted(pictures, tmp_path, monkeypa
     stlatent.save(model, tmp_path / "model.safetensors")
     out = tmp_path / "out"
     words = [str(pictures), "--model", str(tmp_path / "model.safetensors"), "--out", str(out)]
-    assert tool.main([*words, "--prices", "2"]) == 0
+    assert tool.main([*words, "--prices", "2", "--psnr", "5"]) == 0
     report, printed = json.loads((out / "images.json").read_text()), capsys.readouterr().out
     assert (out / "images.png").read_bytes()[1:4] == b"PNG"
     assert "VTM" not in report["curves"]  # published of other pictures
@@ -48,6 +48,9 @@ def test_every_curve_is_measured_tabled_and_plotted(pictures, tmp_path, monkeypa
         assert f"{p['psnr_db']:.2f} dB" in printed
         assert sum(p["level_bits_per_pixel"]) == pytest.approx(p["bits_per_pixel"])
         assert p["folder_bits_per_pixel"] > p["bits_per_pixel"]
+    (aim,) = report["targets"]
+    for name, (decibels, bits) in aim["pictures"].items():
+        assert decibels >= 5 and f"| 5 dB | {name} | {decibels:.2f} dB | {bits:.3f} |" in printed
     jpeg = report["curves"]["JPEG"][0]
     found = np.mean([bits for _, bits in jpeg["pictures"].values()])
     assert found == jpeg["bits_per_pixel"] > 8 * 300 / (64 * 48)  # no JPEG is shorter

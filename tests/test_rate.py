@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from domains import batch, config, ladder
+from PIL import Image
+from test_jobs import content
 
 from stlatent import Ladder, checkpoint
 from stlatent.bits.bitstream import known_steps, make_coding, read_clip
 from stlatent.bits.coding import Target
 from stlatent.bits.encoder import StreamEncoder
 from stlatent.bits.quantise import STEP
+from stlatent.bits.search import rates_in
 from stlatent.jobs.decode import decode_store
 from stlatent.jobs.encode import encode_folder
 from stlatent.jobs.options import EncodeOptions
 from stlatent.jobs.verify import verify_store
 from stlatent.losses.elbo import LossConfig
+from stlatent.media.coder import TiledDecoder
 from stlatent.media.metrics import psnr
+from stlatent.media.video.clips import centre_clip
 from stlatent.model.fingerprint import fingerprint
 from stlatent.model.gaussian import Gaussian, Rounded
 from stlatent.model.latents import Latents
@@ -122,8 +128,6 @@ def test_training_teaches_that_bits_cost_more_or_less():
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from PIL import Image
-
     root = tmp_path_factory.mktemp("pictures")
     for k in range(2):
         values = np.random.default_rng(k).integers(0, 255, (40, 56, 3), np.uint8)
@@ -159,6 +163,98 @@ def test_a_data_set_says_it_and_is_read_at_it(pictures, saved, coded, tmp_path):
         encode_folder(model, pictures, tmp_path / "z", str(saved), EncodeOptions())
     encode_folder(model, pictures, tmp_path / "usual", str(saved), EncodeOptions())
     assert LatentStore(tmp_path / "usual").manifest.rate_weight == pytest.approx(RATES.middle)
+
+
+@pytest.mark.parametrize("variant", ["image", "video", "video-recall"])
+def test_a_target_chooses_it_chunk_by_chunk(variant, monkeypatch):
+    """Of a still picture that begins to move, where there is time: what is decoded reaches it."""
+    monkeypatch.setattr("stlatent.bits.bitstream.AIMED_PIXELS", 1)
+    wide, target = RateRange(range=(0.002, 100.0)), Target(psnr_db=15.0)
+    model = new(variant, rate=wide, posterior="rounded")
+    x, axes = waves(model), model.domain
+    coding = make_coding(model, [STEP], target, 2 if axes.has_time else None)
+    encoder = StreamEncoder(model, axes.of_space(x.shape[2:]), coding)
+    pieces = [piece for piece in (encoder.push(x), encoder.end()) if piece]
+    codes = [encoder._together(parts) for parts in zip(*pieces, strict=True)]
+    rates = [one.rate_weight for one in codes[0].told]
+    assert {*rates} < {*rates_in(wide)[1:]} and len({*rates}) > axes.has_time
+    files = [io.BytesIO(code.stream) for code in codes]
+    chunks = list(read_clip(model, coding, x.shape[2:], files, rates=rates))
+    decoder = TiledDecoder(model, axes.of_space(x.shape[2:]))
+    shown = [decoder.push(*pair) for pair in zip(chunks, rates, strict=True)]
+    for code, level in zip(codes, zip(*chunks, strict=True), strict=True):
+        assert torch.equal(axes.joined(level), code.latents)
+    assert all(one.psnr_db >= 15 for one in codes[0].told)
+    shown = axes.joined(shown) if axes.has_time else shown[0]
+    assert psnr(x, axes.steps(shown, 0, 25) if axes.has_time else shown).item() >= 15 - 1e-3
+    with pytest.raises(ValueError, match="its record lacks chunk|priors of level|a level ends"):
+        files = [io.BytesIO(code.stream) for code in codes]
+        list(read_clip(model, coding, x.shape[2:], files, rates=[wide.middle] * 2))
+
+
+def waves(model: Ladder) -> torch.Tensor:
+    """`[1, 3, *size]`: they stand still, and then they move."""
+    size = (*[25] * model.domain.has_time, 40, 56)
+    axes = [*torch.meshgrid(*map(torch.arange, size), indexing="ij")]
+    if model.domain.has_time:
+        axes[0] = (axes[0] - 8).clamp(min=0)
+    return torch.stack([torch.sin(sum(axes) / wave) for wave in (15, 20, 30)])[None].float()
+
+
+def test_a_data_set_of_chosen_rates_is_read_and_written_like_others(pictures, saved, tmp_path):
+    model, aim = checkpoint.load(saved), EncodeOptions(bits_per_pixel=2.0, unit_files=1)
+    result = encode_folder(model, pictures, tmp_path / "z", str(saved), aim)
+    assert not result.missed and not verify_store(tmp_path / "z")[2]
+    store = LatentStore(tmp_path / "z")
+    assert store.manifest.rate_weight is None and store.manifest.coding.rate_chosen
+    made = decode_store(model, store, tmp_path / "out", format="npy", precision="fp32")
+    for name, path in zip(store.items, made, strict=True):
+        original, shown = np.asarray(Image.open(pictures / name), float), np.load(path)[0]
+        (chunk,) = store.items[name].chunks
+        found = 10 * np.log10(255**2 / np.mean((original - shown) ** 2))
+        assert found == pytest.approx(chunk.psnr_db, abs=0.01)
+        assert RANGE[0] < chunk.rate_weight < RANGE[1]
+        at = model.at_rate(chunk.rate_weight)
+        assert np.abs(shown - _uint8(at.decode(store.read(name)))).max() <= 1
+    for part in ((1, 2), (0, 2)):
+        encode_folder(model, pictures, tmp_path / "parts", str(saved), aim, shard=part)
+    assert content(tmp_path / "parts") == content(tmp_path / "z")
+    with pytest.raises(ValueError, match="encode without a target, or with --rate-weight"):
+        store.manifest.check_one_rate()
+    given = aim.model_copy(update={"rate_weight": RANGE[1]})
+    encode_folder(model, pictures, tmp_path / "given", str(saved), given)
+    manifest = LatentStore(tmp_path / "given").manifest
+    assert manifest.rate_weight == RANGE[1] and not manifest.coding.rate_chosen
+    record = tmp_path / "z" / "units" / "00000.json"
+    record.write_text(re.sub(r', ?"rate_weight": ?[0-9.e-]+', "", record.read_text()))
+    with pytest.raises(ValueError, match="does not say at which λ"):
+        LatentStore(tmp_path / "z")
+
+
+def test_the_codec_that_ships_takes_no_more_than_a_fixed_price():
+    """Of those that reach a target, and is no worse than those that keep to as many bits."""
+    model = checkpoint.load("codec")
+    x, _ = centre_clip(Path(__file__).parents[1] / "assets" / "clips" / "wolf.mp4", (1, 96, 96))
+    x, rates, fixed = x[:, :, 0], model.config.rate, []
+    for rate in rates_in(rates)[::4]:
+        at = model.at_rate(rate)
+        codes = StreamEncoder(at, x.shape[2:], make_coding(at, [STEP])).push(x)
+        shown = at.decode(Latents(tuple(code.latents for code in codes), tuple(x.shape[2:])))
+        fixed.append((psnr(x, shown).item(), sum(8 * len(code.stream) for code in codes)))
+
+    def aimed(**target: float) -> tuple[float, int]:
+        coding = make_coding(model, [STEP], Target(**target))
+        told = [
+            one for code in StreamEncoder(model, x.shape[2:], coding).push(x) for one in code.told
+        ]
+        assert rates.range[0] < told[0].rate_weight < rates.range[1]
+        return told[0].psnr_db, sum(one.bits for one in told)
+
+    for decibels, bits in fixed[1:-1]:
+        found = aimed(psnr_db=decibels - 0.01)
+        assert found[0] >= decibels - 0.01 and found[1] <= bits + 8 * len(model.levels)
+        found = aimed(bits_per_pixel=bits / 96**2 + 0.01)
+        assert found[0] >= decibels - 0.01 and found[1] <= bits + 0.01 * 96**2
 
 
 def _uint8(x: torch.Tensor) -> np.ndarray:

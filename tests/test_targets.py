@@ -21,7 +21,7 @@ from stlatent.bits.bitstream import make_coding, read_clip
 from stlatent.bits.coding import WIDEST, Target
 from stlatent.bits.encoder import StreamEncoder
 from stlatent.bits.quantise import PRICE, STEP, bin_mass, cheapest
-from stlatent.bits.search import search
+from stlatent.bits.search import rates_in, search
 from stlatent.jobs.decode import decode_store
 from stlatent.jobs.encode import encode_folder, resolved
 from stlatent.jobs.options import EncodeOptions
@@ -33,6 +33,7 @@ from stlatent.media.registry import medium_of
 from stlatent.media.video.clips import centre_clip
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.media.video.write import Mp4Writer
+from stlatent.model.rates import RateRange
 from stlatent.store.reader import LatentStore
 
 pytest.importorskip("constriction")
@@ -133,13 +134,13 @@ def test_the_search_finds_the_fewest_bits_with_few_candidates(aim):
     tried = []
 
     class Candidate:
-        def __init__(self, levels: int, width: int) -> None:
+        def __init__(self, _: float | None, levels: int, width: int) -> None:
             self.psnr_db = 10 * levels + 20 * levels * (WIDEST - width) / WIDEST
             self.size_bits = round(100 * levels**2 + (levels + 1) * (WIDEST - width) ** 1.5)
             self.size_bits *= levels > 0
             tried.append((levels, width))
 
-    every = [Candidate(levels, width) for levels in range(4) for width in range(WIDEST + 1)]
+    every = [Candidate(None, levels, width) for levels in range(4) for width in range(WIDEST + 1)]
     tried.clear()
     found = search(Target(psnr_db=aim + 0.5), 0.0, 3, Candidate)
     reaching = [one.size_bits for one in every if one.psnr_db >= aim + 0.5]
@@ -148,6 +149,29 @@ def test_the_search_finds_the_fewest_bits_with_few_candidates(aim):
     best = search(Target(bits_per_pixel=1.0), budget, 3, Candidate)
     assert best.psnr_db == max(one.psnr_db for one in every if one.size_bits <= budget)
     assert len(tried) < 50 < len(every)
+
+
+@pytest.mark.parametrize("aim", range(0, 60, 7))
+def test_the_search_finds_the_highest_price_that_reaches_the_target(aim):
+    """At which as few bits are told as any finer steps and fewer levels would take, at others."""
+    tried, rates = [], rates_in(RateRange(range=(0.01, 1.0)))
+
+    class Candidate:
+        def __init__(self, rate: float, levels: int, width: int) -> None:
+            self.psnr_db = 15 * levels - 10 * math.log10(rate) - width / 2
+            self.size_bits = round(1000 * levels / rate**0.7) - 10 * width
+            tried.append(rate)
+
+    reaching = [rate for rate in rates if Candidate(rate, 2, 0).psnr_db >= aim + 0.5]
+    fitting = [rate for rate in rates if Candidate(rate, 2, 0).size_bits <= 300 * aim]
+    tried.clear()
+    found = search(Target(psnr_db=aim + 0.5), 0.0, 2, Candidate, rates)
+    assert tried[-1] == max(reaching, default=rates[0])
+    assert found.psnr_db >= aim + 0.5 or not reaching
+    assert len({*tried}) <= 6
+    tried.clear()
+    search(Target(bits_per_pixel=1.0), 300 * aim, 2, Candidate, rates)
+    assert tried[-1] == min(fitting, default=rates[-1]) and len({*tried}) <= 6
 
 
 def test_rounding_weighs_error_against_bits():

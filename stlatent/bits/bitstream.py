@@ -58,7 +58,8 @@ def make_coding(
     key_every: int | None = None,
 ) -> Coding:
     """How to code with `model`, rounded to steps of so many deviations of the posterior, one for
-    all levels, or one per level; with a target, to no narrower ones. See `Coding`.
+    all levels, or one per level; with a target, to no narrower ones, and at a λ that is chosen
+    where none is and steps follow from it. See `Coding`.
 
     Raises:
         ValueError: there are more or fewer, the extra `entropy` is not installed, or keys are asked
@@ -85,8 +86,15 @@ def make_coding(
         steps_checked=True,
         priors=priors_fingerprint(model),
         target=target,
+        rate_chosen=target is not None and _rate_is_open(model),
         key_every=key_every,
     )
+
+
+def _rate_is_open(model: Ladder) -> bool:
+    rates = ladder_in(model).config.rate
+    rounded = model.config.posterior.kind == "rounded"
+    return rates is not None and rounded and model.rate_weight == rates.middle
 
 
 def read_clip(
@@ -96,6 +104,7 @@ def read_clip(
     files: Sequence[BinaryIO],
     tile: int | None = None,
     first: int = 0,
+    rates: Sequence[float | None] = (),
 ) -> Iterator[list[Tensor]]:
     """The latents of the first levels of a clip, chunk by chunk: `[1, C, *axes]` per level.
 
@@ -103,6 +112,7 @@ def read_clip(
         size: of the clip along the axes of the model's domain.
         files: of each level to be read: its steps, and what follows from chunk `first` on.
         first: number of a chunk that begins anew, see `chunks_from_key`.
+        rates: λ of each chunk of the clip, where it is chosen.
 
     Raises:
         ValueError: the coder or the model is not that of the writer; or, from the chunk on where
@@ -127,13 +137,14 @@ def read_clip(
     heads = [file.read(steps_bytes(model, k)) for k, file in enumerate(files)]
     last_group = [level.groups - 1 + domain.sparse for level in levels]
     remembering = coding.priors is not None
-    steps = known_steps(model, coding.step) or _steps_of(model, heads)
-    choose = Reading(steps, last_group, remembering)
+    steps = _steps_of(model, heads)
     before = heads if coding.steps_checked and not first else [b""] * len(files)
     pasts = [Past() for _ in tiling.tiles]
     for chunk, frames in islice(enumerate(_chunks(model, coding, size)), first, None):
         if begins_anew(model, coding, domain.of_space(size), chunk):
             pasts = [Past(anew=True) for _ in tiling.tiles]
+        at = _at_rate(model, rates, chunk) if coding.rate_chosen else model
+        choose = Reading(known_steps(at, coding.step) or steps, last_group, remembering)
         try:
             told = [exactly(file, 1) if coding.target else b"" for file in files]
             before = [b + t for b, t in zip(before, told, strict=True)]
@@ -144,7 +155,7 @@ def read_clip(
                     [StreamReader(f, b) for f, b in zip(files, before, strict=True)], scales
                 )
                 before = [b""] * len(files)
-                tiles.append(_descend(model, choose, (*frames, *one.size), pasts[i], len(files)))
+                tiles.append(_descend(at, choose, (*frames, *one.size), pasts[i], len(files)))
                 pasts[i] = Past(pasts[i].state)
         except MismatchError as error:
             raise ValueError(_mismatch(chunk, *error.args)) from None
@@ -164,6 +175,13 @@ def _descend(
             return model.chosen_grids(choose, size[0], levels)
         steps, _ = model.descend(choose, grid, past, levels=levels)
     return list(by_level(steps, [step.z for step in steps]))
+
+
+def _at_rate(model: Ladder, rates: Sequence[float | None], chunk: int) -> Ladder:
+    """The model at the λ of a chunk."""
+    if chunk >= len(rates):
+        raise ValueError(f"its record lacks chunk {chunk}")
+    return model.at_rate(rates[chunk])
 
 
 def known_steps(model: Ladder, step: Sequence[float]) -> dict[Site, Tensor]:
@@ -249,6 +267,11 @@ def chunks_from_key(
     while chunk and not begins_anew(model, coding, space, chunk):
         chunk -= 1
     return chunk, last + 1, 1 + chunk * steps if chunk else 0
+
+
+def chunk_units(model: Ladder, coding: Coding, size: Sequence[int]) -> int:
+    """Steps of level 0 per chunk of an item of `size`; the first chunk has one more."""
+    return _chunk_units(model, coding, model.domain.of_space(size))
 
 
 def _mismatch(chunk: int, level: int | None = None) -> str:

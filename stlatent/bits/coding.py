@@ -17,8 +17,8 @@ Bytes = Annotated[int, Field(ge=1, le=2**60)]
 
 
 class Target(Strict):
-    """What every chunk of an item is to reach; how many levels are told for it, and how wide the
-    steps of rounding are, is chosen chunk by chunk.
+    """What every chunk of an item is to reach; how many levels are told for it, how wide the steps
+    of rounding are, and at which λ, is chosen chunk by chunk.
 
     Attributes:
         psnr_db: with as few bits as that takes, after rounding to 8 bits; decoded in fp32.
@@ -60,6 +60,7 @@ class Coding(Strict):
             or did not when these were written.
         target: what was aimed at; with one, the streams of every chunk begin with a byte that says
             how much wider its steps are, see `scale_of`.
+        rate_chosen: whether λ is chosen chunk by chunk as well; records say which.
         key_every: after so many units of the coarsest level, reading may begin anew: their priors
             remember nothing of what was before. None is never.
     """
@@ -70,6 +71,7 @@ class Coding(Strict):
     steps_checked: bool = False
     priors: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
     target: Target | None = None
+    rate_chosen: bool = False
     key_every: Annotated[int, Field(ge=1, le=2**40)] | None = None
 
     @property

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache, partial
 from itertools import chain
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..media.coder import TiledDecoder, TiledEncoder
 from ..media.codes import Code, Told
 from ..media.metrics import psnr
+from ..model.around import ladder_in
 from ..model.choose import Choose, Site
 from ..model.device import as_written
 from ..model.ladder import Ladder
@@ -24,7 +25,7 @@ from .bitstream import begins_anew, check_mode, chunk_frames, known_steps
 from .coding import Budget, Coding, scale_of
 from .keys import AsRead
 from .quantise import Stream, Writing
-from .search import search
+from .search import rates_in, search
 
 
 @dataclass
@@ -35,17 +36,19 @@ class Chunk:
         codes: per level.
         widths: of the steps of each level, in deviations of the posterior; None is not told.
         steps: of rounding, see `Writing`.
-        pasts: of the stream of each tile, after it.
+        states: of the streams of each tile, after it.
         decoder: goes on from the chunk before; None where nobody asks for the quality.
         x: what was encoded `[1, C, *axes]`.
+        rate_weight: λ, where it is chosen.
     """
 
     codes: list[Code]
     widths: Sequence[float | None]
     steps: Mapping[Site, Tensor]
-    pasts: list[Pasts]
+    states: list[States]
     decoder: TiledDecoder | None
     x: Tensor
+    rate_weight: float | None = None
 
     @property
     def size_bits(self) -> int:
@@ -56,7 +59,7 @@ class Chunk:
     def psnr_db(self) -> float:
         """Of what is decoded; computed when somebody asks."""
         axes = self.decoder.model.domain
-        y = self.decoder.push([code.latents for code in self.codes])
+        y = self.decoder.push([code.latents for code in self.codes], self.rate_weight)
         y = axes.steps(y, 0, axes.of_time(self.x.shape[2:])) if axes.has_time else y
         return psnr(self.x, y).item()
 
@@ -65,30 +68,43 @@ class Chunk:
         measured."""
         psnr_db = self.psnr_db if self.decoder else math.inf
         return [
-            code._replace(told=(Told(width, 8 * len(code.stream), psnr_db),))
+            code._replace(told=(Told(width, 8 * len(code.stream), psnr_db, self.rate_weight),))
             for code, width in zip(self.codes, self.widths, strict=True)
         ]
 
 
-class Pasts(NamedTuple):
-    """What streams remember of a tile: upwards, downwards, and downwards as whoever reads from the
-    last key on; None before there is one."""
+class States(NamedTuple):
+    """What streams remember of a tile between two chunks: upwards, downwards, and downwards as
+    whoever reads from the last key on; None before there is anything."""
 
-    up: Past
-    down: Past
-    read: Past | None = None
-
-    def after(self) -> Pasts:
-        """Of the next chunk."""
-        return Pasts(*(past and Past(past.state) for past in self))
+    up: Mapping[str, Tensor] | None = None
+    down: Mapping[str, Tensor] | None = None
+    read: Mapping[str, Tensor] | None = None
 
 
 class Risen(NamedTuple):
-    """Some steps of a tile, bottom-up: features per level and the size of the coarsest one."""
+    """Some steps of a tile, bottom-up: features per level, the size of the coarsest one, and what
+    the streams remember of the chunk before, see `States`."""
 
     features: Sequence[Tensor]
     grid: tuple[int, ...]
-    pasts: Pasts
+    up: Past
+    down: Past
+    read: Past | None
+
+    @property
+    def states(self) -> States:
+        """After the passes that have been last."""
+        return States(*(past and past.state for past in (self.up, self.down, self.read)))
+
+
+class Rising(NamedTuple):
+    """A chunk, bottom-up: the model, at the λ that it was read at, its tiles, and what is known of
+    steps of rounding there."""
+
+    model: Ladder
+    tiles: Sequence[Risen]
+    steps: Mapping[Site, Tensor]
 
 
 class StreamEncoder(TiledEncoder):
@@ -115,9 +131,8 @@ class StreamEncoder(TiledEncoder):
         super().__init__(model, size, tile=tile)
         self.coding = coding
         self._frames = chunk_frames(model, coding, size)
-        self._steps: Mapping[Site, Tensor] = known_steps(model, coding.step)
-        self._steps_known = bool(self._steps)
-        self._pasts = [Pasts(Past(), Past()) for _ in self.tiling.tiles]
+        self._steps: Mapping[Site, Tensor] = {}
+        self._states = [States() for _ in self.tiling.tiles]
         self._count = 0  # of chunks so far
         self._decoder = TiledDecoder(model, size, tile=tile) if coding.target else None
         allowed = coding.target.bits_per_pixel if coding.target else None
@@ -147,56 +162,65 @@ class StreamEncoder(TiledEncoder):
         """What goes through together; the last one need not be whole."""
         x = self.model.as_input(x)
         with torch.no_grad(), as_written(self.device):
-            tiles = [self._risen(i, cut) for i, cut in enumerate(self._cut(x))]
-            chunk = self._aimed(x, tiles) if self.coding.target else self._told(x, tiles)
-        self._steps, self._pasts, self._decoder = chunk.steps, chunk.pasts, chunk.decoder
+            chunk = self._aimed(x) if self.coding.target else self._told(x, self._rising(x))
+        self._steps, self._states, self._decoder = chunk.steps, chunk.states, chunk.decoder
         self._count += 1
         return chunk.with_quality() if self.coding.listed else chunk.codes
 
-    def _risen(self, tile: int, x: Tensor) -> Risen:
-        """The next steps of a tile, bottom-up."""
-        pasts = self._pasts[tile]
-        if begins_anew(self.model, self.coding, self.size, self._count):
-            pasts = pasts._replace(read=Past(anew=True))
-        return Risen(*self.model.rise(x, pasts.up), pasts)
+    def _rising(self, x: Tensor, rate_weight: float | None = None) -> Rising:
+        """The next steps of all tiles, bottom-up, at a λ, or at that of the model."""
+        model = self.model if rate_weight is None else self.model.at_rate(rate_weight)
+        tiles = [self._risen(model, *pair) for pair in zip(self._states, self._cut(x), strict=True)]
+        return Rising(model, tiles, known_steps(model, self.coding.step) or self._steps)
 
-    def _aimed(self, x: Tensor, tiles: Sequence[Risen]) -> Chunk:
+    def _risen(self, model: Ladder, states: States, x: Tensor) -> Risen:
+        """The next steps of a tile, bottom-up."""
+        up, down = Past(states.up), Past(states.down)
+        read = None if states.read is None else Past(states.read)
+        if begins_anew(model, self.coding, self.size, self._count):
+            read = Past(anew=True)
+        return Risen(*model.rise(x, up), up, down, read)
+
+    def _aimed(self, x: Tensor) -> Chunk:
         """Told such that it reaches the target."""
         levels, target = len(self.model.levels), self.coding.target
+        rising = lru_cache(maxsize=1)(partial(self._rising, x))  # candidates of one λ come together
 
-        def attempt(told: int, width: int) -> Chunk:
-            return self._told(x, tiles, [1 + width] * told + [0] * (levels - told))
+        def attempt(rate_weight: float | None, told: int, width: int) -> Chunk:
+            bytes_told = [1 + width] * told + [0] * (levels - told)
+            chunk = self._told(x, rising(rate_weight), bytes_told)
+            return replace(chunk, rate_weight=rate_weight)
 
+        rates = rates_in(ladder_in(self.model).config.rate) if self.coding.rate_chosen else [None]
         self._budget.left_bits += self._budget.bits_per_pixel * math.prod(x.shape[2:])
-        chunk = search(target, self._budget.left_bits, levels, attempt)
+        chunk = search(target, self._budget.left_bits, levels, attempt, rates)
         self._budget.left_bits -= chunk.size_bits
         return chunk
 
-    def _told(self, x: Tensor, tiles: Sequence[Risen], told: Sequence[int] = ()) -> Chunk:
+    def _told(self, x: Tensor, rising: Rising, told: Sequence[int] = ()) -> Chunk:
         """With the steps of each level as wide as these bytes say, see `scale_of`."""
         scales = [scale_of(one) for one in told] or [1.0] * len(self.model.levels)
-        choose = Writing(self.coding.step, self._steps, scales)
-        latents, streams, pasts = [], [], []
-        for tile in tiles:
-            steps = self._descend(tile, choose)
+        choose = Writing(self.coding.step, rising.steps, scales)
+        latents, streams, states = [], [], []
+        for tile in rising.tiles:
+            steps = self._descend(rising.model, tile, choose)
             if not streams:
                 before = self._before(choose.steps, told)
             latents.append(by_level(steps, [step.z for step in steps]))
             streams.append(choose.end_chunk(None if streams else before[1]))
-            pasts.append(tile.pasts.after())
+            states.append(tile.states)
         levels = zip(*latents, strict=True), zip(*streams, strict=True), before[0]
         codes = [self._code(k, *parts) for k, parts in enumerate(zip(*levels, strict=True))]
         decoder = self._decoder and self._decoder.fork()
         widths = [s and s * step for s, step in zip(scales, self.coding.step)]
-        return Chunk(codes, widths, choose.steps, pasts, decoder, x)
+        return Chunk(codes, widths, choose.steps, states, decoder, x)
 
-    def _descend(self, tile: Risen, choose: Choose) -> Sequence[Step]:
+    def _descend(self, model: Ladder, tile: Risen, choose: Choose) -> Sequence[Step]:
         """Latents, and how they were chosen."""
-        _, down, read = tile.pasts
-        if read is not None:
-            choose = AsRead(self.model, tile.grid, read, choose)
-        levels = len(self.model.levels)
-        return self.model.descend(choose, tile.grid, down, tile.features, levels=levels)[0]
+        if tile.read is not None:
+            choose = AsRead(model, tile.grid, tile.read, choose)
+        levels = len(model.levels)
+        return model.descend(choose, tile.grid, tile.down, tile.features, levels=levels)[0]
 
     def _code(
         self, level: int, latents: Sequence[Tensor], streams: Sequence[Stream], before: bytes
@@ -216,7 +240,7 @@ class StreamEncoder(TiledEncoder):
         """What stands before the streams of a chunk, per level: steps, of its groups side by side,
         if it is the first, and how much wider they are; and the part of it that is checked."""
         levels = range(len(self.model.levels))
-        told_before = self._count or self._steps_known
+        told_before = self._count or self.model.config.posterior.kind == "rounded"
         heads = [b"" if told_before else bytes_of(steps, level) for level in levels]
         bytes_told = [bytes([one]) for one in told] or [b""] * len(levels)
         checked = heads if self.coding.steps_checked else [b""] * len(levels)

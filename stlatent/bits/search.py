@@ -1,17 +1,23 @@
 """How exactly a chunk is told such that it reaches a target: a search over few candidates.
 
 A candidate tells the first so many levels, to steps of rounding that are so many quarter octaves
-wider than the narrowest. More levels and narrower steps make it better and larger. So of each
-number of levels the one that just reaches the target is found by bisection, and the best is taken.
+wider than the narrowest, at some λ, the price of the rate, where a model takes one. More levels,
+narrower steps and a lower λ make it better and larger. So λ is found by bisection, with all levels
+and the narrowest steps; at this λ, of each number of levels, the width of the steps that just
+reaches the target; and the best of these is taken.
 """
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
+from ..model.rates import RateRange
 from .coding import WIDEST, Target
+
+RATES = 32  # that may be chosen, five passes; of the codec that ships, some 0.3 dB apart
 
 
 class Candidate(Protocol):
@@ -26,14 +32,34 @@ class Candidate(Protocol):
 
 C = TypeVar("C", bound=Candidate)
 Attempt = Callable[[int, int], C]  # levels that are told, quarter octaves -> candidate
+AtRate = Callable[[float | None, int, int], C]  # λ before these; None is the model's own
 
 
-def search(target: Target, budget_bits: float, levels: int, attempt: Attempt[C]) -> C:
+def rates_in(rates: RateRange) -> list[float]:
+    """The λ that may be chosen, ascending, in equal ratios."""
+    low, high = rates.range
+    between = (low * (high / low) ** (i / (RATES - 1)) for i in range(1, RATES - 1))
+    return [low, *between, high]
+
+
+def search(
+    target: Target,
+    budget_bits: float,
+    levels: int,
+    attempt: AtRate[C],
+    rates: Sequence[float | None] = (None,),
+) -> C:
     """The candidate that reaches the target: with the fewest bits, or the best one within
-    `budget_bits`; where none does, the one that is nearest."""
+    `budget_bits`; where none does, the one that is nearest.
+
+    Args:
+        rates: λ that may be chosen, ascending.
+    """
     if target.psnr_db is not None:
-        return fewest_bits(target.psnr_db, levels, attempt)
-    return best_within(budget_bits, levels, attempt)
+        rate = _furthest(rates, lambda r: attempt(r, levels, 0).psnr_db >= target.psnr_db)
+        return fewest_bits(target.psnr_db, levels, partial(attempt, rate))
+    rate = _furthest(rates[::-1], lambda r: attempt(r, levels, 0).size_bits <= budget_bits)
+    return best_within(budget_bits, levels, partial(attempt, rate))
 
 
 def fewest_bits(psnr_db: float, levels: int, attempt: Attempt[C]) -> C:
@@ -60,6 +86,12 @@ def best_within(budget_bits: float, levels: int, attempt: Attempt[C]) -> C:
         if one and one.psnr_db > best.psnr_db:
             best = one
     return best
+
+
+def _furthest(rates: Sequence[float | None], holds: Callable[[float | None], bool]) -> float | None:
+    """The last λ for which something holds that holds for those before; the first one where it
+    holds for none, which is not tried."""
+    return rates[bisect(rates[1:], False, key=lambda rate: not holds(rate))]
 
 
 def _last(

@@ -58,14 +58,15 @@ def add_encode(verb: Verb) -> None:
     add("--step", type=_steps, metavar="S[,S...]", help="of rounding before entropy coding, in "
         "deviations of the posterior; one, or one per level (3.46: as noisy as it is)")  # fmt: skip
     add("--psnr", type=shared.rate, metavar="DB", dest="psnr_db", help="store bits, as few as "
-        "give this PSNR in every part of a source; levels and steps follow")  # fmt: skip
+        "give this PSNR in every part of a source; levels, steps and λ follow")  # fmt: skip
     add("--bits-per-pixel", type=shared.rate, metavar="B", help="store bits, at most so many per "
-        "pixel and frame of a source, as good as these allow; levels and steps follow")  # fmt: skip
+        "pixel and frame of a source, as good as these allow; the same follow")  # fmt: skip
     add("--size-limit", type=shared.byte_count, metavar="SIZE", help="store bits, at most so many "
         "bytes of latents in all, such as 2GiB, shared out by the bytes of the sources, as good as "
         "these allow; each source is read twice")  # fmt: skip
     add("--rate-weight", type=shared.rate, metavar="W", help="of a model for a range of rates: "
-        "the price of a bit; more is fewer of them (the middle of its range)")  # fmt: skip
+        "the price of a bit; more is fewer of them (the middle of its range; with a target, what "
+        "reaches it in every part)")  # fmt: skip
     add("--key-every", type=shared.positive, metavar="N", help="of bits: begin anew after every N "
         "steps of level 0, so that reading may begin there (only at the beginning)")  # fmt: skip
     add("--std", action="store_true", help="also store the posteriors' standard deviations")

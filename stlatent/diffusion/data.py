@@ -71,6 +71,7 @@ def open_data(config: DiffusionRun) -> LatentData:
     """
     data, levels = config.data, config.diffusion.levels
     manifest = LatentStore(data.root).manifest
+    manifest.check_one_rate()
     if levels > len(manifest.levels):
         raise ValueError(f"the stages make {levels} levels; {data.root} has {len(manifest.levels)}")
     whole = LatentDataset(data.root, range(levels))

@@ -60,6 +60,7 @@ def convert(path: str | Path, out: str | Path, to: str, vae: str | Path | None =
             f"packed: `stlatent export {store.manifest.model} --out vae`, and give --vae vae"
         )
     autoencoder = AutoencoderLadder.from_pretrained(vae).eval()
+    store.manifest.check_one_rate()
     store.model = made_by(load(vae), store.manifest, store.place)
     ladder_in(store.model).check_usual_rate()
     if not autoencoder.ladder.domain.pictures:

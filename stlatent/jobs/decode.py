@@ -121,6 +121,9 @@ class _Latents:
     def stream(self, steps: int) -> Iterator[Sequence[Tensor]]:
         return self.store.stream(self.name, self.levels, steps)
 
+    def rate_weights(self, steps: int) -> Iterator[float | None]:
+        return self.store.rate_weights(self.name, steps)
+
 
 def outputs(
     store: LatentStore, out: Path, ending: Callable[[Item], str]

@@ -32,8 +32,8 @@ class StorageOptions(Strict):
             begin anew; None is at the beginning of an item alone.
         psnr_db, bits_per_pixel, size_limit: what entropy-coded latents are to reach, in place of a
             `step`, see `bits.coding.Target`; a limit is in bytes.
-        rate_weight: λ, the price of the rate, of a model that takes it as an input; None is the
-            middle of its range.
+        rate_weight: λ, the price of the rate, of a model that takes it as an input; None is what
+            reaches the target, chunk by chunk, and else the middle of its range.
         precision: of the network, `fp32` or `bf16`; None is `bf16` where the device is made for it,
             and latents are not entropy-coded.
     """

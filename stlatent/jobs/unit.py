@@ -281,6 +281,7 @@ def _chunk_record(levels: Sequence[Told]) -> ChunkRecord:
         step=tuple(one.step and round(one.step, 4) for one in levels),
         bits=tuple(one.bits for one in levels),
         psnr_db=None if equal else round(psnr_db, 3),
+        rate_weight=levels[0].rate_weight,
     )
 
 

@@ -147,14 +147,16 @@ class Medium(ABC, Generic[Part]):
         levels that are not given."""
         axes, space = self.config.axes, self.config.axes.of_space(sample.size)
         decoder = TiledDecoder(model, space, draw, self.tile(how.tile))
+        steps = self.units(decoder.device, space)
+        weights = latents.rate_weights(steps)
         if not axes.has_time:
-            yield self.take(model, decoder.push(latents.whole().levels), sample)
+            yield self.take(model, decoder.push(latents.whole().levels, next(weights)), sample)
             return
         left = axes.of_time(sample.size)
-        for levels in latents.stream(self.units(decoder.device, space)):
+        for levels, weight in zip(latents.stream(steps), weights, strict=False):
             if not left:
                 return
-            x = decoder.push(levels)
+            x = decoder.push(levels, weight)
             count = min(left, axes.of_time(x.shape[2:]))
             left -= count
             yield self.take(model, axes.steps(x, 0, count), sample)

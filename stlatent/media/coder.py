@@ -105,8 +105,10 @@ class TiledDecoder:
         other._states = list(self._states)
         return other
 
-    def push(self, levels: Sequence[Tensor]) -> Tensor:
-        """`[1, C, *axes]` from the next latents `[1, C, *axes]` of the first levels."""
+    def push(self, levels: Sequence[Tensor], rate_weight: float | None = None) -> Tensor:
+        """`[1, C, *axes]` from the next latents `[1, C, *axes]` of the first levels, at a λ, or at
+        that of the model."""
+        model = self.model if rate_weight is None else self.model.at_rate(rate_weight)
         strides = [self.model.domain.of_space(level.stride) for level in self.model.levels]
         cut = [
             self.tiling.split(z.to(self.device), stride)
@@ -114,12 +116,14 @@ class TiledDecoder:
         ]
         tiles = enumerate(self.tiling.tiles)
         return self.tiling.join(
-            [self._next(i, [parts[i] for parts in cut], tile.size) for i, tile in tiles]
+            [self._next(model, i, [parts[i] for parts in cut], tile.size) for i, tile in tiles]
         )
 
-    def _next(self, tile: int, levels: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        axes, state = self.model.domain, self._states[tile]
+    def _next(
+        self, model: Model, tile: int, levels: Sequence[Tensor], size: Sequence[int]
+    ) -> Tensor:
+        axes, state = model.domain, self._states[tile]
         if not axes.has_time:
-            return self.model.decode(Latents(tuple(levels), axes.size(1, size)), draw=self.draw)
-        x, self._states[tile] = decode_chunk(self.model, levels, size, state, self.draw)
+            return model.decode(Latents(tuple(levels), axes.size(1, size)), draw=self.draw)
+        x, self._states[tile] = decode_chunk(model, levels, size, state, self.draw)
         return x

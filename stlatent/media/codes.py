@@ -21,11 +21,13 @@ class Told(NamedTuple):
         step: how wide steps of rounding are, in deviations of the posterior; None is not at all.
         bits: of its streams, and of what lies before them.
         psnr_db: of the chunk, of all levels; infinite where it is equal, or was not measured.
+        rate_weight: λ of the chunk, where it is chosen.
     """
 
     step: float | None
     bits: int
     psnr_db: float
+    rate_weight: float | None = None
 
 
 class Code(NamedTuple):

@@ -34,6 +34,9 @@ class Stored(Protocol):
     def stream(self, steps: int) -> Iterator[Sequence[Tensor]]:
         """`[1, C_l, ...]` per level, `steps` steps of level 0 at a time, see `LatentReader`."""
 
+    def rate_weights(self, steps: int) -> Iterator[float | None]:
+        """λ of each piece of `stream`, or of the whole; None is the model's."""
+
 
 @dataclass(frozen=True)
 class Sample:

@@ -44,7 +44,7 @@ class Header(Strict):
             same ones. None of shapes.
         coding: where the latents are entropy-coded.
         rate_weight: λ, the price of the rate, at which a model that takes it as an input has made
-            them, see `model/dial.py`; None of other models.
+            them, see `model/dial.py`; None of other models, and where every chunk has its own.
     """
 
     format: Literal["stlatent-latents"] = FORMAT
@@ -141,7 +141,7 @@ class Header(Strict):
             std=std,
             tile=tile,
             coding=coding,
-            rate_weight=model.rate_weight,
+            rate_weight=None if coding and coding.rate_chosen else model.rate_weight,
         )
 
     def tables(self, model: Ladder) -> dict[int, Tensor]:
@@ -159,6 +159,19 @@ class Header(Strict):
             return True
         bits = sum(sum(chunk.bits) for chunk in chunks)
         return bits <= target.bits_per_pixel * math.prod(item.size)
+
+    @property
+    def rate_chosen(self) -> bool:
+        """Whether every chunk has a λ of its own."""
+        return self.coding is not None and self.coding.rate_chosen
+
+    def check_one_rate(self) -> None:
+        """ValueError where no model at one λ decodes all of them."""
+        if self.rate_chosen:
+            raise ValueError(
+                "every chunk of these latents has a λ of its own, but exports run at one alone: "
+                "encode without a target, or with --rate-weight"
+            )
 
     def values(self, size: Sequence[int]) -> int:
         """Numbers in the input of an item of this size, channels included."""
@@ -199,6 +212,8 @@ class Header(Strict):
                 raise ValueError(f"'{item.name}' has {len(item.bits)} bits, not one per level")
             if any({len(c.step), len(c.bits)} != {count} for c in item.chunks or ()):
                 raise ValueError(f"'{item.name}' has a chunk of other than {count} levels")
+            if self.rate_chosen and not all(c.rate_weight for c in item.chunks or (None,)):
+                raise ValueError(f"'{item.name}' does not say at which λ its chunks were made")
             if (item.shape is not None) != (item.kind in PLACED):
                 raise ValueError(f"'{item.name}' is a {item.kind}, but shape is {item.shape}")
         files = {name for *_, name in self.files(unit)} if record.items else set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..model.domain import Domain
 from ..model.latents import Latents
 from .header import Header, Part, level_file
 from .manifest import check_units, read_manifest, read_units
+from .pieces import Pieces, Window
 from .place import Place
 from .records import Item, UnitRecord
 from .stored import channels_of
@@ -21,8 +21,6 @@ from .tensor_files import TensorFiles
 
 if TYPE_CHECKING:
     from ..model.ladder import Ladder
-
-AHEAD_BYTES = 2**18  # of a stream, read at a time
 
 
 class LatentReader:
@@ -116,21 +114,25 @@ class LatentReader:
         """The same along time, piece by piece: `[1, C, t, H, W]` per level.
 
         A piece holds `steps` steps of level 0 and what lies under them in the finer levels; the
-        first step of every level covers one frame.
+        first step of every level covers one frame. Where every chunk has a λ of its own, a piece
+        has one, and may be shorter: see `rate_weights`.
         """
-        kept = range(self.check_levels(levels))
+        kept, chunks = range(self.check_levels(levels)), None
         axes = self.header.over
         strides = [axes.of_time(level.stride) for level in self.header.levels]
-        length, chunks = axes.of_time(self.item(name).grids[0]), None
         if self.header.coding:
             chunks = Pieces(axes, self._chunks(name, len(kept)), len(kept))
-        for start in range(0, length, steps):
-            ends = (start, min(start + steps, length))
+        for *ends, _ in self._pieces(name, steps):
             spans = [[under(end, strides[0] // strides[k]) for end in ends] for k in kept]
             if chunks:
                 yield chunks.take([stop - start for start, stop in spans])
             else:
                 yield [self.read_level(name, k, *span) for k, span in zip(kept, spans, strict=True)]
+
+    def rate_weights(self, name: str, steps: int = 2) -> Iterator[float | None]:
+        """λ of each piece of `stream`, or of an item without time, at which a model that takes one
+        decodes it; None is that of the data set, at which `made_by` gives the model."""
+        return (weight for *_, weight in self._pieces(name, steps))
 
     def item(self, name: str) -> Item:
         """What is known of an item; KeyError if there is none of this name."""
@@ -172,9 +174,28 @@ class LatentReader:
             files.append(Window(self.place, level_file(level, unit), spans))
         try:
             how = self.header.coding, item.size, files, self.header.tile, first
-            yield from bitstream.read_clip(model, *how)
+            rates = [chunk.rate_weight for chunk in item.chunks or ()]
+            yield from bitstream.read_clip(model, *how, rates)
         except ValueError as error:
             raise ValueError(f"{self.place.url}: {name}: {error}") from None
+
+    def _pieces(self, name: str, steps: int) -> Iterator[tuple[int, int, float | None]]:
+        """First step of level 0 of each piece of an item, the one behind its last, and its λ."""
+        axes, item = self.header.over, self.item(name)
+        length = axes.of_time(item.grids[0])
+        chunks = [(length, None)]
+        if self.header.rate_chosen:
+            from ..bits.bitstream import chunk_units
+
+            units = chunk_units(self._coder(), self.header.coding, item.size)
+            ends = (1 + k * units for k in range(1, len(item.chunks) + 1))
+            chunks = zip(ends, (chunk.rate_weight for chunk in item.chunks), strict=True)
+        start = 0
+        for end, weight in chunks:
+            stop = min(end, length)
+            for begin in range(start, stop, steps):
+                yield begin, min(begin + steps, stop), weight
+            start = stop
 
     def _decoded_level(self, name: str, level: int, start: int, stop: int | None) -> Tensor:
         """Decodes all that comes before, too, from where it may begin."""
@@ -248,49 +269,6 @@ class LatentStore(LatentReader):
 
     def __getitem__(self, name: str) -> Latents:
         return self.read(name)
-
-
-class Window:
-    """Some spans of a file, read from front to back, a little ahead."""
-
-    def __init__(self, place: Place, name: str, spans: Sequence[tuple[int, int]]) -> None:
-        self.place, self.file = place, name
-        self._spans, self._ahead = list(spans), b""
-
-    def read(self, count: int) -> bytes:
-        """So many bytes, or as many as there are."""
-        while len(self._ahead) < count and self._spans:
-            start, end = self._spans.pop(0)
-            stop = min(end, start + max(count - len(self._ahead), AHEAD_BYTES))
-            self._ahead += self.place.read(self.file, start, stop)
-            self._spans[:0] = [(stop, end)] if stop < end else []
-        content, self._ahead = self._ahead[:count], self._ahead[count:]
-        return content
-
-
-class Pieces:
-    """Chunks in time, cut anew; `[1, C, *axes]` per level."""
-
-    def __init__(self, domain: Domain, chunks: Iterator[list[Tensor]], levels: int) -> None:
-        self.domain, self.chunks = domain, chunks
-        self._waiting: list[list[Tensor]] = [[] for _ in range(levels)]
-
-    def take(self, steps: list[int]) -> list[Tensor]:
-        """So many steps of each level."""
-        axes = self.domain
-        while any(
-            sum(axes.of_time(z.shape[2:]) for z in waiting) < n
-            for waiting, n in zip(self._waiting, steps, strict=True)
-        ):
-            for waiting, z in zip(self._waiting, next(self.chunks), strict=True):
-                waiting.append(z)
-        whole = [axes.joined(waiting) for waiting in self._waiting]
-        counts = [axes.of_time(z.shape[2:]) for z in whole]
-        self._waiting = [
-            [axes.steps(z, n, count).clone()]
-            for z, n, count in zip(whole, steps, counts, strict=True)
-        ]
-        return [axes.steps(z, 0, n) for z, n in zip(whole, steps, strict=True)]
 
 
 def made_by(model: Ladder, header: Header, place: Place) -> Ladder:

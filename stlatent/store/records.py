@@ -7,10 +7,11 @@ each other, the header says: see `Header.check`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
+from ..bits.coding import Above0
 from ..files import safe_name
 from ..geometry.whereabouts import Scan, Shape
 from ..media.source import Kind
@@ -53,7 +54,19 @@ class FileRecord(Strict):
     sha256: Digest
 
 
-class ChunkRecord(Strict):
+class Grown(Strict):
+    """A record that says less where there is less to say: what was not there always, `later`, is
+    left out where it is None."""
+
+    later: ClassVar[frozenset[str]]
+
+    @model_serializer(mode="wrap")
+    def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        missing = {name for name in self.later if getattr(self, name) is None}
+        return {k: v for k, v in dump(self).items() if k not in missing}
+
+
+class ChunkRecord(Grown):
     """How a chunk of an item was told.
 
     Attributes:
@@ -61,14 +74,17 @@ class ChunkRecord(Strict):
             the level is not told, and its latents are the priors' means.
         bits: per level, of its streams and what lies before them.
         psnr_db: of what it decodes to, in fp32; None where that is equal, or there is no target.
+        rate_weight: λ, at which it was made and decodes; None where all of a data set has one.
     """
 
+    later = frozenset({"rate_weight"})
     step: tuple[NotNegative | None, ...]
     bits: tuple[Count, ...]
     psnr_db: Finite | None
+    rate_weight: Above0 | None = None
 
 
-class Item(Strict):
+class Item(Grown):
     """The latents of one source, or of one clip or volume of it.
 
     Attributes:
@@ -89,6 +105,7 @@ class Item(Strict):
             entropy-coded, minus the binary logarithm of its probability under the prior.
     """
 
+    later = frozenset({"caption", "scan", "chunks"})
     name: Name
     source: Name
     start: Count
@@ -101,12 +118,6 @@ class Item(Strict):
     bits: tuple[NotNegative, ...]
     caption: str | None = None
     chunks: tuple[ChunkRecord, ...] | None = None
-
-    @model_serializer(mode="wrap")
-    def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what was not there always, where there is none."""
-        optional = {"caption": self.caption, "scan": self.scan, "chunks": self.chunks}
-        return {k: v for k, v in dump(self).items() if optional.get(k, True) is not None}
 
 
 class Failure(Strict):

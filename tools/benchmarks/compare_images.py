@@ -5,7 +5,8 @@
 The ladder's points are the files that `stlatent encode --entropy-code --rate-weight` writes, at
 prices over the whole range of the model, all levels, decoded by `stlatent decode`. The others are
 files of Pillow, colours in 4:2:0, which limits their PSNR. On the 24 Kodak images the curves of VTM
-and of the hyperprior model (Ballé et al. 2018) are those that CompressAI publishes.
+and of the hyperprior model (Ballé et al. 2018) are those that CompressAI publishes. With `--psnr`
+each picture is encoded to these targets as well, where λ is chosen, beside its own curve.
 """
 
 from __future__ import annotations
@@ -115,22 +116,53 @@ def ladder(
     """The pictures in `folder` at each price, the fewest bits first."""
     points = []
     for weight in sorted(weights, reverse=True):
-        with tempfile.TemporaryDirectory() as work:
-            out, options = Path(work) / "z", EncodeOptions(entropy_code=True, rate_weight=weight)
-            result = encode_folder(model, folder, out, "model", options)
-            if result.failed:
-                raise ValueError(f"{result.failed[0].name}: {result.failed[0].reason}")
-            store = LatentStore(out, model)
-            made = decode_store(model, store, Path(work) / "shown", format="png", precision="fp32")
-            shown = {path.stem: np.array(Image.open(path).convert("RGB")) for path in made}
-            levels = [_level_bytes(store, k) for k in range(len(model.levels))]
-            sizes = {name: sum(level[name] for level in levels) for name in pictures}
-            files = [f for f in out.rglob("*") if f.is_file() and f.name != "preview.png"]
-            point = _point(pictures, shown, sizes) | {"rate_weight": weight}
-            pixels = sum(x.shape[0] * x.shape[1] for x in pictures.values())
-            point["level_bits_per_pixel"] = [8 * sum(one.values()) / pixels for one in levels]
-            point["folder_bits_per_pixel"] = 8 * sum(f.stat().st_size for f in files) / pixels
-            points.append(point)
+        point = _stored(
+            model, folder, pictures, EncodeOptions(entropy_code=True, rate_weight=weight)
+        )
+        points.append(point | {"rate_weight": weight})
+    return points
+
+
+def _stored(
+    model: stlatent.Ladder, folder: Path, pictures: Mapping[str, np.ndarray], options: EncodeOptions
+) -> Point:
+    """The pictures in `folder` as a data set."""
+    with tempfile.TemporaryDirectory() as work:
+        out = Path(work) / "z"
+        result = encode_folder(model, folder, out, "model", options)
+        if result.failed:
+            raise ValueError(f"{result.failed[0].name}: {result.failed[0].reason}")
+        store = LatentStore(out, model)
+        made = decode_store(model, store, Path(work) / "shown", format="png", precision="fp32")
+        shown = {path.stem: np.array(Image.open(path).convert("RGB")) for path in made}
+        levels = [_level_bytes(store, k) for k in range(len(model.levels))]
+        sizes = {name: sum(level[name] for level in levels) for name in pictures}
+        files = [f for f in out.rglob("*") if f.is_file() and f.name != "preview.png"]
+        point = _point(pictures, shown, sizes)
+        pixels = sum(x.shape[0] * x.shape[1] for x in pictures.values())
+        point["level_bits_per_pixel"] = [8 * sum(one.values()) / pixels for one in levels]
+        point["folder_bits_per_pixel"] = 8 * sum(f.stat().st_size for f in files) / pixels
+        return point
+
+
+def aimed(
+    model: stlatent.Ladder,
+    folder: Path,
+    pictures: Mapping[str, np.ndarray],
+    targets: Sequence[float],
+    curve: Sequence[Point],
+) -> list[Point]:
+    """The pictures at each target in dB; of each `fixed_bits_per_pixel` too, what its own curve of
+    fixed prices has at the PSNR that is reached, None where it does not go."""
+    points = []
+    for target in targets:
+        point = _stored(model, folder, pictures, EncodeOptions(psnr_db=target))
+        fixed = {}
+        for name, (reached, _) in point["pictures"].items():
+            decibels, bits = zip(*(one["pictures"][name] for one in curve), strict=True)
+            found = np.interp(reached, decibels, np.log(bits), np.nan, np.nan)
+            fixed[name] = None if np.isnan(found) else float(np.exp(found))
+        points.append(point | {"target_db": target, "fixed_bits_per_pixel": fixed})
     return points
 
 
@@ -163,6 +195,19 @@ def table(points: Sequence[Point], rates: Mapping[str, float | None]) -> str:
     rows += ["|---" * (1 + len(rates)) + "|"]
     cells = ["–" if rate is None else f"{rate:+.1%}" for rate in rates.values()]
     return "\n".join([*rows, "| ladder |" + "".join(f" {cell} |" for cell in cells)])
+
+
+def table_of_targets(points: Sequence[Point]) -> str:
+    """What is reached, and the bits that it takes beside those of fixed prices, as Markdown."""
+    rows = ["| target | picture | reached | bits per pixel | of a fixed λ | |"]
+    rows += ["|---|---|---|---|---|---|"]
+    for p in points:
+        for name, (decibels, bits) in p["pictures"].items():
+            fixed = p["fixed_bits_per_pixel"][name]
+            beside = f"{fixed:.3f} | {bits / fixed - 1:+.1%}" if fixed else "– | –"
+            figures = f"{decibels:.2f} dB | {bits:.3f} | {beside}"
+            rows.append(f"| {p['target_db']:g} dB | {name} | {figures} |")
+    return "\n".join(rows)
 
 
 def picture(curves: Mapping[str, Sequence[Point]], published: Sequence[str]) -> bytes:
@@ -207,6 +252,10 @@ def run(options: argparse.Namespace) -> None:
     report |= {"versions": {"pillow": PIL.__version__, "torch": torch.__version__}}
     report |= {"formats": {name: one._asdict() for name, one in FORMATS.items()}}
     report |= {"bd_rate": rates, "curves": curves}
+    if options.psnr:
+        found = aimed(model, options.folder, pictures, options.psnr, curves["ladder"])
+        report["targets"] = found
+        print("", table_of_targets(found), sep="\n")
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "images.png").write_bytes(picture(curves, list(published)))
     replace_text(options.out / "images.json", json.dumps(report, indent=1) + "\n")
@@ -220,6 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="of .png pictures")
     parser.add_argument("--model", required=True, help="name, run folder or file")
     parser.add_argument("--prices", type=int, default=PRICES, metavar="N", help="of the rate")
+    parser.add_argument("--psnr", type=float, nargs="*", default=[], metavar="DB", help="targets")
     parser.add_argument("--out", type=Path, default=Path("runs/images"), metavar="DIR")
     run(parser.parse_args(arguments))
 
