@@ -11,14 +11,18 @@ from test_train import metrics
 from test_train import options as video_options
 
 import stlatent
+from stlatent import Ladder, checkpoint
 from stlatent.checkpoint import build
 from stlatent.media.audio.write import write_sound
 from stlatent.media.planes.data import write_planes
 from stlatent.media.training import HeldOut
 from stlatent.model.config import load
+from stlatent.model.rates import RateRange
 from stlatent.train import run
 from stlatent.train.config import RunConfig
-from stlatent.train.data import open_data, with_data
+from stlatent.train.data import TrainingData, loss_over_rates, open_data, with_data
+from stlatent.train.loss import batch_loss
+from stlatent.train.task import Moment
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 NAMES = [f"clip_{i}.mp4" for i in range(200)]
@@ -146,3 +150,39 @@ def test_a_run_that_began_without_a_share_goes_on_without(tmp_path):
 def test_names_are_what_they_were(tmp_path):
     config = load(RunConfig, CONFIGS / "video" / "tiny.yaml", video_options(tmp_path, tmp_path))
     assert with_data(config).data.validation == config.data.validation
+
+
+RATED = ["model.rate={range: [0.01, 0.1]}", "model.posterior=rounded"]
+
+
+def test_the_best_of_a_model_for_all_rates_has_the_least_loss(tmp_path, monkeypatch):
+    """And not the most bits, which has the highest PSNR."""
+    pictures(tmp_path)
+    losses, figures = iter([3.0, 1.0, 2.0]), TrainingData.measure
+
+    def measure(self: TrainingData, model: object, step: int) -> dict[str, list[float]]:
+        found = figures(self, model, step)
+        assert len(found["loss"]) == 3 and np.isfinite(found["loss"]).all()
+        return found | {"loss": [next(losses)] * 3, "psnr_db": [float(step)]}
+
+    monkeypatch.setattr(TrainingData, "measure", measure)
+    more = [*RATED, "steps=3", "data.validation.every=1"]
+    out = run(CONFIGS / "image" / "tiny.yaml", options(tmp_path, *more))
+    assert checkpoint.about(out / "best")["step"] == 2
+
+
+def test_the_loss_over_rates_is_that_which_is_trained(tmp_path, monkeypatch):
+    pictures(tmp_path)
+    more = options(tmp_path, *RATED, "loss.prefix={share: 0, preview: 0}")
+    config = load(RunConfig, CONFIGS / "image/tiny.yaml", more)
+    torch.manual_seed(0)
+    model, held_out = Ladder(config.model), open_data(with_data(config)).held_out
+    found = loss_over_rates(model, held_out)
+    rates = config.model.rate
+    for weight, loss in zip((rates.range[0], rates.middle, rates.range[1]), found, strict=True):
+        told = torch.full([1], weight)
+        monkeypatch.setattr(RateRange, "draw", lambda *_, told=told: told)
+        at = Moment(10**6, 1.0, torch.Generator().manual_seed(0))
+        trained = [batch_loss(model, model, x, config.loss, at)[0] for x in held_out.values()]
+        mean = sum(one.total.item() for one in trained) / len(trained)
+        assert loss == pytest.approx(mean, rel=0.02)

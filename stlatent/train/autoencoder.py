@@ -76,7 +76,7 @@ class Autoencoder(LadderTask, RunTask):
         if extras.critic:
             extras.critic.prepare(accelerator)
         self.data: TrainingData = open_data(run)
-        self.every, self.quality = run.data.validation.every, self.data.quality
+        self.every = run.data.validation.every
         self.notices, self.unreadable = [self.data.notice], self.data.bad
 
     def batches(self, step: int, rank: int, processes: int) -> Iterable[Batch]:
@@ -87,6 +87,9 @@ class Autoencoder(LadderTask, RunTask):
 
     def measure(self, model: checkpoint.Model, step: int) -> Figures | None:
         return self.data.measure(model, step)
+
+    def quality(self, figures: Figures) -> float | None:
+        return self.data.quality(figures)
 
     def keep(self, model: checkpoint.Model, place: str, about: Mapping[str, object]) -> None:
         if place == "best" and model.config.field is None and not model.domain.sparse:
@@ -125,7 +128,9 @@ class OnlyRecall(Autoencoder):
     def __init__(self, run: RunConfig, accelerator: Accelerator) -> None:
         super().__init__(run, accelerator)
         self.network = Rates(self.model)
-        self.quality = None  # the same throughout
+
+    def quality(self, figures: Figures) -> None:
+        """It is the same throughout."""
 
     def loss(self, batch: Batch, at: Moment) -> Loss:
         domain, data = self.model.domain, self.run.data
@@ -153,7 +158,9 @@ class OnlyFoundationDecoder(Autoencoder):
         model = run.model.model_copy(update={"foundation": found})
         super().__init__(run.model_copy(update={"model": model}), accelerator)
         self.network = Decoding(self.model, run.loss.pixels)
-        self.quality = None  # that of all levels, which is not what is trained
+
+    def quality(self, figures: Figures) -> None:
+        """That of all levels is not what is trained."""
 
     def loss(self, batch: Batch, at: Moment) -> Loss:
         return decoder_loss(self.network, self.model, self.data.enter(batch, self.device), at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from ..media.base import Medium
 from ..media.registry import medium_of
 from ..media.training import Batch
 from ..media.walk import name_archives
+from ..model.choose import Draw
 from ..model.config import load
 from ..model.gaussian import BITS_PER_NAT
 from ..triplane.autoencoder import as_volume
@@ -26,6 +28,7 @@ from .order import Mixture, Order, loader
 Figures = dict[str, list[float]]
 SHARE = 0.05  # of the files, held out in a new run that does not say which
 SHOWN = 4  # held-out samples in a picture
+LOSS = "loss"
 
 
 def with_data(config: RunConfig) -> RunConfig:
@@ -65,7 +68,6 @@ class TrainingData:
     Attributes:
         held_out: by name, `[1, C, *axes]` in [-1, 1].
         bad: reason by name of what cannot be read, as far as it is known from the start.
-        quality: the figure by which the best weights are kept: higher is better.
         notice: what is held out, in words.
     """
 
@@ -74,7 +76,6 @@ class TrainingData:
         self.set = self.medium.training_set(config.data, config.seed)
         name_archives(config.data.root)
         self.held_out, self.bad = self.set.held_out, self.set.bad
-        self.quality = self.medium.figures[0].key
         self.mixture = Mixture(self.set.kinds)
 
     @property
@@ -106,8 +107,34 @@ class TrainingData:
         if not self.held_out:
             return None
         figures, picture = measured(self.medium, model, self.held_out)
+        if model.config.rate:
+            figures[LOSS] = loss_over_rates(model, self.held_out)
         write_picture(self.config.out, step, picture)
         return figures
+
+    def quality(self, figures: Figures) -> float:
+        """By which the best weights are kept, higher is better: the first figure of all levels, or
+        the loss of a model for a range of rates, of which that figure favours the most bits."""
+        losses = figures.get(LOSS)
+        return -fmean(losses) if losses else figures[self.medium.figures[0].key][-1]
+
+
+@torch.no_grad()
+def loss_over_rates(model: Model, held_out: Mapping[str, Tensor]) -> list[float]:
+    """What is trained, distortion and rate at the lowest λ, the middle and the highest one of a
+    model's range, weighed as `losses.elbo.objective` does it; means over samples."""
+    rates, device = model.config.rate, next(model.parameters()).device
+    rows = []
+    for x in held_out.values():
+        x, row = x.to(device), []
+        for weight in (rates.range[0], rates.middle, rates.range[1]):
+            out = model(x, Draw(), rate_weights=torch.tensor([weight], device=device))
+            target = model.target(out, x)
+            distortion = model.likelihood(out.parameters, target).mean()
+            nats = sum(groups.sum() for groups in out.latents.group_kl) / target.numel()
+            row.append(float(rates.middle / weight * distortion + rates.middle * nats))
+        rows.append(row)
+    return [round(float(loss), 6) for loss in np.mean(rows, 0)]
 
 
 @torch.no_grad()

@@ -174,8 +174,8 @@ class Loop:
         if figures is None:
             return
         log.validation(self.done, figures)
-        quality = figures[self.task.quality][-1] if self.task.quality else self.counters.best
-        if quality > self.counters.best:
+        quality = self.task.quality(figures)
+        if quality is not None and quality > self.counters.best:
             self.counters.best = quality
             self.task.keep(self.average, "best", {"step": self.done, **figures})
 

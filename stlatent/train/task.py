@@ -97,15 +97,12 @@ class RunTask(Task):
     Attributes:
         name: of the model in the state of the run.
         every: steps between two measurements.
-        quality: the figure by which the best weights are kept, higher is better, by its value for
-            all levels; None where only the last ones are kept.
         notices: what the log should say at first, one line each.
         unreadable: reason by name of the files that are known to be of no use.
     """
 
     name: str
     every: int
-    quality: str | None = None
     notices: Sequence[str] = ()
     unreadable: Mapping[str, str] = {}
 
@@ -117,6 +114,10 @@ class RunTask(Task):
     @abstractmethod
     def measure(self, model: nn.Module, step: int) -> Figures | None:
         """Figures of the averaged model on what is held out, if anything is; may leave pictures."""
+
+    def quality(self, figures: Figures) -> float | None:
+        """By which the best weights are kept, higher is better; None keeps the last ones alone."""
+        return None
 
     @abstractmethod
     def keep(self, model: nn.Module, place: str, about: Mapping[str, object]) -> None:
