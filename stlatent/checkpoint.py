@@ -25,6 +25,7 @@ from .foundation.frozen import (
 from .model.budget import Budget
 from .model.config import DecoderConfig, ModelConfig, Strict, parse
 from .model.documents import from_json
+from .model.fingerprint import claimed_weights
 from .model.ladder import Ladder
 from .model.torch_modules import closed
 from .shipped import FILE, shipped_models
@@ -90,9 +91,11 @@ def save(
 
     Args:
         about: anything JSON-able that goes along, such as the recipe and measured figures.
-        half: store weights in float16, half the size; they are computed with in float32.
+        half: store weights in float16, half the size, but for those that are to make the latents of
+            another model (`ModelConfig.latents_of`); they are computed with in float32.
     """
-    tensors = {k: _stored(v, half) for k, v in model.state_dict().items()}
+    kept = claimed_weights(model) if half else ()
+    tensors = {k: _stored(v, half, k in kept) for k, v in model.state_dict().items()}
     metadata = {
         "format": FORMAT,
         "config": model.config.model_dump_json(),
@@ -257,8 +260,9 @@ def check_device(device: str | torch.device) -> None:
         raise ValueError(f"device '{device}' cannot be used: {reason}; give cpu or cuda") from None
 
 
-def _stored(tensor: Tensor, half: bool) -> Tensor:
-    return (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
+def _stored(tensor: Tensor, half: bool, kept: bool) -> Tensor:
+    small = tensor.half() if half and tensor.is_floating_point() else tensor
+    return (tensor if kept and (small != tensor).any() else small).contiguous()
 
 
 def _computed(tensor: Tensor) -> Tensor:

@@ -186,6 +186,11 @@ def test_a_ladder_without_foundation_keeps_its_latents(pictures, tmp_path):
         assert all(map(torch.equal, again.levels, encoded.levels))
         assert all(map(torch.equal, again.kl, encoded.kl))
     after = stlatent.load(tmp_path / "second")
+    stlatent.save(after, tmp_path / "half" / "model.safetensors", half=True)
+    shipped = stlatent.load(tmp_path / "half")  # whose latents are those that it claims, yet
+    assert all(map(torch.equal, shipped.encode(x).levels, encoded.levels))
+    assert all(map(torch.equal, shipped.encode(x).kl, encoded.kl))
+    assert not torch.equal(shipped.head.conv.weight, after.head.conv.weight)
     picture = torch.from_numpy(np.array(Image.open(pictures / "1.png"))).movedim(-1, 0)[None]
     latents = before.encode(picture := picture / 127.5 - 1)
     errors = [float((m.decode(latents) - picture).square().mean()) for m in (before, after)]

@@ -210,6 +210,12 @@ def test_memory_is_trained_alone_on_a_model_without(videos, tmp_path):
     assert lines[0]["validation_psnr_db"] == lines[-1]["validation_psnr_db"]
     assert sum(lines[-1]["validation_bits_per_value"]) < sum(lines[0]["validation_bits_per_value"])
     train.run(TINY, options(videos, tmp_path / "third", **more | {"start": tmp_path / "second"}))
+    claiming = {"start": tmp_path / "first", "only_decoder": "true", "steps": 1}
+    train.run(TINY, options(videos, tmp_path / "sharper", **claiming))
+    again = more | {"start": tmp_path / "sharper", "steps": 1}
+    train.run(TINY, options(videos, tmp_path / "fourth", **again))
+    found = [stlatent.load(tmp_path / name) for name in ("first", "sharper", "fourth")]
+    assert len({*map(stlatent.fingerprint, found)}) == 1 and found[-1].config.recall
     with pytest.raises(ValueError, match="give both"):
         train.run(TINY, options(videos, tmp_path / "no", only_recall="true", **recall))
 

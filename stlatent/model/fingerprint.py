@@ -25,6 +25,23 @@ def fingerprint(model: nn.Module) -> str:
     return _digest(digested(model.config), weights)
 
 
+def decoder_parts(ladder: nn.Module) -> tuple[nn.Module, ...]:
+    """What lies behind the last latent of a ladder: no latent, prior or posterior depends on it."""
+    last = ladder.cells[-1][-1]
+    own = (last.from_latent, last.spread, last.blocks, ladder.up[-1], ladder.head_blocks)
+    return tuple(part for part in (*own, ladder.head, ladder.likelihood) if part is not None)
+
+
+def claimed_weights(model: nn.Module) -> frozenset[str]:
+    """Names of the weights that make the latents of another model, where a model says that its own
+    are those: all but its decoder's."""
+    if not model.config.latents_of:
+        return frozenset()
+    parts = {id(part) for part in decoder_parts(model)}
+    own = tuple(f"{name}." for name, part in model.named_modules() if id(part) in parts)
+    return frozenset(name for name in model.state_dict() if not name.startswith(own))
+
+
 def priors_fingerprint(model: nn.Module) -> str | None:
     """The same of what priors remember, which bits depend on; None if that is nothing."""
     units = model.config.recall

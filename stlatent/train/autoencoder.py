@@ -126,7 +126,9 @@ class OnlyRecall(Autoencoder):
     """
 
     def __init__(self, run: RunConfig, accelerator: Accelerator) -> None:
-        super().__init__(run, accelerator)
+        latents_of = checkpoint.load(run.start).config.latents_of
+        model = run.model.model_copy(update={"latents_of": latents_of})
+        super().__init__(run.model_copy(update={"model": model}), accelerator)
         self.network = Rates(self.model)
 
     def quality(self, figures: Figures) -> None:

@@ -16,6 +16,7 @@ from ..foundation.autoencoder import FoundationAutoencoder
 from ..losses.elbo import draw_prefixes
 from ..losses.pixels import PixelConfig, pixel_error
 from ..model.choose import Prefix, mean
+from ..model.fingerprint import decoder_parts
 from ..model.ladder import Ladder
 from .processes import Batches
 from .task import Loss, Moment
@@ -24,11 +25,8 @@ from .task import Loss, Moment
 def train_decoder_alone(ladder: Ladder) -> None:
     """Freeze all but the parts that no latent depends on, prior or posterior."""
     ladder.requires_grad_(False)
-    last = ladder.cells[-1][-1]
-    own = (last.from_latent, last.spread, last.blocks, ladder.up[-1], ladder.head_blocks)
-    for part in (*own, ladder.head, ladder.likelihood):
-        if part is not None:
-            part.requires_grad_(True)
+    for part in decoder_parts(ladder):
+        part.requires_grad_(True)
 
 
 class Decoding(nn.Module):
