@@ -139,7 +139,7 @@ def save_decoder(decoder: FieldDecoder, path: str | Path) -> None:
         "config": decoder.config.model_dump_json(),
         "planes": str(decoder.planes),
     }
-    write(path, {k: _stored(v, False) for k, v in decoder.state_dict().items()}, metadata)
+    write(path, {k: _stored(v) for k, v in decoder.state_dict().items()}, metadata)
 
 
 def load_decoder(path: str | Path) -> FieldDecoder:
@@ -260,7 +260,7 @@ def check_device(device: str | torch.device) -> None:
         raise ValueError(f"device '{device}' cannot be used: {reason}; give cpu or cuda") from None
 
 
-def _stored(tensor: Tensor, half: bool, kept: bool) -> Tensor:
+def _stored(tensor: Tensor, half: bool = False, kept: bool = False) -> Tensor:
     small = tensor.half() if half and tensor.is_floating_point() else tensor
     return (tensor if kept and (small != tensor).any() else small).contiguous()
 
