@@ -19,11 +19,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
+from diffusers import ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import Tensor, nn
 
+from ..export.loading import Checked
 from ..model.config import parse
 from ..model.domains import DOMAINS
 from ..model.layout import grid_of
@@ -34,7 +35,7 @@ from .config import ConditionConfig, DenoiserConfig, StageConfig
 from .context import Context, ContextEncoder
 
 
-class LadderDenoiser(ModelMixin, ConfigMixin):
+class LadderDenoiser(ModelMixin, Checked):
     """Denoises whitened latents of the first levels of a ladder, stage by stage.
 
     Args:
@@ -49,6 +50,7 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
         ValueError: these do not fit each other.
     """
 
+    settings = DenoiserConfig
     _supports_gradient_checkpointing = True
 
     @register_to_config
@@ -87,13 +89,6 @@ class LadderDenoiser(ModelMixin, ConfigMixin):
             self.conditions.append(Condition(self.condition, self.backbones[k].condition_width))
             if past:
                 self.memories.append(self._memory(k, stage.width))
-
-    @classmethod
-    def extract_init_dict(cls, config_dict: Mapping[str, Any], **kwargs: Any) -> tuple:
-        """Checks what a file says for the constructor."""
-        own = cls._get_init_keys(cls) & {*config_dict}
-        parse(DenoiserConfig, {k: config_dict[k] for k in own}, f"config.json of {cls.__name__}")
-        return super().extract_init_dict(config_dict, **kwargs)
 
     def _packing(self, levels: range, grid: str) -> Packing:
         channels = [self.channels[k] for k in levels]

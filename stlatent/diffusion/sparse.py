@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffusers import ConfigMixin, ModelMixin
+from diffusers import ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.vae import DecoderOutput
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..checkpoint import load
 from ..export.autoencoder import AutoencoderLadder
+from ..export.loading import Checked
 from ..export.noise import Generators, draw, one_each
 from ..model import choose as choosing
 from ..model.choose import Draw
@@ -41,7 +42,7 @@ class SparseSettings(Strict):
     measured_std: tuple[float, ...]
 
 
-class AutoencoderSparse(ModelMixin, ConfigMixin):
+class AutoencoderSparse(ModelMixin, Checked):
     """Decodes the first levels of a sparse ladder from whole grids `[B, C, n, n, n]`; what no cell
     is at is left aside. Finer levels are those of the prior: its mean, or draws from it after
     `enable_prior_sampling`.
@@ -54,6 +55,8 @@ class AutoencoderSparse(ModelMixin, ConfigMixin):
     Raises:
         ValueError: these do not fit each other.
     """
+
+    settings = SparseSettings
 
     @register_to_config
     def __init__(
@@ -89,14 +92,6 @@ class AutoencoderSparse(ModelMixin, ConfigMixin):
         found = cls.from_config(cls.load_config(folder))
         found.ladder.load_state_dict(load(beside).state_dict())
         return found.eval().requires_grad_(False)
-
-    @classmethod
-    def extract_init_dict(cls, config_dict: Mapping[str, Any], **kwargs: Any) -> tuple:
-        """Checks what a file says for the constructor."""
-        own = cls._get_init_keys(cls) & {*config_dict}
-        source = f"config.json of {cls.__name__}"
-        parse(SparseSettings, {k: config_dict[k] for k in own}, source)
-        return super().extract_init_dict(config_dict, **kwargs)
 
     def enable_prior_sampling(self, temperature: float = 1.0) -> None:
         """Draw the levels that are not packed, and their marks; ValueError for a temperature that

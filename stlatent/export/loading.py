@@ -17,17 +17,36 @@ __all__ = ["{name}"]
 """
 
 
-class Reloaded(ConfigMixin):
+class Checked(ConfigMixin):
+    """A class whose `config.json` is checked before anything is built of it.
+
+    Attributes:
+        settings: what it says for the constructor.
+    """
+
+    settings: ClassVar[type[Strict]]
+
+    @classmethod
+    def extract_init_dict(cls, config_dict: Mapping[str, Any], **kwargs: Any) -> tuple:
+        """What goes to the constructor.
+
+        Raises:
+            ValueError: it is not what the constructor takes.
+        """
+        own = cls._get_init_keys(cls) & {*config_dict}
+        parse(cls.settings, {k: config_dict[k] for k in own}, f"config.json of {cls.__name__}")
+        return super().extract_init_dict(config_dict, **kwargs)
+
+
+class Reloaded(Checked):
     """A class whose `config.json` also says what pipelines look up, and from where `AutoModel`
     loads it.
 
     Attributes:
         loader: the file that `trust_remote_code=True` runs.
-        settings: what `config.json` says for the constructor.
     """
 
     loader: ClassVar[str]
-    settings: ClassVar[type[Strict]]
 
     @classmethod
     def auto_map(cls) -> dict[str, str]:
@@ -36,14 +55,9 @@ class Reloaded(ConfigMixin):
 
     @classmethod
     def extract_init_dict(cls, config_dict: Mapping[str, Any], **kwargs: Any) -> tuple:
-        """Only what the constructor takes: the other names in `config.json` follow from it.
-
-        Raises:
-            ValueError: it is not what the constructor takes.
-        """
+        """Only what the constructor takes: the other names in `config.json` follow from it."""
         own = cls._get_init_keys(cls)
         kept = {k: v for k, v in config_dict.items() if k in own or k.startswith("_")}
-        parse(cls.settings, {k: kept[k] for k in own & {*kept}}, f"config.json of {cls.__name__}")
         return super().extract_init_dict(kept, **kwargs)
 
     def save_config(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
