@@ -55,6 +55,7 @@ __all__ = [
 ]
 
 Stride = tuple[Positive, ...]
+Units = Annotated[int, Field(ge=0, le=8)]
 MIXED_CHANNELS = 64  # most that a logistic mixture takes
 MOST_VALUES = 2**22  # of the input, in the block that one feature covers
 
@@ -210,7 +211,8 @@ class ModelConfig(Strict):
             neighbourhood, the others of each position, so that blocks join smoothly; 1 is no such
             layer. See `spread.py`.
         recall: how many units of a stream, each one latent of level 0 in time, the prior of a level
-            remembers of the level itself; 0 is none. See `recall.py`.
+            remembers of the level itself; 0 is none. One for all levels, or one per level,
+            coarsest first. See `recall.py`.
         rate: makes λ, the price of the rate, an input; None is a model for one price alone.
         drop_path: share of samples for which a block is left out in training.
         exact: whether one more level, the finest, holds all that is left over; see `exact.py`.
@@ -235,7 +237,7 @@ class ModelConfig(Strict):
     posterior: PosteriorConfig = GaussianConfig()
     cell: CellConfig = ConvNextCell()
     spread: Annotated[int, Field(ge=1, le=15)] = 1
-    recall: Annotated[int, Field(ge=0, le=8)] = 0
+    recall: Units | tuple[Units, ...] = 0
     rate: RateRange | None = None
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     exact: bool = False
@@ -262,6 +264,12 @@ class ModelConfig(Strict):
         stride = self.foundation.stride if self.foundation else (1,) * len(self.axes.axes)
         latent = len(self.foundation.mean) if self.foundation else self.channels
         return *self.levels, ExactLevel(stride=stride, width=self.stem.width, latent=latent)
+
+    @property
+    def recall_units(self) -> tuple[int, ...]:
+        """`recall`, of each level."""
+        one = self.recall
+        return one if isinstance(one, tuple) else (one,) * len(self.levels)
 
     @property
     def read_channels(self) -> int:

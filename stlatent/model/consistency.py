@@ -27,7 +27,9 @@ def check_spread(config: Strict) -> None:
 
 def check_recall(config: Strict) -> None:
     """ValueError if priors are to remember that cannot."""
-    codes = any(level.codebook for level in config.levels)
+    codes, levels = any(level.codebook for level in config.levels), len(config.levels)
+    if isinstance(config.recall, tuple) and len(config.recall) != levels:
+        raise ValueError(f"recall has {len(config.recall)} entries; the model has {levels} levels")
     if config.recall and (codes or not config.axes.has_time):
         raise ValueError(
             f"recall is {config.recall}; it is for Gaussian latents of a domain with time, so "

@@ -75,8 +75,8 @@ class Ladder(Dialled):
         self.head = Up(axes, stem.width, self.likelihood.parameter_channels, stem.stride)
         self.exact = ExactCell(config) if config.exact else None
         self.recalls = nn.ModuleList(
-            nn.ModuleList(Recall(config, lv) for _ in range(lv.groups))
-            for lv in (config.levels if config.recall else ())
+            nn.ModuleList(Recall(config, lv, units) for _ in range(lv.groups if units else 0))
+            for lv, units in zip(config.levels, config.recall_units, strict=True)
         )
         self.dial = Dial(config.rate) if config.rate else None  # drawn last: the rest is as without
         name_layers(self)
@@ -182,7 +182,8 @@ class Ladder(Dialled):
 
     def _remembering(self, prior: Distribution, site: Site, h: Tensor, past: Past) -> Distribution:
         """With what the prior knows of the units before, if it is to remember any."""
-        return self.recalls[site.level][site.group](prior, h, past) if self.recalls else prior
+        own = self.recalls[site.level]
+        return own[site.group](prior, h, past) if own else prior
 
     def as_input(self, x: Tensor) -> Tensor:
         """`x` as this model reads it, see `inputs.as_input`."""

@@ -48,10 +48,10 @@ class Recall(nn.Module):
         factors: steps of this level per unit, along each axis.
     """
 
-    def __init__(self, config: ModelConfig, level: Level) -> None:
+    def __init__(self, config: ModelConfig, level: Level, units: int) -> None:
         super().__init__()
         self.domain = axes = config.axes
-        self.units, self.log_std_limit = config.recall, config.posterior.log_std_limit
+        self.units, self.log_std_limit = units, config.posterior.log_std_limit
         steps = axes.of_time(config.levels[0].stride) // axes.of_time(level.stride)
         self.factors = axes.with_time([1] * len(level.stride), steps)
         own, now, hidden = steps * level.latent, steps * level.width, max(8, level.width // 2)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from .. import checkpoint
 from ..evaluate.latents import ABOUT, measure_latents
 from ..media.training import Batch
-from ..model.config import ModelConfig, dump, load
+from ..model.config import dump, load
 from ..model.fingerprint import fingerprint
 from .config import RunConfig
 from .data import Figures, TrainingData, open_data, with_data
@@ -24,6 +24,7 @@ from .loss import LadderTask
 from .plan import describe
 from .recall import Rates, held_still, recall_loss
 from .sparse import sparse_loss
+from .start import start_weights
 from .task import Loss, Moment, RunTask
 
 
@@ -69,7 +70,7 @@ class Autoencoder(LadderTask, RunTask):
         torch.manual_seed(run.seed)
         model = checkpoint.build(run.model)
         if run.start:
-            model.load_state_dict({**model.state_dict(), **_weights(run, model.config)})
+            model.load_state_dict({**model.state_dict(), **start_weights(run, model.config)})
         model = model.to(self.device)
         extras = Extras(model, run.perceptual, run.adversarial, run.loss.spectral, run.alignment)
         super().__init__(model, run.loss, extras.to(self.device))
@@ -166,25 +167,3 @@ class OnlyFoundationDecoder(Autoencoder):
 
     def loss(self, batch: Batch, at: Moment) -> Loss:
         return decoder_loss(self.network, self.model, self.data.enter(batch, self.device), at)
-
-
-def _weights(config: RunConfig, wanted: ModelConfig) -> Mapping[str, Tensor]:
-    """Of the model to start from: the same one, whatever the size of the shapes that it saw, and
-    whether or not its priors remember, or its decoder is its own.
-
-    wanted: what the new one is, with all that its foundation says of itself.
-    """
-    start = checkpoint.load(config.start)
-    update = {"cube": wanted.cube, "latents_of": wanted.latents_of}
-    update |= {} if start.config.recall else {"recall": wanted.recall}
-    if config.only_decoder and start.config.foundation:
-        found = start.config.foundation.model_copy(update={"own_decoder": True})
-        update["foundation"] = found
-    found = start.config.model_copy(update=update)
-    differs = [name for name, value in wanted if getattr(found, name) != value]
-    if differs:
-        raise ValueError(
-            f"the model in start={config.start} has another {' and '.join(differs)} than `model`; "
-            "give `model` the same settings, or leave start away"
-        )
-    return start.state_dict()

@@ -11,7 +11,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..bits.quantise import cheapest
 from ..checkpoint import Model
 from ..model.around import ladder_in
 from ..model.choose import Cut, Draw, Site
@@ -61,14 +60,14 @@ class Rates(nn.Module):
 
 @torch.no_grad()
 def as_written(site: Site, posterior: Rounded, prior: Gaussian) -> Tensor:
-    """Choose what entropy coding writes, in whole steps from the mean of a prior that knows what it
-    wrote before. Noise in its place would never be still, and memory would learn to expect that."""
+    """Choose what entropy coding writes: a whole number of steps from the mean of a prior that
+    knows what was written before. Noise in its place would never be still, and memory would learn
+    to expect that. Rounded to the nearest: a prior that knew little would gain by telling less."""
 
     def pick(part: Gaussian, cut: Cut) -> Tensor:
         own = posterior.cut(cut)
         step = STEP_STDS * own.std
-        symbols = cheapest((own.mean - part.mean) / step, part.log_std - step.log())
-        return part.mean + step * symbols
+        return part.mean + step * ((own.mean - part.mean) / step).round()
 
     return prior.walk(pick)
 
