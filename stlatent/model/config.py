@@ -266,12 +266,6 @@ class ModelConfig(Strict):
         return *self.levels, ExactLevel(stride=stride, width=self.stem.width, latent=latent)
 
     @property
-    def recall_units(self) -> tuple[int, ...]:
-        """`recall`, of each level."""
-        one = self.recall
-        return one if isinstance(one, tuple) else (one,) * len(self.levels)
-
-    @property
     def read_channels(self) -> int:
         """Of what the model reads: volumes, if it has a field, and else what its ladder reads."""
         return self.field.channels if self.field else self.channels

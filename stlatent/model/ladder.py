@@ -37,7 +37,7 @@ from .layers import Conv, Down, Up, name_layers
 from .likelihoods import Likelihood, make_likelihood
 from .passes import Encoded, Pass, Step, with_again
 from .past import Past
-from .recall import Recall
+from .recall import Recall, units_of
 
 
 class Ladder(Dialled):
@@ -76,7 +76,7 @@ class Ladder(Dialled):
         self.exact = ExactCell(config) if config.exact else None
         self.recalls = nn.ModuleList(
             nn.ModuleList(Recall(config, lv, units) for _ in range(lv.groups if units else 0))
-            for lv, units in zip(config.levels, config.recall_units, strict=True)
+            for lv, units in zip(config.levels, units_of(config), strict=True)
         )
         self.dial = Dial(config.rate) if config.rate else None  # drawn last: the rest is as without
         name_layers(self)
@@ -182,8 +182,7 @@ class Ladder(Dialled):
 
     def _remembering(self, prior: Distribution, site: Site, h: Tensor, past: Past) -> Distribution:
         """With what the prior knows of the units before, if it is to remember any."""
-        own = self.recalls[site.level]
-        return own[site.group](prior, h, past) if own else prior
+        return own[site.group](prior, h, past) if (own := self.recalls[site.level]) else prior
 
     def as_input(self, x: Tensor) -> Tensor:
         """`x` as this model reads it, see `inputs.as_input`."""

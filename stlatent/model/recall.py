@@ -37,6 +37,12 @@ UNKNOWN = 1.5  # by how much they are higher, at first, where there is no past
 SMALL = 0.1  # unit of a mean's parts: one that is relied on must not move far in a training step
 
 
+def units_of(config: ModelConfig) -> tuple[int, ...]:
+    """How many units each level remembers."""
+    one = config.recall
+    return one if isinstance(one, tuple) else (one,) * len(config.levels)
+
+
 class Recall(nn.Module):
     """What the past says about one group of latents.
 

@@ -1,0 +1,55 @@
+"""What a run starts from: a model of images is one of videos, frame by frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from domains import batch, config, ladder
+
+import stlatent
+from stlatent import Ladder
+from stlatent.model.inflate import frame_by_frame
+from stlatent.train.config import RunConfig
+from stlatent.train.start import start_weights
+
+
+@pytest.mark.parametrize("cell", ["convnext", "nvae", "vdvae"])
+def test_every_frame_is_what_the_image_is(cell):
+    image, x = ladder("image", cell=cell), batch("video", (3, 32, 32))
+    video = frame_by_frame(image).eval().requires_grad_(False)
+    frames = [image(x[:, :, t]).x for t in range(3)]
+    torch.testing.assert_close(video(x).x, torch.stack(frames, 2), rtol=1e-3, atol=1e-3)
+
+
+def test_a_run_starts_from_it_with_memory_on_some_levels(tmp_path: Path):
+    image = ladder("image")
+    stlatent.save(image, tmp_path / "model.safetensors")
+    wanted = frame_by_frame(image).config.model_copy(update={"recall": (0, 1, 2)})
+    run = RunConfig(model=wanted, data={"root": "videos"}, out="run", start=tmp_path)
+    model = Ladder(wanted).eval()
+    model.load_state_dict({**model.state_dict(), **start_weights(run, wanted)})
+    assert [[recall.units for recall in level] for level in model.recalls] == [[], [1, 1], [2]]
+    x = batch("video", (3, 32, 32))
+    found, frames = model.encode(x), [image.encode(x[:, :, t]) for t in range(3)]
+    for k, z in enumerate(found.levels):
+        each = torch.stack([frame.levels[k] for frame in frames], 2)
+        torch.testing.assert_close(z, each, rtol=1e-3, atol=1e-3)
+    for k, remembers in enumerate((False, True, True)):
+        each = torch.stack([frame.rates[k] for frame in frames], 2)
+        same = torch.isclose(found.rates[k], each, rtol=1e-2).all((0, 1, 3, 4))
+        assert same[1:].all() != remembers
+    other = wanted.model_copy(update={"likelihood": config("video", likelihood="mse").likelihood})
+    with pytest.raises(ValueError, match="another likelihood"):
+        start_weights(run, other)
+
+
+def test_one_that_is_not_factorised_is_refused():
+    with pytest.raises(ValueError, match="factorised"):
+        frame_by_frame(ladder("image", factorised=False))
+
+
+def test_levels_remember_as_many_as_are_listed():
+    with pytest.raises(ValueError, match="recall has 2 entries; the model has 3 levels"):
+        config("video", recall=(1, 2))
