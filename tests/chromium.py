@@ -43,7 +43,7 @@ class Tab:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
-    def wait(self, script: str, seconds: float = 120) -> Any:
+    def wait(self, script: str, seconds: float = 600) -> Any:
         """The value of an expression, once it is true, on a page that may still be loading."""
         end = time.monotonic() + seconds
         while True:

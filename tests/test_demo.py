@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,18 +89,21 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         running = subprocess.Popen(command, env=environment(), stdout=file, stderr=file)
     try:
         url = f"http://127.0.0.1:{port}"
-        for _ in range(600):
-            if running.poll() is not None:
-                raise AssertionError(log.read_text()[-2000:])
-            try:
-                urllib.request.urlopen(url, timeout=1).read()
-                break
-            except OSError:
-                continue
+        deadline = time.monotonic() + 600
+        while not answers(url):
+            assert running.poll() is None and time.monotonic() < deadline, log.read_text()[-2000:]
+            time.sleep(0.1)
         yield url
     finally:
         running.terminate()
         running.wait(120)
+
+
+def answers(url: str) -> bool:
+    try:
+        return bool(urllib.request.urlopen(url, timeout=10).read())
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from domains import ladder
 from test_codec import EXACT, moving_pattern, pixels, write_video
@@ -237,8 +238,9 @@ def test_a_command_does_its_work_whoever_listens(model, latents, tmp_path, end):
     assert list(LatentStore(tmp_path / "out").items) == ["a.mp4", "b.mp4"]
 
 
-@pytest.mark.parametrize("seconds", [1.0, 5.0])
+@pytest.mark.parametrize("seconds", [1.0, 4.0])
 def test_ctrl_c_is_one_line_at_any_time(model, latents, tmp_path, seconds):
+    """After so many seconds of its own, however busy the machine is."""
     command = [sys.executable, "-m", "stlatent", "encode", f"{latents.parent}/in"]
     process = subprocess.Popen(
         [*command, "--model", str(model), "--out", str(tmp_path / "out")],
@@ -248,8 +250,12 @@ def test_ctrl_c_is_one_line_at_any_time(model, latents, tmp_path, seconds):
         text=True,
         start_new_session=True,
     )
-    time.sleep(seconds)
-    os.killpg(process.pid, signal.SIGINT)
+    running, deadline = psutil.Process(process.pid), time.monotonic() + 600
+    while process.poll() is None and sum(running.cpu_times()[:2]) < seconds:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    with suppress(ProcessLookupError):  # it may be done
+        os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=600)
     assert (process.returncode, said) in [(130, "stlatent: interrupted\n"), (0, "")]
     assert not list(tmp_path.glob("out/.stlatent-work/*/*"))
