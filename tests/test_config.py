@@ -55,7 +55,7 @@ def test_every_config_is_valid_and_survives_a_round_trip(path, tmp_path):
         ("model.levels.7.width=3", "'7' is not an index from 0 to 2"),
         ("steps=lots", "steps: input should be a valid integer.*'lots'"),
         ("steps", "not of the form key=value"),
-        ("model.domain=film", "'image', 'video', .* or 'triplane'.*'film'"),
+        ("model.domain=film", "'image', 'video', .* or 'sparse'.*'film'"),
         ("model.cell.kernel=4", "model.cell.kernel: it must be odd, such as 5"),
         ("model.levels.0.stride=[8, 24, 24]", "does not divide it"),
         ("model.levels.0.stride=[8, 32]", "needs one each for t, h, w"),

@@ -22,7 +22,7 @@ from .consistency import (
     check_spread,
 )
 from .domain import Domain
-from .domains import ALL_DOMAINS
+from .domains import ALL_DOMAINS, DomainName
 from .former import Ignored, is_former, migrate
 from .kinds import (
     CellConfig,
@@ -229,7 +229,7 @@ class ModelConfig(Strict):
             trained on (`only_decoder`).
     """
 
-    domain: Literal["image", "video", "audio", "voxel", "volumes", "sparse", "triplane"]
+    domain: DomainName
     channels: Annotated[int, Field(ge=1, le=4096)] = 3
     levels: Annotated[tuple[Level, ...], Field(min_length=1)]
     stem: Stage

@@ -3,6 +3,8 @@ those over parts of them."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from .axes import Axis
 from .domain import Domain
 from .planes import Planes
@@ -28,3 +30,4 @@ DOMAINS = {one.name: one for one in (IMAGE, VIDEO, AUDIO, VOXEL, VOLUMES, TRIPLA
 SPARSE = Rows("sparse", _space("x", "y", "z"))
 
 ALL_DOMAINS = DOMAINS | {SPARSE.name: SPARSE}
+DomainName = Literal[tuple(ALL_DOMAINS)]
