@@ -28,11 +28,13 @@ SPARSE_CONFIG = {  # what small sparse models have in common; levels and cube ar
 }
 WITH_SPACE = [name for name in SIZES if name != "audio"]
 VARIANTS = [*SIZES, "video-joint", "video-spread", "triplane-spread", "video-recall"]
+VARIANTS += ["video-motion"]
 
 
 def config(variant: str, **changes) -> ModelConfig:
     """Three levels, the middle one of two groups; `-joint`: space and time at once; `-spread`:
-    coded features tell the others of their neighbours; `-recall`: priors remember two units."""
+    coded features tell the others of their neighbours; `-recall`: priors remember two units;
+    `-motion`: level 0 tells it."""
     domain, _, option = variant.partition("-")
     *levels, stem = STRIDES[domain]
     values = {
@@ -53,6 +55,7 @@ def config(variant: str, **changes) -> ModelConfig:
         "factorised": option != "joint",
         "spread": 3 if option == "spread" else 1,
         "recall": 2 if option == "recall" else 0,
+        "motion": option == "motion",
     }
     return ModelConfig(**values | changes)
 

@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from domains import VARIANTS, batch, config, ladder
+from domains import VARIANTS as ALL
+from domains import batch, config, ladder
 from PIL import Image
 from skimage import data
 
@@ -25,6 +26,7 @@ from stlatent.model.stream import decode_chunk, encode_chunk, encode_end
 from stlatent.train.loss import batch_loss
 from stlatent.train.task import Moment
 
+VARIANTS = [variant for variant in ALL if variant != "video-motion"]  # which moves what it decodes
 PHOTO = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[None, :, 60:97, 150:200]
 
 

@@ -26,6 +26,7 @@ from .diagnostics import (
 )
 from .diffusable import DiffusableTally
 from .likelihood import LogLikelihood, log_likelihood
+from .motion import drawn_motion
 from .plots import prefix_name
 from .spectrum import BandShares, BandTally
 
@@ -74,7 +75,7 @@ class Measurement:
         shown = {"original": x}
         shown |= {prefix_name(k + 1, len(prefixes)): y for k, y in enumerate(prefixes)}
         shown |= redrawn | self._redrawn(latents, several)
-        shown |= self.beneath.add(x, latents)
+        shown |= self.beneath.add(x, latents) | drawn_motion(self.model, latents)
         return shown
 
     def _redrawn(self, latents: Encoded, which: Sequence[range]) -> dict[str, Tensor]:

@@ -31,6 +31,7 @@ from . import plots
 from .diagnostics import LevelStatistics, PrefixQuality, Quality
 from .measurement import Measurement
 from .media import fitted, jpeg, mp4, side_by_side
+from .motion import DEFINITION
 from .page import ClipMedia, Plot, page
 from .spectrum import BandShares
 from .summary import DEFINITIONS, summary
@@ -145,6 +146,8 @@ def _numbers(
         ],
         "definitions": {**measured.medium.definitions, **DEFINITIONS},
     }
+    if model.config.motion:
+        report["definitions"]["motion"] = DEFINITION
     told = {"summary": summary(report), "verdicts": verdicts(report)}
     return {"format": FORMAT, **told, **report}
 

@@ -71,8 +71,13 @@ def parts(vae: AutoencoderLadder) -> dict[str, Part]:
     """The graphs of `vae`, by name.
 
     Raises:
-        ValueError: its latents lie on a finer grid than that of level 0.
+        ValueError: its latents lie on a finer grid than that of level 0, or it tells motion.
     """
+    if vae.ladder.config.motion:
+        raise ValueError(
+            "graphs of tensors alone do not move frames, and this model has motion; export it "
+            "without --onnx, for diffusers"
+        )
     if max(vae.packing.unit) > 1:
         raise ValueError(
             f"graphs take latents on the grid of level 0, and these are at "

@@ -32,7 +32,7 @@ class Cell(nn.Module):
         head = VdvaeHead if isinstance(config.cell, VdvaeCell) else Head
         self.head = head(config, width, self.posterior.prior_channels)
         self.from_latent = Conv(axes, level.latent, width)
-        known = min((group + 1) * level.latent, width)
+        known = min(group * level.latent + config.pictures(level), width)
         self.spread = Spread(axes, width, known, config.spread) if config.spread > 1 else None
         self.blocks = blocks(config, width, level.blocks, level.attention)
 

@@ -15,6 +15,7 @@ from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_valida
 
 from .consistency import (
     check_field,
+    check_motion,
     check_rate,
     check_recall,
     check_scaling,
@@ -35,6 +36,7 @@ from .kinds import (
 )
 from .rates import RateRange
 from .strict import Positive, Strict, dump, load, parse, read
+from .surroundings import Cube, FoundationConfig, Scaling, Stride
 
 __all__ = [
     "DecoderConfig",
@@ -54,9 +56,9 @@ __all__ = [
     "read",
 ]
 
-Stride = tuple[Positive, ...]
 Units = Annotated[int, Field(ge=0, le=8)]
 MIXED_CHANNELS = 64  # most that a logistic mixture takes
+MOTION_LATENTS = 2  # of level 0: x and y
 MOST_VALUES = 2**22  # of the input, in the block that one feature covers
 
 
@@ -125,75 +127,6 @@ class FieldConfig(DecoderConfig):
     lift: Stage = Stage(stride=(1, 1, 1), width=64, blocks=1)
 
 
-class Scaling(Strict):
-    """How data of any range become values of about [-1, 1]: data = offset + scale * x.
-
-    Attributes:
-        offset, scale: one per channel.
-    """
-
-    offset: tuple[float, ...]
-    scale: tuple[Annotated[float, Field(gt=0)], ...]
-
-
-class Cube(Strict):
-    """How shapes lie on a regular grid of voxels.
-
-    Attributes:
-        resolution: voxels per edge of the cube.
-        band_voxels: distance at which the field is truncated, in voxels.
-        margin: share of the cube's edge left free on each side of a mesh.
-    """
-
-    resolution: Annotated[int, Field(ge=8, le=1024)] = 128
-    band_voxels: Annotated[float, Field(ge=2)] = 4.0
-    margin: Annotated[float, Field(ge=0.01, lt=0.4)] = 0.05
-
-
-class FoundationConfig(Strict):
-    """The frozen autoencoder that a ladder stands on; see `foundation/frozen.py`.
-
-    Attributes:
-        path: a folder that `save_pretrained` of diffusers wrote, or a model of the Hugging Face hub
-            by its name.
-        subfolder: of it that holds the autoencoder, such as `vae` in a whole pipeline.
-        revision: of the model on the hub; of a branch, what is trained remembers the commit.
-        dtype: in which it computes.
-        tiling, slicing: its own switches: large pictures in tiles, batches one by one.
-        own_decoder: whether the model has a decoder of its own in place of the foundation's, as
-            `only_decoder` trains it; it lies in the model's file.
-        stride: pixels per latent of it along each axis; found when it is opened, as are
-        pace: how many latents in time come together, and
-        mean, unit: of its latents per channel; the ladder reads (latent - mean) / unit.
-    """
-
-    path: str
-    subfolder: str | None = None
-    revision: str | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    tiling: bool = False
-    slicing: bool = False
-    own_decoder: bool = False
-    stride: Stride | None = None
-    pace: Positive | None = None
-    mean: tuple[float, ...] | None = None
-    unit: tuple[Annotated[float, Field(gt=0)], ...] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _in_short(cls, value: Any) -> Any:
-        """`path` alone is written without its name, which overrides open to a `kind`."""
-        if isinstance(value, Mapping) and "kind" in value and "path" not in value:
-            return {"path" if name == "kind" else name: v for name, v in value.items()}
-        return {"path": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _trained_in_full(self) -> FoundationConfig:
-        if self.own_decoder and self.dtype != "float32":
-            raise ValueError(f"own_decoder is trained in float32, and dtype is {self.dtype}")
-        return self
-
-
 class ModelConfig(Strict):
     """A ladder: what it reads, its levels from coarse to fine, and how its output is judged.
 
@@ -213,6 +146,8 @@ class ModelConfig(Strict):
         recall: how many units of a stream, each one latent of level 0 in time, the prior of a level
             remembers of the level itself; 0 is none. One for all levels, or one per level,
             coarsest first. See `recall.py`.
+        motion: whether the last two latents of level 0 say how frames of a video move, by which all
+            levels hold them as they stand still; see `motion.py`.
         rate: makes λ, the price of the rate, an input; None is a model for one price alone.
         drop_path: share of samples for which a block is left out in training.
         exact: whether one more level, the finest, holds all that is left over; see `exact.py`.
@@ -238,6 +173,7 @@ class ModelConfig(Strict):
     cell: CellConfig = ConvNextCell()
     spread: Annotated[int, Field(ge=1, le=15)] = 1
     recall: Units | tuple[Units, ...] = 0
+    motion: bool = False
     rate: RateRange | None = None
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     exact: bool = False
@@ -264,6 +200,10 @@ class ModelConfig(Strict):
         stride = self.foundation.stride if self.foundation else (1,) * len(self.axes.axes)
         latent = len(self.foundation.mean) if self.foundation else self.channels
         return *self.levels, ExactLevel(stride=stride, width=self.stem.width, latent=latent)
+
+    def pictures(self, level: Level) -> int:
+        """Latents of one group of `level` that say how things look, not how they move."""
+        return level.latent - (MOTION_LATENTS if self.motion and level is self.levels[0] else 0)
 
     @property
     def read_channels(self) -> int:
@@ -323,7 +263,9 @@ class ModelConfig(Strict):
 
     @model_validator(mode="after")
     def _options_fit(self) -> ModelConfig:
-        checks = check_spread, check_recall, check_rate, check_field, check_scaling, check_sparse
-        for check in checks:
+        for check in (
+            *(check_spread, check_recall, check_rate, check_motion),
+            *(check_field, check_scaling, check_sparse),
+        ):
             check(self)
         return self

@@ -7,6 +7,7 @@ import math
 from .strict import Strict
 
 MOST_TOLD_BY = 4096  # coded features: the start of `spread` solves so many equations
+CELL = 8  # pixels: the coarsest scale at which motion is looked for
 NEAR = 4  # voxels per edge of the blocks of a band, see `geometry/band.py`
 SPARSE_LIKELIHOODS = ("laplace", "gaussian", "l1", "mse", "charbonnier")
 
@@ -42,6 +43,30 @@ def check_rate(config: Strict) -> None:
     if config.rate and (config.field or config.axes.sparse):
         what = "a field" if config.field else f"domain '{config.domain}'"
         raise ValueError(f"rate is given, but a model of {what} is for one price; leave it out")
+
+
+def check_motion(config: Strict) -> None:
+    """ValueError if level 0 is to say how things move that do not, or cannot."""
+    if not config.motion:
+        return
+    if config.domain != "video":
+        raise ValueError(f"motion is for domain 'video', not '{config.domain}'; leave it out")
+    level, (unit, *cell) = config.levels[0], config.levels[0].stride
+    if unit == 1 or any(side % CELL for side in cell):
+        fitting = [max(unit, 2), *(-(-side // CELL) * CELL for side in cell)]
+        raise ValueError(
+            f"motion is that of several frames, in multiples of {CELL} pixels, and the stride of "
+            f"level 0 is {list(level.stride)}; give one such as {fitting}"
+        )
+    if level.groups > 1 or level.latent < 3 or level.codebook:
+        raise ValueError(
+            "motion takes the last two latents of level 0: give that one group, of at least three "
+            f"latents and without codes; it has {level.groups}, of {level.latent}"
+            + (" with codes" if level.codebook else "")
+        )
+    if config.exact or config.foundation:
+        what = "exact" if config.exact else "foundation"
+        raise ValueError(f"motion moves pixels that a ladder decodes, so {what} is to be left out")
 
 
 def check_field(config: Strict) -> None:

@@ -52,6 +52,16 @@ def as_input(x: Tensor | np.ndarray, config: ModelConfig, like: Tensor, bounded:
     return x.to(like.dtype)
 
 
+def check_channels(x: Tensor, config: ModelConfig) -> None:
+    """ValueError unless a batch `[B, C, *axes]` is of this domain and has so many channels."""
+    config.axes.check(tuple(x.shape[2:]))
+    if x.shape[1] != config.channels:
+        raise ValueError(
+            f"input has {x.shape[1]} channels; this model reads {config.channels}: "
+            f"the order of axes is [B, C, {', '.join(a.name for a in config.axes.axes)}]"
+        )
+
+
 def warn_of_scale(given: Tensor | np.ndarray, x: Tensor, config: ModelConfig) -> None:
     """Warn where frames that were given as floats are in [0, 1], all of them.
 

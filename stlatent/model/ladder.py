@@ -29,18 +29,27 @@ from .cells import Cell
 from .choose import Choose, Distribution, Draw, Held, Site
 from .config import ModelConfig
 from .device import as_written
-from .dial import Dial, Dialled
+from .dial import Dial
 from .exact import ExactCell, in_half
-from .inputs import as_input, check_batch, check_held, check_prefix, warn_of_scale
+from .inputs import (
+    as_input,
+    check_batch,
+    check_channels,
+    check_held,
+    check_prefix,
+    warn_of_scale,
+)
 from .latents import Latents
 from .layers import Conv, Down, Up, name_layers
 from .likelihoods import Likelihood, make_likelihood
+from .motion import Motion
 from .passes import Encoded, Pass, Step, with_again
 from .past import Past
 from .recall import Recall, units_of
+from .shapes import Shaped
 
 
-class Ladder(Dialled):
+class Ladder(Shaped):
     """A hierarchical variational autoencoder: `config` says over which domain and which levels."""
 
     frozen = None  # what a model stands on, see `foundation/`; a ladder stands alone
@@ -78,9 +87,12 @@ class Ladder(Dialled):
             nn.ModuleList(Recall(config, lv, units) for _ in range(lv.groups if units else 0))
             for lv, units in zip(config.levels, units_of(config), strict=True)
         )
+        self.motion = Motion(config, self._expected_channels()) if config.motion else None
         self.dial = Dial(config.rate) if config.rate else None  # drawn last: the rest is as without
         name_layers(self)
         transform.initialise(self, self._expected_channels())
+        if self.motion is not None:
+            self.motion.begin(self.cells[0][0].posterior)
 
     def extra_repr(self) -> str:
         strides = ", ".join(str(list(level.stride)) for level in self.levels)
@@ -107,17 +119,16 @@ class Ladder(Dialled):
 
     def rise(self, x: Tensor, past: Past) -> tuple[list[Tensor], tuple[int, ...]]:
         """What `descend` goes by: the bottom-up features of an input `[B, C, *axes]`, as `as_input`
-        gives it, and the size of the coarsest level."""
+        gives it, and velocities, if level 0 tells them; and the size of the coarsest level."""
+        check_channels(x, self.config)
         size, stride = tuple(x.shape[2:]), self.levels[0].stride
-        self.domain.check(size)
-        if x.shape[1] != self.config.channels:
-            raise ValueError(
-                f"input has {x.shape[1]} channels; this model reads {self.config.channels}: "
-                f"the order of axes is [B, C, {', '.join(a.name for a in self.domain.axes)}]"
-            )
         padded = self.domain.pad(x, stride, past.started)
         self.tell(past, x.shape[0])  # len(x) would fix the batch of exported graphs
-        return self.bottom_up(padded, past), self.domain.shape(size, stride, past.started)
+        grid = self.domain.shape(size, stride, past.started)
+        if self.motion is None:
+            return self.bottom_up(padded, past), grid
+        velocity = self.motion.estimate(padded, past)
+        return [*self.bottom_up(self.motion.still(padded, velocity, past), past), velocity], grid
 
     def descend(
         self,
@@ -153,6 +164,8 @@ class Ladder(Dialled):
                 site = Site(level, group)
                 prior, h = cell.prior(h, past)
                 posterior = cell.posterior(h, features[level], prior, past) if features else None
+                if self.motion is not None and features and level == 0:
+                    posterior = self.motion.told(posterior, features[-1])
                 prior = self._remembering(prior, site, h, past)
                 z = choose(site, posterior, prior)
                 z = z if self.exact is None else in_half(z)
@@ -166,6 +179,8 @@ class Ladder(Dialled):
                 return steps, merged
         h = self.head_blocks(h, past)
         parameters = self.head(h, past)
+        if self.motion is not None:
+            parameters = self.motion.moved(parameters, steps[0].z, past)
         if self.exact is not None:
             prior = self.exact.prior(self.likelihood.mean(parameters), h, past)
             posterior = prior.exactly(features[-1]) if features else None
@@ -215,12 +230,15 @@ class Ladder(Dialled):
         if again is not None:
             x, rate, *features = (with_again(part, again) for part in (x, past.rate, *features))
             past = Past(rate=rate)
+        inputs = x
+        if self.motion is not None:
+            padded = self.domain.pad(x, self.levels[0].stride)
+            inputs = self.motion.still(padded, features[-1], Past())
         steps, features = self.descend(choose, grid, past, features)
         previews = tuple(conv(h, past) for conv, h in zip(self.preview, features, strict=False))
         parameters = self.domain.crop(features[-1], size)
-        return Pass(
-            parameters, x, self.likelihood.mean(parameters), Encoded.of(steps, size), previews
-        )
+        latents = Encoded.of(steps, size)
+        return Pass(parameters, inputs, self.likelihood.mean(parameters), latents, previews)
 
     def encode(
         self, x: Tensor, choose: Choose = choosing.mean, past: Past | None = None
@@ -302,29 +320,3 @@ class Ladder(Dialled):
     def _numerics(self) -> AbstractContextManager:
         """What is exact is read again with the very numbers that it was made with."""
         return nullcontext() if self.exact is None else as_written(self.top.device)
-
-    # shapes -----------------------------------------------------------------------------------
-
-    def latent_shape(self, size: Sequence[int]) -> list[tuple[int, ...]]:
-        """Per level, the shape `(channels, *grid)` of the latents of one sample of `size`.
-
-        Raises:
-            ValueError: `size` is none of this domain.
-        """
-        self.domain.check(size)
-        coarsest = self.levels[0].stride
-        padded = self.domain.samples(self.domain.shape(size, coarsest), coarsest)
-        return [
-            (level.latent * level.groups, *self.domain.shape(padded, level.stride))
-            for level in self.levels
-        ]
-
-    def target(self, out: Pass, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """What the likelihood compares a pass over `x` with: `x` itself, whatever is kept."""
-        return x
-
-    def preview_target(self, x: Tensor, level: int) -> Tensor:
-        """What `Pass.previews[level]` predicts: `x` averaged over space, frames as channels."""
-        axes, stride = self.domain, self.levels[level].stride
-        over_time = axes.with_time([1] * len(stride), axes.of_time(stride))
-        return axes.fold(axes.pool(axes.pad(x, self.levels[0].stride), stride), over_time)

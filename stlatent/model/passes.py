@@ -112,7 +112,8 @@ class Pass:
 
     Attributes:
         parameters: what the decoder gives to the likelihood `[B, parameter_channels, *size]`.
-        inputs: the batch that the ladder read `[B, C, *size]`.
+        inputs: the batch that the ladder read `[B, C, *size]`; where level 0 tells motion, whole
+            groups of frames as they stand still.
         x: the decoded batch `[B, C, *size]`, in [-1, 1] up to over- and undershoot; of an exact
             ladder, without its last level, which would leave nothing to learn from.
         latents: what it was decoded from, with the rates and all else that is known of it.

@@ -212,14 +212,14 @@ def initialise(ladder: nn.Module, channels: Channels) -> None:
         _synthesise(ladder.up[level], coarse, fine)
     for k, (level, cells) in enumerate(zip(config.levels, ladder.cells, strict=True)):
         for group, cell in enumerate(cells):
-            _report(cell, level, group, config.posterior.log_noise)
+            _report(cell, level, group, config.pictures(level), config.posterior.log_noise)
             if isinstance(cell.posterior, RoundedPosterior) and config.rate:
                 _round(cell.posterior, level, group, config.rate.middle, bases[k])
             if cell.spread is not None:
                 _tell(cell.spread, ladder.domain, channels, bases[k])
     for k, (level, recalls) in enumerate(zip(config.levels, ladder.recalls, strict=False)):
         for group, recall in enumerate(recalls):
-            _recall(recall, level, group, ladder.domain, bases[k])
+            _recall(recall, level, group, config.pictures(level), ladder.domain, bases[k])
 
 
 def _analyse(down: Down, fine: Basis, coarse: Basis) -> None:
@@ -246,9 +246,9 @@ def _add(up: Up, bias: Tensor, rows: int) -> None:
     up.conv.weight.view(offsets, len(bias), -1)[:, rows:] = 0
 
 
-def _report(cell: Cell, level: Level, group: int, log_noise: float) -> None:
-    """Each group codes channels of its own, of what the coarser levels left over: e - h."""
-    own, channel = torch.arange(level.latent), _own(level, group)
+def _report(cell: Cell, level: Level, group: int, count: int, log_noise: float) -> None:
+    """Each group codes `count` channels of its own, of what the coarser levels left over: e - h."""
+    own, channel = torch.arange(count), _own(level, group)[:count]
     cell.from_latent.weight.zero_()
     cell.from_latent.weight[channel, own] = 1
     evidence = cell.posterior.evidence
@@ -279,10 +279,12 @@ def _own(level: Level, group: int) -> Tensor:
     return (group * level.latent + torch.arange(level.latent)) % level.width
 
 
-def _recall(recall: Recall, level: Level, group: int, domain: Domain, stage: Basis) -> None:
+def _recall(
+    recall: Recall, level: Level, group: int, count: int, domain: Domain, stage: Basis
+) -> None:
     """All is as it was in the last step of the unit before, `z = z_before + h_before - h`, and as
     reliable as the Markov model has it: `n` steps later, within 2 (1 - correlation) of the
-    variance."""
+    variance. Latents beyond `count` are no features: `z = z_before`."""
     steps, own = domain.of_time(recall.factors), torch.arange(level.latent)
     features, now = _own(level, group), steps * level.width
     last = now + (steps - 1) * level.latent, now + steps * level.latent + (steps - 1) * level.width
@@ -293,8 +295,8 @@ def _recall(recall: Recall, level: Level, group: int, domain: Domain, stage: Bas
     for step in range(steps):
         rows = step * level.latent + own
         weight[rows, last[0] + own] = 1 / SMALL
-        weight[rows, last[1] + features] = 1 / SMALL
-        weight[rows, step * level.width + features] = -1 / SMALL
+        weight[rows[:count], last[1] + features[:count]] = 1 / SMALL
+        weight[rows[:count], step * level.width + features[:count]] = -1 / SMALL
         alike = _coupling(frames, rho, step + 1).diag() / variances(frames, rho)
         log_std = 0.5 * (2 * (1 - alike[frequency])).log()
         bias[steps * level.latent + rows] = (log_std / STEEPNESS).to(bias)
