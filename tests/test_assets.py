@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from stlatent.evaluate.assets import at_side, measure_assets
 from stlatent.geometry import (
     Field,
     FieldSettings,
+    band_from_surface,
     field_from_occupancy,
     field_from_surface,
     surface_of,
 )
 from stlatent.geometry.flaws import Flaws
 from stlatent.geometry.likeness import likeness
+from stlatent.geometry.offset import solid_around
 
 DRAWS = Path(__file__).parents[1] / "docs" / "pictures" / "drawn_assets.png"
 PIXELS, VOXEL = 192, 5.0  # of a draw in that picture, and of one of its voxels
@@ -97,6 +100,17 @@ def test_cracks_count_and_wide_gaps_do_not(voxels: float, valid: bool) -> None:
     joined.distance[:4] = np.clip((away - 6) / 3, -1, 1)[:, None]  # one piece, all the same
     found = Flaws.of_field(joined)
     assert found.valid is valid and found.loose == 0 and (found.gaps > 0.01) is not valid
+
+
+def test_a_face_where_a_block_is_missing_counts() -> None:
+    """It closes the shape, which has no hole, then, but no surface either."""
+    band = band_from_surface(surface_of(trimesh.creation.box((2, 1, 1))), FieldSettings())
+    assert Flaws.of_field(solid_around(band)).valid
+    whole = band.blocks[:, 2] < band.blocks[:, 2].mean()
+    kept = whole | (band.blocks[:, 0] < band.blocks[:, 0].mean())
+    parts = {name: getattr(band, name)[kept] for name in ("blocks", "distance", "colour", "known")}
+    found = Flaws.of_field(solid_around(replace(band, **parts)))
+    assert found.loose <= 0.01 and found.cut > 0.02 and not found.valid
 
 
 def test_figures_of_draws() -> None:

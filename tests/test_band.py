@@ -114,6 +114,17 @@ def test_an_open_surface_stays_open(tilted: bool) -> None:
     assert back.is_watertight and back.volume > 0
 
 
+def test_a_sheet_that_is_blunter_than_measured_keeps_its_sides() -> None:
+    """As models decode sheets: looked for further away, and no side goes through the other."""
+    plate = turned(trimesh.Trimesh([[0, 0, 0], [2, 0, 0], [2, 0, 2], [0, 0, 2]], [[0, 1, 2, 3]]))
+    band = band_of(plate)
+    blunt = np.minimum(band.distance + np.float32(0.6 / band.band_voxels), 1)
+    back = mesh_from_band(replace(band, distance=blunt), 1.75)
+    assert back.is_watertight and back.volume > 0
+    assert apart(plate, back).max() < voxel(band)
+    assert apart(back, plate).mean() < 0.5 * voxel(band)
+
+
 def test_a_scan_with_a_small_hole_has_an_inside() -> None:
     mesh = torus()
     torn = trimesh.Trimesh(mesh.vertices, np.delete(mesh.faces, 100, 0), process=False)

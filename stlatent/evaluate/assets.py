@@ -29,14 +29,14 @@ def measure_assets(fields: Sequence[Field]) -> dict[str, float]:
     Returns:
         assets: how many.
         valid: share of shapes that an eye would take for whole, see `Flaws.valid`.
-        loose, thin, gaps: means of their flaws, see `Flaws`.
+        loose, thin, gaps, cut: means of their flaws, see `Flaws`.
         diversity: 1 - volume IoU of two shapes, mean over all pairs.
     """
     flaws = [Flaws.of_field(field) for field in fields]
     pairs = itertools.combinations(fields, 2)
     apart = [1 - volume_iou(a.distance, b.distance) for a, b in pairs]
-    means = np.mean([[f.valid, f.loose, f.thin, f.gaps] for f in flaws], 0).tolist()
-    names = ("valid", "loose", "thin", "gaps")
+    means = np.mean([[f.valid, f.loose, f.thin, f.gaps, f.cut] for f in flaws], 0).tolist()
+    names = ("valid", "loose", "thin", "gaps", "cut")
     differ = {"diversity": float(np.mean(apart)) if apart else 0.0}
     return {"assets": len(fields)} | dict(zip(names, means, strict=True)) | differ
 

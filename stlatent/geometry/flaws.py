@@ -1,12 +1,13 @@
 """What is wrong with a shape that was drawn, as one sees it without knowing what it should be.
 
 Data have next to none of it: each voxel of a solid is as wide as a voxel, and so is each gap. What
-is drawn in doubt has, between its voxels: threads, strings of beads, torn walls, crumbs.
+is drawn in doubt has, between its voxels: threads, strings of beads, torn walls, crumbs. Where a
+block of voxels is missing, a shape ends in a bare flat face.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,27 +16,32 @@ from .field import Field
 
 NARROW = 0.45  # voxels: half the width below which a part is too thin, and a gap a crack
 SLACK = 0.75  # samples that edges and corners may be sharper than what is taken away and put back
+JUMP = 2.0  # voxels that a distance changes by from a voxel to the next only where a block ends
 FINE = 96  # samples per edge at which a field is looked at, at least, and at least 2 per voxel
 
 
 @dataclass(frozen=True)
 class Flaws:
-    """Shares of a shape's volume; of nothing at all, 1 each.
+    """Shares of a shape's volume, but for `cut`; of nothing at all, 1 each.
 
     Attributes:
         loose: what is not joined to the largest part.
         thin: what is thinner than 0.9 voxels, as far as samples tell.
         gaps: what it would take to fill holes and cracks narrower than 0.9 voxels.
+        cut: of its surface, what is no surface: a distance changes by a voxel per voxel, and jumps
+            where what comes next is missing. Only known of fields.
     """
 
     loose: float
     thin: float
     gaps: float
+    cut: float = 0.0
 
     @property
     def valid(self) -> bool:
         """Whether an eye would take the shape: no flaw is above its limit."""
-        return self.loose <= 0.01 and self.thin <= 0.005 and self.gaps <= 0.01
+        whole = self.loose <= 0.01 and self.thin <= 0.005 and self.gaps <= 0.01
+        return bool(whole and self.cut <= 0.01)
 
     @classmethod
     def of(cls, inside: np.ndarray, voxel: float) -> Flaws:
@@ -46,7 +52,7 @@ class Flaws:
             voxel: samples per voxel of what the shape was drawn on.
         """
         if not inside.any():
-            return cls(1.0, 1.0, 1.0)
+            return cls(1.0, 1.0, 1.0, 1.0)
         inside = np.pad(_bounded(inside), int(np.ceil(voxel)) + 1)
         reach = NARROW * voxel
         label, _ = needed("scipy.ndimage").label(inside, np.ones((3,) * inside.ndim))
@@ -66,7 +72,18 @@ class Flaws:
         finer = max(2, -(-FINE // max(field.distance.shape)))
         zoom = needed("scipy.ndimage").zoom
         distance = zoom(field.distance, finer, order=1, mode="nearest", grid_mode=True)
-        return cls.of(distance < 0, finer)
+        return replace(cls.of(distance < 0, finer), cut=_cut(field))
+
+
+def _cut(field: Field) -> float:
+    """The share of the faces between voxels inside and outside at which the distance jumps."""
+    faces = jumps = 0
+    for axis in range(3):
+        step = np.abs(np.diff(field.distance, axis=axis)) * field.band_voxels
+        border = np.diff(field.inside, axis=axis)
+        faces += np.count_nonzero(border)
+        jumps += np.count_nonzero(border & (step > JUMP))
+    return float(jumps / faces) if faces else 0.0
 
 
 def _bounded(inside: np.ndarray) -> np.ndarray:

@@ -19,7 +19,8 @@ from .field import Field
 
 OUTWARDS = 0.75  # voxels
 HAIR = 0.05  # voxels that are not gone back, so that the two sides of a sheet do not coincide
-STEP = 0.75  # voxels to either side, for gradients
+STEP = 0.3  # voxels that are gone back at a time, at most
+REACH = 0.75  # voxels to either side, for gradients
 MOST_VOXELS = 128  # per edge of what flaws are looked for in
 
 
@@ -38,29 +39,42 @@ def mesh_from_band(band: Band, outwards: float = OUTWARDS) -> trimesh.Trimesh:
     index, faces = march(lambda start, stop: band.slab(start, stop) - level, shape)
     points = from_index(index, shape)
     if len(points):
-        points = points - in_parts(lambda some: _back(band, some, outwards), points)
+        points = in_parts(lambda some: _gone_back(band, some, outwards), points)
     colour_at = band.colour_at if band.known.any() else None
     return dressed(points, faces, band.placement, colour_at)
 
 
-def solid_around(band: Band) -> Field:
+def solid_around(band: Band, outwards: float = OUTWARDS) -> Field:
     """The solid whose surface marching cubes find, without colours, of a cube of at most
-    `MOST_VOXELS` per edge: of finer bands on voxels twice as large."""
+    `MOST_VOXELS` per edge: of finer bands on voxels twice as large.
+
+    outwards: see `mesh_from_band`.
+    """
     distance, voxels = band.slab(0, band.resolution), band.band_voxels
-    while len(distance) > MOST_VOXELS and voxels > 2 * OUTWARDS:
+    while len(distance) > MOST_VOXELS and voxels > 2 * outwards:
         n = len(distance) // 2
         distance, voxels = distance.reshape(n, 2, n, 2, n, 2).mean((1, 3, 5)), voxels / 2
-    distance = distance - np.float32(OUTWARDS / voxels)
+    distance = distance - np.float32(outwards / voxels)
     none = np.broadcast_to(np.float32(0), (3, *distance.shape))
     return Field(distance, none, none[0] > 0, voxels)
 
 
-def _back(band: Band, points: np.ndarray, outwards: float) -> np.ndarray:
-    """The steps to points so far outside of the surface, from where it is `[n, 3]`."""
-    voxel = voxel_size([band.resolution])
-    steps = np.eye(3) * (STEP * voxel)
-    slope = np.stack(
-        [band.distance_at(points + s) - band.distance_at(points - s) for s in steps], 1
-    )
-    length = np.linalg.norm(slope, axis=1, keepdims=True)
-    return slope / np.maximum(length, np.finfo(float).tiny) * ((outwards - HAIR) * voxel)
+def _gone_back(band: Band, points: np.ndarray, outwards: float) -> np.ndarray:
+    """From points so far outside of the surface to the surface `[n, 3]`, along the gradient. From
+    further away than `OUTWARDS`, where sheets are blunter than measured ones, in small steps, and
+    whoever meets a rising distance stays: what comes next is the other side."""
+    voxel, blunt = voxel_size([band.resolution]), outwards > OUTWARDS
+    beside, count = np.eye(3) * (REACH * voxel), int(np.ceil(outwards / STEP)) if blunt else 1
+    length = (outwards - HAIR) * voxel / count
+    at, some, away = points.copy(), np.arange(len(points)), band.distance_at(points)
+    for _ in range(count):
+        here = at[some]
+        slope = [band.distance_at(here + b) - band.distance_at(here - b) for b in beside]
+        slope = np.stack(slope, 1)
+        norm = np.linalg.norm(slope, axis=1, keepdims=True)
+        there = here - slope / np.maximum(norm, np.finfo(float).tiny) * length
+        distance = band.distance_at(there)
+        goes = (distance < away) | (not blunt)
+        some, away = some[goes], distance[goes]
+        at[some] = there[goes]
+    return at

@@ -177,8 +177,9 @@ class SparseShapes(Shapes):
         return turntable(mesh, 1, PIXELS)
 
     def solid(self, x: Blocks) -> Field:
-        """With a layer around it, as its surface is found, see `geometry/offset.py`."""
-        return solid_around(DecodedBlocks(x, self.band_voxels).band())
+        """With the layer around it at which the surface of what is written is found, see
+        `geometry/offset.py`."""
+        return solid_around(DecodedBlocks(x, self.band_voxels).band(), OUTWARDS)
 
     def surface(self, x: Blocks) -> trimesh.Trimesh:
         return DecodedBlocks(x, self.band_voxels).mesh()
