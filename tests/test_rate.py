@@ -18,7 +18,7 @@ from stlatent.bits.bitstream import known_steps, make_coding, read_clip
 from stlatent.bits.coding import Target
 from stlatent.bits.encoder import StreamEncoder
 from stlatent.bits.quantise import STEP
-from stlatent.bits.search import rates_in
+from stlatent.bits.search import CANDIDATES
 from stlatent.jobs.decode import decode_store
 from stlatent.jobs.encode import encode_folder
 from stlatent.jobs.options import EncodeOptions
@@ -177,7 +177,7 @@ def test_a_target_chooses_it_chunk_by_chunk(variant, monkeypatch):
     pieces = [piece for piece in (encoder.push(x), encoder.end()) if piece]
     codes = [encoder._together(parts) for parts in zip(*pieces, strict=True)]
     rates = [one.rate_weight for one in codes[0].told]
-    assert {*rates} < {*rates_in(wide)[1:]} and len({*rates}) > axes.has_time
+    assert {*rates} < {*wide.spaced(CANDIDATES)[1:]} and len({*rates}) > axes.has_time
     files = [io.BytesIO(code.stream) for code in codes]
     chunks = list(read_clip(model, coding, x.shape[2:], files, rates=rates))
     decoder = TiledDecoder(model, axes.of_space(x.shape[2:]))
@@ -236,7 +236,7 @@ def test_the_codec_that_ships_takes_no_more_than_a_fixed_price():
     model = checkpoint.load("codec")
     x, _ = centre_clip(Path(__file__).parents[1] / "assets" / "clips" / "wolf.mp4", (1, 64, 64))
     x, rates, fixed = x[:, :, 0], model.config.rate, []
-    for rate in rates_in(rates)[::8]:
+    for rate in rates.spaced(CANDIDATES)[::8]:
         at = model.at_rate(rate)
         codes = StreamEncoder(at, x.shape[2:], make_coding(at, [STEP])).push(x)
         shown = at.decode(Latents(tuple(code.latents for code in codes), tuple(x.shape[2:])))

@@ -21,7 +21,7 @@ from stlatent.bits.bitstream import make_coding, read_clip
 from stlatent.bits.coding import WIDEST, Target
 from stlatent.bits.encoder import StreamEncoder
 from stlatent.bits.quantise import PRICE, STEP, bin_mass, cheapest
-from stlatent.bits.search import rates_in, search
+from stlatent.bits.search import CANDIDATES, search
 from stlatent.jobs.decode import decode_store
 from stlatent.jobs.encode import encode_folder, resolved
 from stlatent.jobs.options import EncodeOptions
@@ -154,7 +154,7 @@ def test_the_search_finds_the_fewest_bits_with_few_candidates(aim):
 @pytest.mark.parametrize("aim", range(0, 60, 7))
 def test_the_search_finds_the_highest_price_that_reaches_the_target(aim):
     """At which as few bits are told as any finer steps and fewer levels would take, at others."""
-    tried, rates = [], rates_in(RateRange(range=(0.01, 1.0)))
+    tried, rates = [], RateRange(range=(0.01, 1.0)).spaced(CANDIDATES)
 
     class Candidate:
         def __init__(self, rate: float, levels: int, width: int) -> None:

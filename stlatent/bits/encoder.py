@@ -25,7 +25,7 @@ from .bitstream import begins_anew, check_mode, chunk_frames, known_steps
 from .coding import Budget, Coding, scale_of
 from .keys import AsRead
 from .quantise import Stream, Writing
-from .search import rates_in, search
+from .search import CANDIDATES, search
 
 
 @dataclass
@@ -191,7 +191,8 @@ class StreamEncoder(TiledEncoder):
             chunk = self._told(x, rising(rate_weight), bytes_told)
             return replace(chunk, rate_weight=rate_weight)
 
-        rates = rates_in(ladder_in(self.model).config.rate) if self.coding.rate_chosen else [None]
+        chosen = self.coding.rate_chosen
+        rates = ladder_in(self.model).config.rate.spaced(CANDIDATES) if chosen else [None]
         self._budget.left_bits += self._budget.bits_per_pixel * math.prod(x.shape[2:])
         chunk = search(target, self._budget.left_bits, levels, attempt, rates)
         self._budget.left_bits -= chunk.size_bits

@@ -14,10 +14,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
-from ..model.rates import RateRange
 from .coding import WIDEST, Target
 
-RATES = 32  # that may be chosen, five passes; of the codec that ships, some 0.3 dB apart
+CANDIDATES = 32  # λ that may be chosen, five passes; of the codec that ships, some 0.3 dB apart
 
 
 class Candidate(Protocol):
@@ -33,13 +32,6 @@ class Candidate(Protocol):
 C = TypeVar("C", bound=Candidate)
 Attempt = Callable[[int, int], C]  # levels that are told, quarter octaves -> candidate
 AtRate = Callable[[float | None, int, int], C]  # λ before these; None is the model's own
-
-
-def rates_in(rates: RateRange) -> list[float]:
-    """The λ that may be chosen, ascending, in equal ratios."""
-    low, high = rates.range
-    between = (low * (high / low) ** (i / (RATES - 1)) for i in range(1, RATES - 1))
-    return [low, *between, high]
 
 
 def search(

@@ -37,6 +37,12 @@ class RateRange(Strict):
         """Of the logarithms: what is taken where nobody chooses."""
         return math.sqrt(math.prod(self.range))
 
+    def spaced(self, count: int) -> list[float]:
+        """So many of them over the whole range, ascending, in equal ratios; at least two."""
+        low, high = self.range
+        between = (low * (high / low) ** (i / (count - 1)) for i in range(1, count - 1))
+        return [low, *between, high]
+
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """So many of them, log-uniform, one from each of as many equal parts of the range."""
         device = generator.device

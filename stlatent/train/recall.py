@@ -44,7 +44,7 @@ class Rates(nn.Module):
         past = None if rate_weights is None else Past()
         if past is not None:
             ladder_in(self.model).tell(past, len(x), rate_weights)
-        choose = as_written if rounded else Draw(generator=noise)
+        choose = as_coded if rounded else Draw(generator=noise)
         steps = self.model.encode(x, choose, past).steps
         nats = [
             step.posterior.told(step.z, step.prior) if rounded else step.posterior.kl(step.prior)
@@ -59,7 +59,7 @@ class Rates(nn.Module):
 
 
 @torch.no_grad()
-def as_written(site: Site, posterior: Rounded, prior: Gaussian) -> Tensor:
+def as_coded(site: Site, posterior: Rounded, prior: Gaussian) -> Tensor:
     """Choose what entropy coding writes: a whole number of steps from the mean of a prior that
     knows what was written before. Noise in its place would never be still, and memory would learn
     to expect that. Rounded to the nearest: a prior that knew little would gain by telling less."""

@@ -28,7 +28,7 @@ import av
 import numpy as np
 import torch
 from av.video.reformatter import ColorRange, Colorspace
-from curves import PRICES, Point, bd_rate, prices, times
+from curves import PRICES, Point, bd_rate, times
 from torch import Tensor
 
 import stlatent
@@ -143,7 +143,7 @@ def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
 def settings(model: stlatent.Ladder, steps: Sequence[float], count: int) -> list[Point]:
     """How the ladder codes, the most bits first: so many λ where it takes that, and else steps."""
     if model.config.rate:
-        return [{"rate_weight": one, "step": STEP} for one in prices(model.config.rate, count)]
+        return [{"rate_weight": one, "step": STEP} for one in model.config.rate.spaced(count)]
     return [{"step": step} for step in sorted(steps)]
 
 
@@ -292,8 +292,8 @@ def run(options: argparse.Namespace) -> None:
         clips.append(compare(model, path, options.size, ways))
         print(table(clips[-1], levels), flush=True)
     print(summary(clips))
-    others = {name: codec._asdict() | {"crf": list(codec.crf)} for name, codec in CODECS.items()}
-    report = {"notes": NOTES, "model": stlatent.fingerprint(model), "codecs": others}
+    used = {name: codec._asdict() | {"crf": list(codec.crf)} for name, codec in CODECS.items()}
+    report = {"notes": NOTES, "model": stlatent.fingerprint(model), "codecs": used}
     report |= {"versions": {"av": av.__version__, "libraries": av.library_versions}, "clips": clips}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "codecs.png").write_bytes(picture(clips, levels))

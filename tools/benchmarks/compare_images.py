@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import PIL
 import torch
-from curves import PRICES, Point, bd_rate, prices
+from curves import PRICES, Point, bd_rate
 from PIL import Image, features
 
 import stlatent
@@ -238,7 +238,7 @@ def run(options: argparse.Namespace) -> None:
     if not paths:
         raise ValueError(f"{options.folder} holds no .png pictures")
     pictures = {path.stem: np.array(Image.open(path).convert("RGB")) for path in paths}
-    weights = prices(model.config.rate, options.prices)
+    weights = model.config.rate.spaced(options.prices)
     curves = {"ladder": ladder(model, options.folder, pictures, weights), **others(pictures)}
     published = {}
     if pictures.keys() == KODAK:

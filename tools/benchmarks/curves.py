@@ -8,26 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from stlatent.model.rates import RateRange
-
 PRICES = 7  # over the range of a model that takes λ
 Point = dict[str, Any]  # with `psnr_db` and `bits`
 
 
-def prices(rates: RateRange, count: int = PRICES) -> list[float]:
-    """So many λ over a whole range, evenly in logarithms, the one of the most bits first."""
-    low, high = rates.range
-    return [low, *np.geomspace(low, high, count)[1:-1].tolist(), high]
-
-
 def times(point: Point, curve: Sequence[Point]) -> float | None:
-    """How often the bits of `curve` at its PSNR a point takes; see `NOTES`."""
+    """How often the bits of `curve` at its PSNR a point takes; None beyond its ends."""
     at = _log_bits(curve, point["psnr_db"])
     return None if math.isnan(at) else math.exp(math.log(point["bits"]) - at)
 
 
 def bd_rate(points: Sequence[Point], curve: Sequence[Point]) -> float | None:
-    """Bits of `points` over those of `curve`, minus 1, as Bjontegaard averages them; `NOTES`."""
+    """Bits of `points` over those of `curve`, minus 1, as Bjontegaard averages
+    them: over what both reach, of the logarithm; None where that is nothing."""
     ends = [[p["psnr_db"] for p in one] for one in (points, curve)]
     low, high = max(map(min, ends)), min(map(max, ends))
     if low >= high:
