@@ -28,7 +28,7 @@ from .model.documents import from_json
 from .model.fingerprint import claimed_weights
 from .model.ladder import Ladder
 from .model.torch_modules import closed
-from .shipped import FILE, shipped_models
+from .shipped import FILE, check_may_be_model, shipped_models
 from .sparse.ladder import SparseLadder
 from .triplane.autoencoder import TriplaneAutoencoder
 from .triplane.fields import FieldDecoder
@@ -285,13 +285,12 @@ def about(reference: str | Path) -> dict[str, object]:
 def locate(reference: str | Path) -> Path:
     """The model file that `reference` means; see `load`."""
     path, names = Path(reference), shipped_models()
-    if path.is_file():
-        return path
-    for file in (*(path / place / FILE for place in PLACES), path / EXPORTED):
+    for file in (path, *(path / place / FILE for place in PLACES), path / EXPORTED):
         if file.is_file():
             return file
     if str(reference) in names:  # though a folder of other things is called so
         return names[str(reference)]
+    check_may_be_model(str(reference))
     if name := hub.named(reference):
         return hub.fetch(name, ((FILE,), (EXPORTED, "config.json")))
     raise ValueError(

@@ -63,8 +63,10 @@ def in_one_line(what: str) -> Iterator[None]:
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.utils import logging
 
-    hub = endpoint() or "the Hugging Face hub"
+    hub, verbosity = endpoint() or "the Hugging Face hub", logging.get_verbosity()
+    logging.set_verbosity_error()  # it tells of every time that it tries again
     try:
         yield
     except GatedRepoError:
@@ -92,4 +94,6 @@ def in_one_line(what: str) -> Iterator[None]:
         reason = f"{what}: {hub} is out of reach ({type(error).__name__})"
     else:
         return
+    finally:
+        logging.set_verbosity(verbosity)
     raise ValueError(reason) from None

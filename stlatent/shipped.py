@@ -50,3 +50,13 @@ def locate_pipeline(reference: str | Path) -> Path | None:
     if (Path(reference) / INDEX).is_file():
         return Path(reference)
     return shipped_pipelines().get(str(reference))
+
+
+def check_may_be_model(reference: str) -> None:
+    """Raise ValueError where a name is that of a config or of a pipeline that ships."""
+    if reference in shipped_configs():
+        how = f"`stlatent train {reference} data.root=FOLDER out=runs/mine` makes a model by it"
+        raise ValueError(f"{reference} is a config and no model; {how}")
+    if reference in shipped_pipelines():
+        how = f"`stlatent generate {reference}` draws from it"
+        raise ValueError(f"{reference} is a pipeline of diffusion and no model; {how}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,10 +98,15 @@ def test_who_is_not_logged_in_is_told_to(server, monkeypatch, capsys):
     assert "hf auth login" in capsys.readouterr().err
 
 
-def test_a_hub_out_of_reach_is_one_line(server, monkeypatch, capsys):
+def test_a_hub_out_of_reach_is_one_line(server, monkeypatch, capsys, caplog):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
+    library = logging.getLogger("huggingface_hub")
+    library.addHandler(caplog.handler)
     assert main(["inspect", "ada/clips", "--data", "x", "--out", "y"]) == 2
-    assert "is out of reach" in capsys.readouterr().err
+    library.removeHandler(caplog.handler)
+    line = capsys.readouterr().err
+    assert "is out of reach" in line and line.count("\n") == 1
+    assert not caplog.records  # nothing of trying again
 
 
 def test_what_may_be_a_path_does_not_go_to_the_hub(server):

@@ -13,7 +13,9 @@ LAYOUTS = ("ltx2", "finetrainers", "musubi", "webdataset", "huggingface", "laten
 def add_decode(verb: Verb) -> None:
     verb.add_argument("latents", metavar="DIR", help="a data set made by `stlatent encode`")
     verb.add_argument("--model", metavar="M", help=f"{MODEL}; default: the one that encoded it")
-    verb.add_argument("--levels", type=int, metavar="K", help="decode from the first K levels only")
+    verb.add_argument(
+        "--levels", type=shared.whole, metavar="K", help="decode from the first K levels only"
+    )
     shared.out(verb, "where files go (default: DIR-decoded)", required=False)
     shared.tile(verb, "as they were encoded")
     shared.format(verb)

@@ -20,7 +20,7 @@ def add_generate(verb: Verb) -> None:
     add("--frames", type=shared.positive, metavar="T", help="of a video (as in training)")
     add("--size", type=shared.size, metavar="HxW", help="of frames (as in training)")
     add("--seconds", type=shared.rate, metavar="S", help="of sound (as in training)")
-    add("--temperature", type=float, metavar="T", help="of what a ladder's own prior makes "
+    add("--temperature", type=shared.amount, metavar="T", help="of what a ladder's own prior makes "
         "(0, its mean, below diffused levels; 1 else)")  # fmt: skip
     add("--shape-of", metavar="FILE", help="a mesh, or a clip: hold its level 0, and draw the rest "
         "from the ladder's own prior")  # fmt: skip
@@ -36,7 +36,7 @@ def add_generate(verb: Verb) -> None:
     )
     add(
         "--guidance",
-        type=float,
+        type=shared.amount,
         default=1.0,
         metavar="G",
         help="towards what is asked for (1: none)",
@@ -46,7 +46,13 @@ def add_generate(verb: Verb) -> None:
     add("--windows", type=shared.positive, default=1, metavar="N", help="of the length in "
         "training, one after the other (1)")  # fmt: skip
     add("--fps", type=shared.rate, metavar="F", help="of mp4 files (24)")
-    add("--seed", type=int, default=0, metavar="S", help="of the first; the next ones count on (0)")
+    add(
+        "--seed",
+        type=shared.whole,
+        default=0,
+        metavar="S",
+        help="of the first; the next ones count on (0)",
+    )
     add("--beside-data", metavar="RUN", help="of shapes: measure them beside those that RUN, "
         "a run folder, was trained on and those that it held back")  # fmt: skip
     shared.format(verb)

@@ -49,8 +49,8 @@ def add_encode(verb: Verb) -> None:
         "a larger one is named, and left out (512^3)")  # fmt: skip
     add("--normalised", action="store_true", help="of latents computed before: they are normalised "
         "by the foundation's mean and deviation (as its encode gives them)")  # fmt: skip
-    add("--refine", type=int, default=0, metavar="N", help="of shapes: improve the latents of each "
-        "by N steps of gradient descent (0)")  # fmt: skip
+    add("--refine", type=shared.whole, default=0, metavar="N", help="of shapes: improve the "
+        "latents of each by N steps of gradient descent (0)")  # fmt: skip
     add("--dtype", type=_dtypes, default=("float16",), metavar="D[,D...]", help="of the latents on "
         "disk: float16, bfloat16, float32 or int8; one, or one per level (float16)")  # fmt: skip
     add("--entropy-code", action="store_true", help="store bits, rounded to --step and "

@@ -5,8 +5,12 @@ Nothing in `cli` imports another room at module level, so that `--help` is there
 from __future__ import annotations
 
 import argparse
+import difflib
+import itertools
 import re
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from ..checkpoint import Model
@@ -15,8 +19,38 @@ MODEL = (
     "a shipped model by name (such as video), a run folder, a model file or its folder, an "
     "exported folder, or user/model on the Hugging Face hub"
 )
-Verb = argparse.ArgumentParser
 Options = argparse.Namespace
+FORMER = {"--clips": "--count"}  # what options were called
+
+
+class Verb(argparse.ArgumentParser):
+    """The words of one verb, or of all. What is wrong is a ValueError of one line, and an option
+    that is none is named first, with the one that was probably meant."""
+
+    instead = ""  # what to write where something that is no option was given as one
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: Options | None = None
+    ) -> tuple[Options, list[str]]:
+        words = sys.argv[1:] if args is None else args
+        if self._subparsers is None:  # else each verb looks at its own
+            self._check_options(words)
+        return super().parse_known_args(words, namespace)
+
+    def _check_options(self, words: Sequence[str]) -> None:
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        for word in itertools.takewhile(lambda word: word != "--", words):
+            name = word.partition("=")[0]
+            if name.startswith("--") and name not in known:
+                if name in FORMER:
+                    self.error(f"{name} is called {FORMER[name]} now")
+                near = difflib.get_close_matches(name, known, n=1)
+                meant = f"; did you mean {near[0]}?" if near else self.instead
+                self.error(f"there is no option {name}{meant}")
+
+    def error(self, message: str) -> NoReturn:
+        verb = self.prog.partition(" ")[2]
+        raise ValueError(f"{verb and verb + ': '}{message} (see `{self.prog} --help`)")
 
 
 def machine(verb: Verb) -> None:
@@ -50,6 +84,24 @@ def tile(verb: Verb, default: str) -> None:
 
 def replace(verb: Verb, what: str) -> None:
     verb.add_argument("--replace", action="store_true", help=f"replace {what}")
+
+
+def whole(text: str) -> int:
+    """A whole number that 64 bits hold."""
+    if not re.fullmatch(r"[+-]?\d{1,18}", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
+    return int(text)
+
+
+def amount(text: str) -> float:
+    """A finite number from 0 on."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 on")
+    return value
 
 
 def positive(text: str) -> int:

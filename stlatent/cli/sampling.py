@@ -21,7 +21,7 @@ def add_sample(verb: Verb) -> None:
     verb.add_argument("--size", type=shared.size, help="HEIGHTxWIDTH (128x128)")
     verb.add_argument(
         "--keep-level",
-        type=int,
+        type=shared.whole,
         action="extend",
         nargs="+",
         default=[],
@@ -34,8 +34,8 @@ def add_sample(verb: Verb) -> None:
     shared.count(verb, 1)
     shared.out(verb, "where they go (samples)", "samples")
     help = "of what is drawn; 1 is the prior itself, which few models were pressed to learn (0.3)"
-    verb.add_argument("--temperature", type=float, default=0.3, metavar="T", help=help)
-    verb.add_argument("--seed", type=int, default=0, help="of the noise (0)")
+    verb.add_argument("--temperature", type=shared.amount, default=0.3, metavar="T", help=help)
+    verb.add_argument("--seed", type=shared.whole, default=0, help="of the noise (0)")
     shared.format(verb)
     shared.resolution(verb, "the model's own")
     shared.machine(verb)

@@ -6,6 +6,7 @@ from .options import Options, Verb
 
 
 def add_train(verb: Verb) -> None:
+    verb.instead = "; what a config says is given as key=value, such as out=runs/mine minutes=30"
     verb.add_argument("config", metavar="CONFIG", help="a YAML file, or a shipped config by name, "
         "such as video/base")  # fmt: skip
     verb.add_argument(

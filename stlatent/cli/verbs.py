@@ -40,9 +40,9 @@ EXAMPLES = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Verb:
     """All verbs and their options."""
-    top = argparse.ArgumentParser(
+    top = Verb(
         "stlatent",
         description="Hierarchical latent autoencoders of video and 3D shapes.",
         epilog="examples:\n  " + "\n  ".join(EXAMPLES.values()),
@@ -69,17 +69,12 @@ def parse(arguments: Sequence[str] | None) -> Options:
     """Also takes overrides that follow an option, as in `train CONFIG --dry-run key=value`."""
     top = parser()
     options, rest = top.parse_known_args(arguments)
-    for word in rest:
-        if new := FORMER.get(word.partition("=")[0]):
-            top.error(f"{word} is called {new} now")
     if rest and (options.run is not train or any(word.startswith("-") for word in rest)):
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         options.overrides = [*options.overrides, *rest]
     return options
 
-
-FORMER = {"--clips": "--count"}  # what options were called
 
 VERBS: dict[str, tuple[str, Callable[[Verb], None], Callable[[Options], int]]] = {
     "train": ("train a model; the same command resumes", add_train, train),
