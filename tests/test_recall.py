@@ -16,6 +16,7 @@ from stlatent.bits.bitstream import make_coding, read_clip
 from stlatent.bits.quantise import STEP
 from stlatent.media.video.clips import centre_clip
 from stlatent.model import stream
+from stlatent.model.choose import whole
 from stlatent.model.domains import DOMAINS
 from stlatent.model.fingerprint import priors_fingerprint
 from stlatent.model.gaussian import Gaussian
@@ -27,11 +28,12 @@ IN_TIME = [name for name in SIZES if DOMAINS[name].causal is not None]
 LENGTH = {"video": 25, "audio": 65, "volumes": 13}  # a first step and three units or more
 
 
-def pair(domain: str) -> tuple[Ladder, Ladder]:
+def pair(domain: str, threshold: float = 0.0) -> tuple[Ladder, Ladder]:
     """The same model without memory and with."""
     forgetful = ladder(domain)
     torch.manual_seed(0)
-    remembering = Ladder(config(domain, recall=2)).eval().requires_grad_(False)
+    memory = {"recall": 2, "recall_threshold": threshold}
+    remembering = Ladder(config(domain, **memory)).eval().requires_grad_(False)
     remembering.load_state_dict({**remembering.state_dict(), **forgetful.state_dict()})
     for part in remembering.recalls.parameters():
         part += 0.02 * torch.randn_like(part)
@@ -55,8 +57,9 @@ def by_unit(model: Ladder, latents: Encoded) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("domain", IN_TIME)
-def test_latents_decoder_and_fingerprint_are_those_of_the_model_without(domain):
-    (forgetful, remembering), x = pair(domain), clip(domain)
+@pytest.mark.parametrize("threshold", [0.0, 0.5])
+def test_latents_decoder_and_fingerprint_are_those_of_the_model_without(domain, threshold):
+    (forgetful, remembering), x = pair(domain, threshold), clip(domain)
     first, second = forgetful.encode(x), remembering.encode(x)
     assert all(map(torch.equal, first.levels, second.levels))
     assert all(map(torch.equal, first.stds, second.stds))
@@ -66,16 +69,18 @@ def test_latents_decoder_and_fingerprint_are_those_of_the_model_without(domain):
     assert priors_fingerprint(forgetful) is None
     before = priors_fingerprint(remembering)
     remembering.recalls[0][0].out.bias += 1
-    assert priors_fingerprint(remembering) != before
+    assert priors_fingerprint(remembering) not in (None, before)
     assert stlatent.fingerprint(forgetful) == stlatent.fingerprint(remembering)
+    assert priors_fingerprint(pair(domain, 0.25)[1]) not in (None, before)
     remembering.top += 1
     assert stlatent.fingerprint(forgetful) != stlatent.fingerprint(remembering)
 
 
 @pytest.mark.parametrize("domain", IN_TIME)
-def test_what_is_walked_is_what_is_given_in_one_pass(domain):
+@pytest.mark.parametrize("threshold", [0.0, 0.5])
+def test_what_is_walked_is_what_is_given_in_one_pass(domain, threshold):
     """The prior of every unit is the same, whether the units come one by one or all at once."""
-    _, model = pair(domain)
+    _, model = pair(domain, threshold)
     walked = []
 
     def walking(site, posterior, prior):
@@ -96,9 +101,9 @@ def test_what_is_walked_is_what_is_given_in_one_pass(domain):
 
 
 @pytest.mark.parametrize("domain", IN_TIME)
-@pytest.mark.parametrize("length", [1, 5, 9])
-def test_rates_and_draws_of_a_stream_are_those_of_one_piece(domain, length):
-    _, model = pair(domain)
+@pytest.mark.parametrize(("length", "threshold"), [(1, 0.0), (5, 0.0), (9, 0.0), (5, 0.5)])
+def test_rates_and_draws_of_a_stream_are_those_of_one_piece(domain, length, threshold):
+    _, model = pair(domain, threshold)
     x = clip(domain)
     whole, state, pieces = model.encode(x), None, []
     for start in range(0, x.shape[2], length):
@@ -154,6 +159,33 @@ def test_what_stands_still_is_cheaper_from_the_first_step_on(domain):
     with_memory, without = (by_unit(m, m.encode(clip(domain, still=True))) for m in (model, twin))
     assert with_memory[-1] < 0.9 * without[-1]
     assert abs(with_memory[0] - without[0]) < 0.02 * without[0]  # of the first nothing is known
+
+
+@pytest.mark.parametrize("domain", IN_TIME)
+def test_a_mean_that_hardly_changes_is_what_the_unit_before_ended_with(domain):
+    """To the last digit, or what is told in rounded steps would drift."""
+    _, model = pair(domain)
+    for level, recalls in zip(model.levels, model.recalls, strict=True):
+        unit = model.levels[0].stride[0] // level.stride[0]
+        grid = (1 + 3 * unit, *[2] * (len(level.stride) - 1))
+        prior = Gaussian(*torch.randn(2, 1, level.latent, *grid))
+        h, z = torch.randn(1, level.width, *grid), torch.randn_like(prior.mean)
+        drifting = recalls[0](prior, h, Past()).given(z).cut(whole)
+        recalls[0].threshold = 0.5
+        held = recalls[0](prior, h, Past()).given(z)
+        before = z[:, :, [i // unit * unit for i in range(3 * unit)]]
+        change, least = drifting.mean[:, :, 1:] - before, 0.5 * drifting.std[:, :, 1:]
+        expected = before + change.sign() * (change.abs() - least).clamp(min=0)
+        assert torch.allclose(held.mean[:, :, 1:], expected, atol=1e-5)
+        still = held.mean[:, :, 1:] == before
+        assert torch.equal(still, change.abs() <= least) and 0 < still.float().mean() < 1
+        assert torch.equal(held.log_std, drifting.log_std)
+        assert torch.equal(held.mean[:, :, 0], drifting.mean[:, :, 0])  # nothing was before
+
+
+def test_a_threshold_without_memory_is_refused():
+    with pytest.raises(ValueError, match="no prior remembers: give recall"):
+        config("video", recall_threshold=0.5)
 
 
 def test_bits_are_those_of_priors_that_remember():
@@ -223,7 +255,7 @@ def test_memory_is_trained_alone_on_a_model_without(videos, tmp_path):
 def test_memory_of_a_model_for_all_rates_is_trained_on_what_is_written(videos, tmp_path):
     """As it is entropy-coded, and at every λ: real bits fall, of a clip that it did not see."""
     model = {"model.rate.range": [0.003, 0.1], "model.posterior.kind": "rounded"}
-    model |= {"model.recall": 2, "data.frames": 17}
+    model |= {"model.recall": 2, "model.recall_threshold": 0.5, "data.frames": 17}
     train.run(TINY, options(videos, tmp_path / "first", steps=2, **model))
     more = {"start": tmp_path / "first", "only_recall": "true", "steps": 60, "seed": 1} | model
     train.run(TINY, options(videos, tmp_path / "second", **more, **{"optimiser.lr": 3e-3}))

@@ -146,6 +146,8 @@ class ModelConfig(Strict):
         recall: how many units of a stream, each one latent of level 0 in time, the prior of a level
             remembers of the level itself; 0 is none. One for all levels, or one per level,
             coarsest first. See `recall.py`.
+        recall_threshold: a prior that remembers has the mean that the unit before held, unless it
+            expects a change of more than so many of its deviations; 0 lets it drift.
         motion: whether the last two latents of level 0 say how frames of a video move, by which all
             levels hold them as they stand still; see `motion.py`.
         rate: makes λ, the price of the rate, an input; None is a model for one price alone.
@@ -173,6 +175,7 @@ class ModelConfig(Strict):
     cell: CellConfig = ConvNextCell()
     spread: Annotated[int, Field(ge=1, le=15)] = 1
     recall: Units | tuple[Units, ...] = 0
+    recall_threshold: Annotated[float, Field(ge=0, le=4)] = 0.0
     motion: bool = False
     rate: RateRange | None = None
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0

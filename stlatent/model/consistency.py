@@ -36,6 +36,11 @@ def check_recall(config: Strict) -> None:
             f"recall is {config.recall}; it is for Gaussian latents of a domain with time, so "
             f"leave it out" + (", or the codebooks" if codes else f" of '{config.domain}'")
         )
+    if config.recall_threshold and not config.recall:
+        raise ValueError(
+            f"recall_threshold is {config.recall_threshold:g}, but no prior remembers: give recall "
+            f"as well, or leave it out"
+        )
 
 
 def check_rate(config: Strict) -> None:

@@ -44,8 +44,9 @@ def claimed_weights(model: nn.Module) -> frozenset[str]:
 
 def priors_fingerprint(model: nn.Module) -> str | None:
     """The same of what priors remember, which bits depend on; None if that is nothing."""
-    units = model.config.recall
-    return _digest(f"{units}".encode(), _weights(model, remembering=True)) if units else None
+    units, threshold = model.config.recall, model.config.recall_threshold
+    what = f"{units} {threshold}" if threshold else f"{units}"
+    return _digest(what.encode(), _weights(model, remembering=True)) if units else None
 
 
 def _weights(model: nn.Module, remembering: bool) -> dict[str, Tensor]:

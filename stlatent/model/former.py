@@ -27,6 +27,7 @@ BESIDE = {  # what stood beside each part, in this order
     "posterior": ("log_noise", "log_std_limit"),
     "cell": ("expand", "kernel"),
 }
+FORGETFUL = {"recall": 0, "recall_threshold": 0.0}
 CODEBOOKS = kinds_of(CodebookConfig)
 CODEBOOK = ("size", "steps", "depth", "decay", "commitment", "restart_below", "entropy")
 
@@ -82,7 +83,7 @@ def digested(config: BaseModel) -> bytes:
     """What fingerprints are made of: JSON without defaults, so that a new option does not change
     the models that do without it. Where a foundation lies makes no difference, what it is does.
     Nor does it what priors remember: latents mean the same, see `recall.py`."""
-    values = former(config.model_copy(update={"recall": 0}), config._ignored)
+    values = former(config.model_copy(update=FORGETFUL), config._ignored)
     if config.foundation:
         what = config.foundation.model_dump(mode="json", include={"stride", "mean", "unit"})
         values = {**values, "foundation": what}

@@ -5,7 +5,9 @@
 
 A prior without memory pays for the whole picture again in every unit, though most of it stood there
 before. Here it is multiplied with an estimate from the past, which counts by its precision: what
-the latents are if all is as it was, and how far that is to be relied on at each position.
+the latents are if all is as it was, and how far that is to be relied on at each position. What is
+told in rounded steps would drift a little with every unit, and cost bits for it even where nothing
+moves; so a mean that hardly changes can be held, see `ModelConfig.recall_threshold`.
 
 The posterior is still placed by the prior without memory, and that one's mean stands in for a level
 of which nothing is known. So encoding and training stay one parallel pass, the latents and the
@@ -58,6 +60,7 @@ class Recall(nn.Module):
         super().__init__()
         self.domain = axes = config.axes
         self.units, self.log_std_limit = units, config.posterior.log_std_limit
+        self.threshold = config.recall_threshold
         steps = axes.of_time(config.levels[0].stride) // axes.of_time(level.stride)
         self.factors = axes.with_time([1] * len(level.stride), steps)
         own, now, hidden = steps * level.latent, steps * level.width, max(8, level.width // 2)
@@ -101,8 +104,20 @@ class Recall(nn.Module):
         starts = range(self.units)[::-1]  # the unit before, the one before that, and so on
         before = [self.domain.steps(line, start, start + count) for start in starts]
         prior = Gaussian(mean, log_std)
-        told = self._estimate(prior, h, before) * prior
+        told = self._held(self._estimate(prior, h, before) * prior, before[0])
         return told.cut(lambda x: self.domain.unfold(x, self.factors, past))
+
+    def _held(self, told: Gaussian, unit: Tensor) -> Gaussian:
+        """With the mean that the unit before ended with where it changes by less than `threshold`
+        deviations, and elsewhere nearer to it by so many (soft thresholding: Donoho 1995). That is
+        continuous: what differs in the last digits, as between machines, goes on doing so."""
+        if not self.threshold:
+            return told
+        own, steps = told.mean.shape[1], self.domain.of_time(self.factors)
+        last = unit[:, 1 + own - own // steps : 1 + own]
+        z = torch.cat([last] * steps, 1)
+        change, least = told.mean - z, self.threshold * unit[:, :1] * told.std
+        return Gaussian(z + (change - change.clamp(-least, least)), told.log_std)
 
     def _estimate(self, prior: Gaussian, h: Tensor, before: Sequence[Tensor]) -> Gaussian:
         """From the past alone; all in whole units.

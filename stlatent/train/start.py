@@ -27,6 +27,7 @@ def start_weights(run: RunConfig, wanted: ModelConfig) -> Mapping[str, Tensor]:
         start = frame_by_frame(start)
     update = {"cube": wanted.cube, "latents_of": wanted.latents_of}
     update |= {} if start.config.recall else {"recall": wanted.recall}
+    update["recall_threshold"] = wanted.recall_threshold
     if run.only_decoder and start.config.foundation:
         found = start.config.foundation.model_copy(update={"own_decoder": True})
         update["foundation"] = found
