@@ -21,8 +21,9 @@ from test_jobs import content, killed
 
 import stlatent
 from stlatent import Ladder, Level
-from stlatent.bits.bitstream import chunk_frames, make_coding, read_clip
+from stlatent.bits.bitstream import chunk_frames, make_coding
 from stlatent.bits.coding import Coding
+from stlatent.bits.decoder import read_clip
 from stlatent.bits.encoder import StreamEncoder
 from stlatent.bits.entropy import MismatchError, StreamReader, StreamWriter
 from stlatent.bits.quantise import STEP, Reading, Writing, bin_mass

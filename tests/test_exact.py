@@ -12,7 +12,8 @@ from PIL import Image
 from skimage import data
 
 from stlatent import Ladder, Latents, ModelConfig, checkpoint
-from stlatent.bits.bitstream import make_coding, read_clip
+from stlatent.bits.bitstream import make_coding
+from stlatent.bits.decoder import read_clip
 from stlatent.bits.encoder import StreamEncoder
 from stlatent.cli import main
 from stlatent.evaluate.likelihood import log_likelihood

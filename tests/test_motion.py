@@ -20,9 +20,10 @@ from stlatent.losses.elbo import LossConfig
 from stlatent.media.metrics import psnr
 from stlatent.model import stream
 from stlatent.model.config import parse
-from stlatent.model.motion import UNIT
+from stlatent.model.motion import UNIT, Motion
 from stlatent.model.past import Past
 from stlatent.train.loss import batch_loss
+from stlatent.train.scale import scale_error
 from stlatent.train.task import Moment
 
 PHOTO = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[None] / 127.5 - 1
@@ -89,6 +90,19 @@ def test_frames_stand_still_and_come_back():
     change = (one[:, :, 1:9, 64:96, 64:96].var(2).mean() for one in (still, x))
     assert next(change) < 0.3 * next(change)
     assert psnr(x, moving.motion.moved(still, velocity, Past())) > 30
+
+
+def test_at_half_the_size_things_move_half_as_fast(monkeypatch):
+    """So `loss.equivariance` is less where latents at half the size say so."""
+    moving, x = model(), pan(side=128)
+    out, whole = moving(x), moving.encode(x).levels[0]
+    half = moving.motion.resized(whole, 1 / 2)
+    fields = [moving.motion.field(level, x.shape[2:]) for level in (half, whole)]
+    assert torch.equal(half[:, :-2], whole[:, :-2])
+    assert fields[1].abs().max() > 1 and torch.allclose(fields[0], fields[1] / 2)
+    error = scale_error(moving, x, out)
+    monkeypatch.setattr(Motion, "resized", lambda _, latents, share: latents)
+    assert error < scale_error(moving, x, out)
 
 
 def test_velocities_beyond_all_that_is_found_fold_nothing():

@@ -12,7 +12,8 @@ from test_train import videos as _videos
 
 import stlatent
 from stlatent import Draw, Ladder, Latents, train
-from stlatent.bits.bitstream import make_coding, read_clip
+from stlatent.bits.bitstream import make_coding
+from stlatent.bits.decoder import read_clip
 from stlatent.bits.quantise import STEP
 from stlatent.media.video.clips import centre_clip
 from stlatent.model import stream

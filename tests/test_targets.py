@@ -17,8 +17,9 @@ from test_jobs import content, killed
 
 import stlatent
 from stlatent import Ladder
-from stlatent.bits.bitstream import make_coding, read_clip
+from stlatent.bits.bitstream import make_coding
 from stlatent.bits.coding import WIDEST, Target
+from stlatent.bits.decoder import read_clip
 from stlatent.bits.encoder import StreamEncoder
 from stlatent.bits.quantise import PRICE, STEP, bin_mass, cheapest
 from stlatent.bits.search import CANDIDATES, search

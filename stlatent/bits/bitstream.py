@@ -1,4 +1,5 @@
-"""Clips as bits: a ladder's latents, entropy-coded under the ladder's own priors.
+"""Clips as bits: a ladder's latents, entropy-coded under the ladder's own priors. Here is what both
+sides go by; `encoder.py` writes, and `decoder.py` reads.
 
 A chunk is some frames that go through the network together. Each becomes one stream per level (and
 tile, where frames are cut into tiles). What a file holds of one level of a clip is
@@ -25,25 +26,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import BinaryIO
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..media.tiles import Tiling
 from ..model.around import ladder_in
 from ..model.choose import Site
 from ..model.config import ExactLevel
 from ..model.device import as_written
 from ..model.fingerprint import priors_fingerprint
 from ..model.ladder import Ladder
-from ..model.passes import by_level
 from ..model.past import Past
-from .coding import Coding, Target, scale_of
-from .entropy import MismatchError, StreamReader, exactly, numerics
-from .quantise import Reading
+from .coding import Coding, Target
+from .entropy import numerics
 
 # Of all frames of a chunk. It does not depend on the device, since chunks belong to the file; so
 # many that what every stream costs beside its symbols hardly counts.
@@ -59,7 +54,7 @@ def make_coding(
 ) -> Coding:
     """How to code with `model`, rounded to steps of so many deviations of the posterior, one for
     all levels, or one per level; with a target, to no narrower ones, and at a λ that is chosen
-    where none is and steps follow from it. See `Coding`.
+    where none is. See `Coding`.
 
     Raises:
         ValueError: there are more or fewer, the extra `entropy` is not installed, or keys are asked
@@ -93,95 +88,7 @@ def make_coding(
 
 def _rate_is_open(model: Ladder) -> bool:
     rates = ladder_in(model).config.rate
-    rounded = model.config.posterior.kind == "rounded"
-    return rates is not None and rounded and model.rate_weight == rates.middle
-
-
-def read_clip(
-    model: Ladder,
-    coding: Coding,
-    size: Sequence[int],
-    files: Sequence[BinaryIO],
-    tile: int | None = None,
-    first: int = 0,
-    rates: Sequence[float | None] = (),
-) -> Iterator[list[Tensor]]:
-    """The latents of the first levels of a clip, chunk by chunk: `[1, C, *axes]` per level.
-
-    Args:
-        size: of the clip along the axes of the model's domain.
-        files: of each level to be read: its steps, and what follows from chunk `first` on.
-        first: number of a chunk that begins anew, see `chunks_from_key`.
-        rates: λ of each chunk of the clip, where it is chosen.
-
-    Raises:
-        ValueError: the coder or the model is not that of the writer; or, from the chunk on where
-            it is so, a file is damaged, or this machine computes other priors than the writer's.
-    """
-    check_mode(model)
-    if coding.numerics != f"{numerics():08x}":
-        raise ValueError(
-            f"these bits were written with another entropy coder (numerics {coding.numerics}, here "
-            f"{numerics():08x}): another version of constriction, or a machine whose exp or erf "
-            f"differs"
-        )
-    if coding.priors not in (None, known := priors_fingerprint(model)):
-        raise ValueError(
-            f"these bits were written under priors that remember the past, with fingerprint "
-            f"{coding.priors}; those of this model have {known}, though it decodes the same "
-            f"latents: give the model that encoded them"
-        )
-    levels = model.levels[: len(files)]
-    domain, stride = model.domain, model.levels[0].stride
-    tiling = Tiling(domain.of_space(size), domain.of_space(stride), tile)
-    heads = [file.read(steps_bytes(model, k)) for k, file in enumerate(files)]
-    last_group = [level.groups - 1 + domain.sparse for level in levels]
-    remembering = coding.priors is not None
-    steps = _steps_of(model, heads)
-    before = heads if coding.steps_checked and not first else [b""] * len(files)
-    pasts = [Past() for _ in tiling.tiles]
-    for chunk, frames in islice(enumerate(_chunks(model, coding, size)), first, None):
-        if begins_anew(model, coding, domain.of_space(size), chunk):
-            pasts = [Past(anew=True) for _ in tiling.tiles]
-        at = _at_rate(model, rates, chunk) if coding.rate_chosen else model
-        choose = Reading(known_steps(at, coding.step) or steps, last_group, remembering)
-        try:
-            told = [exactly(file, 1) if coding.target else b"" for file in files]
-            before = [b + t for b, t in zip(before, told, strict=True)]
-            scales = [scale_of(*byte) if byte else 1.0 for byte in told]
-            tiles = []
-            for i, one in enumerate(tiling.tiles):
-                choose.start(
-                    [StreamReader(f, b) for f, b in zip(files, before, strict=True)], scales
-                )
-                before = [b""] * len(files)
-                tiles.append(_descend(at, choose, (*frames, *one.size), pasts[i], len(files)))
-                pasts[i] = Past(pasts[i].state)
-        except MismatchError as error:
-            raise ValueError(_mismatch(chunk, *error.args)) from None
-        yield [
-            tiling.gather(latents, domain.of_space(level.stride), bool(level.codebook))
-            for level, latents in zip(levels, zip(*tiles, strict=True), strict=True)
-        ]
-
-
-def _descend(
-    model: Ladder, choose: Reading, size: Sequence[int], past: Past, levels: int
-) -> list[Tensor]:
-    """Latents of the first levels of a chunk."""
-    grid = model.domain.shape(size, model.levels[0].stride, past.started)
-    with torch.no_grad(), as_written(next(model.parameters()).device):
-        if model.domain.sparse:
-            return model.chosen_grids(choose, size[0], levels)
-        steps, _ = model.descend(choose, grid, past, levels=levels)
-    return list(by_level(steps, [step.z for step in steps]))
-
-
-def _at_rate(model: Ladder, rates: Sequence[float | None], chunk: int) -> Ladder:
-    """The model at the λ of a chunk."""
-    if chunk >= len(rates):
-        raise ValueError(f"its record lacks chunk {chunk}")
-    return model.at_rate(rates[chunk])
+    return rates is not None and model.rate_weight == rates.middle
 
 
 def known_steps(model: Ladder, step: Sequence[float]) -> dict[Site, Tensor]:
@@ -199,6 +106,14 @@ def known_steps(model: Ladder, step: Sequence[float]) -> dict[Site, Tensor]:
     return found
 
 
+def step_unit(model: Ladder, coding: Coding) -> float:
+    """By how much wider steps are at the λ of `model` than a file says, where λ is chosen and does
+    not tell them: it is the price of a distortion, and that goes with the square of a step."""
+    if not coding.rate_chosen or model.config.posterior.kind == "rounded":
+        return 1.0
+    return math.sqrt(model.rate_weight / ladder_in(model).config.rate.middle)
+
+
 def steps_bytes(model: Ladder, level: int) -> int:
     """That the steps of a level take in a file."""
     one = model.levels[level]
@@ -207,18 +122,7 @@ def steps_bytes(model: Ladder, level: int) -> int:
     return 0 if stepless or known else 2 * one.latent * one.groups
 
 
-def _steps_of(model: Ladder, heads: Sequence[bytes]) -> dict[Site, Tensor]:
-    """Of each group that is not codes, from what a file of each level begins with."""
-    found = {}
-    for k, (level, head) in enumerate(zip(model.levels, heads, strict=False)):
-        bits = np.frombuffer(head.ljust(steps_bytes(model, k), b"\0"), "<i2").astype(np.int16)
-        steps = torch.from_numpy(bits).view(torch.bfloat16)
-        for group, one in enumerate(steps.split(level.latent) if len(steps) else ()):
-            found[Site(k, group)] = one
-    return found
-
-
-def _chunks(model: Ladder, coding: Coding, size: Sequence[int]) -> Iterator[tuple[int, ...]]:
+def chunk_sizes(model: Ladder, coding: Coding, size: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """How many frames each has; nothing of an input without time, which is one chunk."""
     if not model.domain.has_time:
         yield ()
@@ -272,15 +176,6 @@ def chunks_from_key(
 def chunk_units(model: Ladder, coding: Coding, size: Sequence[int]) -> int:
     """Steps of level 0 per chunk of an item of `size`; the first chunk has one more."""
     return _chunk_units(model, coding, model.domain.of_space(size))
-
-
-def _mismatch(chunk: int, level: int | None = None) -> str:
-    where = "a level ends" if level is None else f"the priors of level {level} are not the writer's"
-    less = f", or read only what is coarser: levels={level}" if level else ""
-    return (
-        f"chunk {chunk}: {where}; `stlatent verify` says whether files are damaged: if they are "
-        f"not, this machine computes otherwise; read on a device like the writer's{less}"
-    )
 
 
 def check_mode(model: Ladder) -> None:

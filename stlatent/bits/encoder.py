@@ -21,7 +21,7 @@ from ..model.device import as_written
 from ..model.ladder import Ladder
 from ..model.passes import Step, by_level
 from ..model.past import Past
-from .bitstream import begins_anew, check_mode, chunk_frames, known_steps
+from .bitstream import begins_anew, check_mode, chunk_frames, known_steps, step_unit
 from .coding import Budget, Coding, scale_of
 from .keys import AsRead
 from .quantise import Stream, Writing
@@ -201,7 +201,9 @@ class StreamEncoder(TiledEncoder):
     def _told(self, x: Tensor, rising: Rising, told: Sequence[int] = ()) -> Chunk:
         """With the steps of each level as wide as these bytes say, see `scale_of`."""
         scales = [scale_of(one) for one in told] or [1.0] * len(self.model.levels)
-        choose = Writing(self.coding.step, rising.steps, scales)
+        unit = step_unit(rising.model, self.coding)
+        narrowest = [step / unit for step in self.coding.step]
+        choose = Writing(narrowest, rising.steps, [s and s * unit for s in scales])
         latents, streams, states = [], [], []
         for tile in rising.tiles:
             steps = self._descend(rising.model, tile, choose)

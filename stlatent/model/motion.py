@@ -129,6 +129,13 @@ class Motion(nn.Module):
         dense = _interpolated(frames.flatten(0, 1), padded).unflatten(0, frames.shape[:2])
         return self.domain.crop(dense.transpose(1, 2), size)
 
+    def resized(self, latents: Tensor, share: float) -> Tensor:
+        """All latents of level 0, of frames of `share` of their size: what moves there moves by as
+        much less."""
+        by = latents.new_ones(latents.shape[1])
+        by[-MOTION_LATENTS:] = share
+        return latents * by.view(-1, *[1] * (latents.ndim - 2))
+
     def _all(self, x: Tensor, velocity: Tensor, past: Past, back: bool) -> Tensor:
         first, units = self._units(x.float(), past)
         if not len(units):

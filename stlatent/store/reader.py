@@ -160,7 +160,8 @@ class LatentReader:
     ) -> Iterator[list[Tensor]]:
         """Entropy-coded latents of the first levels `[1, C, *axes]`, as they were written: of all
         chunks, or from one that begins anew to before another."""
-        from ..bits import bitstream  # brings the network, which most do without
+        from ..bits.bitstream import steps_bytes  # brings the network, which most do without
+        from ..bits.decoder import read_clip
 
         item, unit, model = self.item(name), self.unit(name), self._coder()
         files = []
@@ -169,13 +170,13 @@ class LatentReader:
             spans = [(start, stop)]
             if last is not None:
                 ends = [*accumulate((c.bits[level] // 8 for c in item.chunks), initial=start)]
-                head = bitstream.steps_bytes(model, level) if first else 0
+                head = steps_bytes(model, level) if first else 0
                 spans = [(start, start + head), (ends[first], min(ends[last], stop))]
             files.append(Window(self.place, level_file(level, unit), spans))
         try:
             how = self.header.coding, item.size, files, self.header.tile, first
             rates = [chunk.rate_weight for chunk in item.chunks or ()]
-            yield from bitstream.read_clip(model, *how, rates)
+            yield from read_clip(model, *how, rates)
         except ValueError as error:
             raise ValueError(f"{self.place.url}: {name}: {error}") from None
 

@@ -34,9 +34,11 @@ def scale_error(ladder: Ladder, x: Tensor, out: Pass) -> Tensor:
             f"loss.equivariance halves the grid of level 0, which is {list(grid)} for samples of "
             f"{list(size)}; train on samples of an even number of strides, {list(coarsest)}"
         )
-    held = Held({k: domain.pool(z, factors) for k, z in enumerate(out.latents.levels)})
+    levels = [domain.pool(z, factors) for z in out.latents.levels]
+    if ladder.motion is not None:
+        levels[0] = ladder.motion.resized(levels[0], 1 / 2)
     half = domain.pool(domain.pad(x, coarsest), factors)
-    past = Past()
-    _, features = ladder.descend(held, domain.shape(half.shape[2:], coarsest), past, batch=len(x))
+    held, grid = Held(dict(enumerate(levels))), domain.shape(half.shape[2:], coarsest)
+    _, features = ladder.descend(held, grid, Past(), batch=len(x))
     parameters = domain.crop(features[-1], half.shape[2:])
     return ladder.likelihood(parameters, half).mean()

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 import stlatent
-from stlatent.bits.bitstream import make_coding, read_clip
+from stlatent.bits.bitstream import make_coding
 from stlatent.bits.coding import Target
+from stlatent.bits.decoder import read_clip
 from stlatent.bits.encoder import StreamEncoder
 from stlatent.bits.quantise import STEP, Reading, Writing
 from stlatent.checkpoint import replace_text

@@ -32,7 +32,8 @@ from curves import PRICES, Point, bd_rate, times
 from torch import Tensor
 
 import stlatent
-from stlatent.bits.bitstream import make_coding, read_clip
+from stlatent.bits.bitstream import make_coding
+from stlatent.bits.decoder import read_clip
 from stlatent.bits.encoder import StreamEncoder
 from stlatent.bits.quantise import STEP
 from stlatent.checkpoint import replace_text
