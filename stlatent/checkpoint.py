@@ -22,7 +22,7 @@ from .foundation.frozen import (
     empty_foundation,
     open_foundation,
 )
-from .model.budget import Budget
+from .model.budget import BuildBudget
 from .model.config import DecoderConfig, ModelConfig, Strict, parse
 from .model.documents import from_json
 from .model.fingerprint import claimed_weights
@@ -216,7 +216,7 @@ def _filled(make: Callable[[], Module], tensors: Mapping[str, Tensor], path: Pat
         ValueError: the module has not these tensors; names the first that is missing or unfit.
     """
     try:
-        with Budget(tensors.values()):
+        with BuildBudget(tensors.values()):
             module = make()
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -100,6 +100,19 @@ def writing(path: str | Path) -> Iterator[Path]:
         put(partial, path)
     finally:
         remove(partial)
+
+
+def written(path: Path, write: Callable[[Path], int]) -> int:
+    """What `write` makes at a temporary path, moved to `path` if it holds anything; how much that
+    is, which `write` says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = temporary(path)
+    try:
+        if count := write(partial):
+            put(partial, path)
+    finally:
+        remove(partial)
+    return count
 
 
 def temporary(path: Path) -> Path:

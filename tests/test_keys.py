@@ -80,7 +80,7 @@ def test_no_byte_before_a_key_is_read_nor_of_other_levels(keyed, monkeypatch):
     touched.clear()
     keyed.read_level("a.mp4", 1, 9, 10)  # under the same unit
     assert sorted(touched) == ["level_0/00000.safetensors", "level_1/00000.safetensors"]
-    total = sum(keyed._files.extent(item, 0, level).bytes for level in (0, 1))
+    total = sum(keyed._files.span(item, 0, level).bytes for level in (0, 1))
     assert sum(touched.values()) < total / 2
 
 

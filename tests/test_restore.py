@@ -31,7 +31,7 @@ from stlatent.store.place import Place
 from stlatent.store.reader import LatentStore
 from stlatent.store.records import Statistics
 from stlatent.store.summary import merged
-from stlatent.store.tensors import read_extents
+from stlatent.store.tensors import read_spans
 
 COLLECTIONS = ("webdataset", "huggingface")
 PLACE = {
@@ -69,8 +69,8 @@ def tensors(store: LatentStore) -> Iterator[tuple[str, str, bytes]]:
     """Every tensor on disk: its level, its name, its bytes."""
     for unit in {store.unit(name) for name in store}:
         for level, _, file in store.header.files(unit):
-            for name, extent in read_extents(store.place, file).items():
-                yield f"{level}", name, store.place.read(file, extent.start, extent.stop)
+            for name, span in read_spans(store.place, file).items():
+                yield f"{level}", name, store.place.read(file, span.start, span.stop)
 
 
 def same(found: LatentStore, wanted: LatentStore) -> None:

@@ -198,8 +198,8 @@ def test_a_data_set_reaches_its_target_and_says_how(model, clips, aimed, tmp_pat
         assert psnr(x, to_float(np.load(path))[None]).item() >= PSNR_DB - 0.01
         assert min(chunk.psnr_db for chunk in item.chunks) >= PSNR_DB and len(item.chunks) == 3
         for level in range(3):
-            extent = store._files.extent(item, store.unit(name), level)
-            assert sum(chunk.bits[level] for chunk in item.chunks) == 8 * math.prod(extent.shape)
+            span = store._files.span(item, store.unit(name), level)
+            assert sum(chunk.bits[level] for chunk in item.chunks) == 8 * math.prod(span.shape)
     assert store.manifest.coding.target.psnr_db == PSNR_DB and store.manifest.missed == 0
     assert not verify_store(aimed)[2]
 

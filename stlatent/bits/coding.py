@@ -40,7 +40,7 @@ class Target(Strict):
 
 
 @dataclass
-class Budget:
+class BitBudget:
     """Bits that chunks may take, one after the other; what one leaves, the next may take."""
 
     bits_per_pixel: float

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..media.coder import TiledDecoder, TiledEncoder
-from ..media.codes import Code, Told
+from ..media.codes import Code, HowTold
 from ..media.metrics import psnr
 from ..model.around import ladder_in
 from ..model.choose import Choose, Site
@@ -22,9 +22,9 @@ from ..model.ladder import Ladder
 from ..model.passes import Step, by_level
 from ..model.past import Past
 from .bitstream import begins_anew, check_mode, chunk_frames, known_steps, step_unit
-from .coding import Budget, Coding, scale_of
+from .coding import BitBudget, Coding, scale_of
 from .keys import AsRead
-from .quantise import Stream, Writing
+from .quantise import CodedStream, Writing
 from .search import CANDIDATES, search
 
 
@@ -68,7 +68,7 @@ class Chunk:
         measured."""
         psnr_db = self.psnr_db if self.decoder else math.inf
         return [
-            code._replace(told=(Told(width, 8 * len(code.stream), psnr_db, self.rate_weight),))
+            code._replace(told=(HowTold(width, 8 * len(code.stream), psnr_db, self.rate_weight),))
             for code, width in zip(self.codes, self.widths, strict=True)
         ]
 
@@ -125,7 +125,7 @@ class StreamEncoder(TiledEncoder):
         size: Sequence[int],
         coding: Coding,
         tile: int | None = None,
-        budget: Budget | None = None,
+        budget: BitBudget | None = None,
     ) -> None:
         check_mode(model)
         super().__init__(model, size, tile=tile)
@@ -136,7 +136,7 @@ class StreamEncoder(TiledEncoder):
         self._count = 0  # of chunks so far
         self._decoder = TiledDecoder(model, size, tile=tile) if coding.target else None
         allowed = coding.target.bits_per_pixel if coding.target else None
-        self._budget = budget or Budget(allowed or 0.0)
+        self._budget = budget or BitBudget(allowed or 0.0)
         self._waiting: Tensor | None = None  # until it fills a chunk
 
     def push(self, x: Tensor) -> list[Code]:
@@ -226,7 +226,7 @@ class StreamEncoder(TiledEncoder):
         return model.descend(choose, tile.grid, tile.down, tile.features, levels=levels)[0]
 
     def _code(
-        self, level: int, latents: Sequence[Tensor], streams: Sequence[Stream], before: bytes
+        self, level: int, latents: Sequence[Tensor], streams: Sequence[CodedStream], before: bytes
     ) -> Code:
         one = self.model.levels[level]
         stride = self.model.domain.of_space(one.stride)

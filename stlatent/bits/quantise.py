@@ -42,7 +42,7 @@ PRICE = math.log(2) / 6  # of a bit, in squared steps: what one more saves, wher
 Steps = Mapping[Site, Tensor]  # [C] of each group that is not codes
 
 
-class Stream(NamedTuple):
+class CodedStream(NamedTuple):
     """What has been written of one level in one chunk.
 
     Attributes:
@@ -87,7 +87,7 @@ class Writing:
         self._streams = [StreamWriter() for _ in self.step]
         self._bits = [0.0 for _ in self.step]
 
-    def end_chunk(self, before: Sequence[bytes] | None = None) -> list[Stream]:
+    def end_chunk(self, before: Sequence[bytes] | None = None) -> list[CodedStream]:
         """The chunk just written, per level; what follows goes to new streams.
 
         Args:
@@ -95,7 +95,7 @@ class Writing:
         """
         befores = before or [b""] * len(self.step)
         done = [
-            Stream(writer.to_bytes(one), bits, writer.tolerance)
+            CodedStream(writer.to_bytes(one), bits, writer.tolerance)
             for writer, bits, one in zip(self._streams, self._bits, befores, strict=True)
         ]
         self._begin()

@@ -51,7 +51,7 @@ class Row:
 
 
 @dataclass
-class Tally:
+class RowTally:
     """Sums of one row."""
 
     figures: list[tuple[float, float]] = field(default_factory=list)
@@ -80,7 +80,7 @@ def evaluate(
     Raises:
         ValueError: there are no clips.
     """
-    tallies: dict[tuple[int, str], Tally] = {}
+    tallies: dict[tuple[int, str], RowTally] = {}
     real: list[np.ndarray] = []
     for _, x in clips:
         if fvd:
@@ -103,9 +103,9 @@ def _measured(
     peer: Peer,
     x: Tensor,
     place: int,
-    tallies: dict[tuple[int, str], Tally],
+    tallies: dict[tuple[int, str], RowTally],
     precision: str | None,
-) -> Iterator[tuple[str, Tensor, Tally]]:
+) -> Iterator[tuple[str, Tensor, RowTally]]:
     """Each way of decoding `x`, with what it took added to its tally."""
     given, memory = x.to(peer.device), Memory(peer.device)
     # not around what is yielded: whoever measures it does so in float32
@@ -118,7 +118,7 @@ def _measured(
         if found is None:
             return
         levels, y, numbers, bits = found
-        tally = tallies.get((place, levels)) or Tally()
+        tally = tallies.get((place, levels)) or RowTally()
         tally.times.append((encoding.seconds, decoding.seconds, x.shape[2]))
         tally.memory = max(tally.memory, encoded, memory.peak)
         tally.numbers, tally.values = tally.numbers + numbers, tally.values + x.numel()
@@ -126,7 +126,7 @@ def _measured(
         yield levels, y.float().cpu(), tally
 
 
-def _row(peer: Peer, levels: str, tally: Tally, real: Sequence[np.ndarray]) -> Row:
+def _row(peer: Peer, levels: str, tally: RowTally, real: Sequence[np.ndarray]) -> Row:
     quality = np.mean(tally.figures, 0)
     times = np.sum(tally.times[1:] or tally.times, 0)
     return Row(

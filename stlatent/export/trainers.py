@@ -24,7 +24,7 @@ from ..store.records import Item
 USUAL_FPS = 24.0  # of what has none
 
 
-class Cache(ABC):
+class TrainerCache(ABC):
     """The folder of one trainer.
 
     Attributes:
@@ -43,7 +43,7 @@ class Cache(ABC):
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path) -> Iterator[Cache]:
+    def open(cls, folder: Path) -> Iterator[TrainerCache]:
         """The cache, whose list of captions is complete in the end."""
         folder.mkdir(parents=True, exist_ok=True)
         first, last = ("", "\n") if cls.captions.endswith(".jsonl") else ("[\n", "\n]\n")
@@ -64,7 +64,7 @@ class Cache(ABC):
         """Write the latents alone."""
 
 
-class Ltx2(Cache):
+class Ltx2(TrainerCache):
     """LTX-2's `ltx-trainer`, `PrecomputedDataset`: `.precomputed/latents/NAME.pt`, each a dict of
     `latents` `[C, F, H, W]`, their sizes, and `fps`. `process_captions.py` on `dataset.json` puts
     the `conditions` beside them, by the same names."""
@@ -80,7 +80,7 @@ class Ltx2(Cache):
         torch.save({"latents": latents, **sizes, "fps": item.fps or USUAL_FPS}, path)
 
 
-class Finetrainers(Cache):
+class Finetrainers(TrainerCache):
     """finetrainers, `PreprocessedDataIterable`: `latent-0-NUMBER.pt`, in the order of the captions:
     `latents` `[1, C, F, H, W]`, their sizes, and the mean and deviation to normalise by, which are
     0 and 1."""
@@ -99,7 +99,7 @@ class Finetrainers(Cache):
         torch.save(values, self.folder / f"latent-0-{self.count}.pt")
 
 
-class Musubi(Cache):
+class Musubi(TrainerCache):
     """musubi-tuner: `NAME_00000-017_0256x0256_wan.safetensors` (of pictures without the frames),
     width before height, with one tensor `latents_FxHxW_float32`."""
 
@@ -123,4 +123,8 @@ class Musubi(Cache):
         save_file({f"latents_{shape}_float32": latents}, self.folder / file, about)
 
 
-CACHES: dict[str, type[Cache]] = {"ltx2": Ltx2, "finetrainers": Finetrainers, "musubi": Musubi}
+CACHES: dict[str, type[TrainerCache]] = {
+    "ltx2": Ltx2,
+    "finetrainers": Finetrainers,
+    "musubi": Musubi,
+}

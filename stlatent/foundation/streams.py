@@ -61,10 +61,10 @@ def stream_of(module: nn.Module, stride: int, encode: Code, decode: Code) -> Str
     forgets = any(getattr(m, "pad_mode", None) == "replicate" for m in module.modules())  # Mochi
     if not tiles and not forgets and all("conv_cache" in names for names in both):
         return ConvolutionCache(module)
-    return Windows(stride, encode, decode)
+    return WindowStream(stride, encode, decode)
 
 
-class Windows:
+class WindowStream:
     """Each chunk with the last latents before it, or their frames, in front of it."""
 
     exact = False

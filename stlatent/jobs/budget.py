@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..bits.coding import Budget
+from ..bits.coding import BitBudget
 from ..checkpoint import Model
 from ..media.base import Medium
 from ..media.codes import Code
@@ -59,7 +59,7 @@ class Count:
 
 def unit_budget(
     medium: Medium, model: Model, job: Job, reader: Reader, inputs: Sequence[Input], folder: Path
-) -> Budget:
+) -> BitBudget:
     """The budget of a unit of these inputs.
 
     Args:
@@ -76,7 +76,7 @@ def unit_budget(
     own = sum(one.bytes for one in inputs)
     share = limit * own // max(job.record.source_bytes or 0, 1)
     share -= len(job.record.header.levels) * _file_bytes(count.names)
-    return Budget(8 * max(share, 0) / max(count.pixels, 1))
+    return BitBudget(8 * max(share, 0) / max(count.pixels, 1))
 
 
 def _file_bytes(names: Iterable[str]) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..media.codes import Code, Told
+from ..media.codes import Code, HowTold
 from ..media.encoder import About
 from ..model.domain import Domain
 from ..store.codebooks import latents_of
@@ -20,12 +20,12 @@ from ..store.tensors import (
     DTYPES,
     INT8_STEPS,
     Entry,
-    Extent,
     Moments,
     Spool,
+    TensorSpan,
     file_blocks,
     from_bytes,
-    read_extents,
+    read_spans,
     row_blocks,
 )
 
@@ -136,16 +136,16 @@ class FormerItem:
 
     def entries(self, level: int, part: Part) -> Iterator[Entry]:
         file = level_file(level, self.unit, part)
-        extents = read_extents(self.place, file)
+        spans = read_spans(self.place, file)
         for key in (scale_key(self.record.name), self.record.name):
-            if key in extents:
-                blocks = self._blocks(file, extents[key])
-                yield Entry(key, extents[key].dtype, extents[key].shape, lambda b=blocks: b)
+            if key in spans:
+                blocks = self._blocks(file, spans[key])
+                yield Entry(key, spans[key].dtype, spans[key].shape, lambda b=blocks: b)
 
-    def _blocks(self, file: str, extent: Extent) -> Iterator[Tensor]:
-        whole = not self.header.over.has_time or len(extent.shape) == 1
-        for start, stop in row_blocks(extent.shape, whole):
-            part = extent.rows(start, stop)
+    def _blocks(self, file: str, span: TensorSpan) -> Iterator[Tensor]:
+        whole = not self.header.over.has_time or len(span.shape) == 1
+        for start, stop in row_blocks(span.shape, whole):
+            part = span.rows(start, stop)
             yield from_bytes(self.place.read(file, part.start, part.stop), part.dtype, part.shape)
 
 
@@ -274,7 +274,7 @@ class UnitWriter:
         return entry._replace(blocks=blocks)
 
 
-def _chunk_record(levels: Sequence[Told]) -> ChunkRecord:
+def _chunk_record(levels: Sequence[HowTold]) -> ChunkRecord:
     """How a chunk is told, from how each of its levels is."""
     equal = math.isinf(psnr_db := levels[0].psnr_db)
     return ChunkRecord(

@@ -14,7 +14,7 @@ from ..store.manifest import check_units, read_manifest, read_units
 from ..store.place import Place
 from ..store.records import FileRecord, UnitRecord
 from ..store.summary import merged
-from ..store.tensors import read_extents
+from ..store.tensors import read_spans
 
 BLOCK = 2**22  # bytes read at a time
 
@@ -78,8 +78,8 @@ def _shapes(
     for level, _, name in header.files(unit):
         if name not in record.files or name in broken:
             continue
-        extents = read_extents(place, name)
+        spans = read_spans(place, name)
         for item in record.items:
-            shape = extents[item.name].shape if item.name in extents else None
+            shape = spans[item.name].shape if item.name in spans else None
             if shape is None or not (header.coding or shape == header.tensor_shape(item, level)):
                 yield f"{name} does not hold {item.name} as its record says"

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from ..bits.blocks import BlockEncoder
-from ..bits.coding import Budget
+from ..bits.coding import BitBudget
 from ..bits.encoder import StreamEncoder
 from ..checkpoint import Model
 from ..media.base import Medium
@@ -109,7 +109,7 @@ def _followed(
 @contextmanager
 def _budgets(
     medium: Medium, model: Model, job: Job, reader: Reader, folder: Path
-) -> Iterator[Callable[[Sequence[Input]], Budget] | None]:
+) -> Iterator[Callable[[Sequence[Input]], BitBudget] | None]:
     """What says how many bits a unit of some inputs may take, where the size is limited."""
     coding = job.record.header.coding
     if coding is None or coding.target is None or coding.target.size_bytes is None:
@@ -120,7 +120,7 @@ def _budgets(
 
 
 def _coder(
-    model: Model, header: Header, budget: Budget | None
+    model: Model, header: Header, budget: BitBudget | None
 ) -> Callable[[Sequence[int]], StreamEncoder | BlockEncoder] | None:
     """What entropy-codes a clip of some size, where the data set holds bits."""
     if header.coding is None:

@@ -14,7 +14,7 @@ from ..model.ladder import Ladder
 from ..model.passes import Encoded
 
 
-class Told(NamedTuple):
+class HowTold(NamedTuple):
     """How a level is told in one chunk of an item.
 
     Attributes:
@@ -49,7 +49,7 @@ class Code(NamedTuple):
     indices: Tensor | None = None
     stream: bytes = b""
     tolerance: float = math.inf
-    told: tuple[Told, ...] = ()
+    told: tuple[HowTold, ...] = ()
 
     def sample(self, index: int) -> Code:
         """One sample of the batch, without its axis."""

@@ -17,13 +17,13 @@ from .base import Medium
 def media() -> tuple[type[Medium], ...]:
     """All media; the first one that knows a file is the one that it is taken for."""
     from .audio.medium import Sounds
-    from .planes.medium import Planes
+    from .planes.medium import FeaturePlanes
     from .shape.medium import Shapes
     from .shape.near_medium import SparseShapes
     from .video.medium import Clips
     from .volumes.medium import MovingVolumes
 
-    return Clips, Shapes, SparseShapes, Sounds, MovingVolumes, Planes
+    return Clips, Shapes, SparseShapes, Sounds, MovingVolumes, FeaturePlanes
 
 
 def medium_for(domain: str, field: bool) -> type[Medium]:

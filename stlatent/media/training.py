@@ -94,13 +94,13 @@ class DataConfig(Strict):
             raise ValueError(f"no {what} to train on in {self.root}{some}")
 
 
-class Batch(Protocol):
+class ReadBatch(Protocol):
     """What is read for one forward pass. `failed`: reason by name of what turned out unreadable."""
 
     failed: Mapping[str, str]
 
 
-class Reading(NamedTuple):
+class SampleRead(NamedTuple):
     """values: one sample `[C, *axes]` as the model reads it. failed: (name, reason) of files that
     turned out unreadable on the way."""
 
@@ -108,20 +108,20 @@ class Reading(NamedTuple):
     failed: tuple[tuple[str, str], ...] = ()
 
 
-class Readings(NamedTuple):
+class SampleReads(NamedTuple):
     """Several of them. values: `[B, C, *axes]`. failed: reason by name."""
 
     values: Tensor
     failed: dict[str, str]
 
 
-def collate(readings: Sequence[Reading]) -> Readings:
+def collate(reads: Sequence[SampleRead]) -> SampleReads:
     """Samples of one size as a batch."""
-    failed = {name: why for one in readings for name, why in one.failed}
-    return Readings(torch.stack([one.values for one in readings]), failed)
+    failed = {name: why for one in reads for name, why in one.failed}
+    return SampleReads(torch.stack([one.values for one in reads]), failed)
 
 
-def entered(batch: Readings, device: torch.device) -> Tensor:
+def entered(batch: SampleReads, device: torch.device) -> Tensor:
     """What is read as the model reads it."""
     return batch.values.to(device)
 
@@ -146,5 +146,5 @@ class TrainingSet:
     held_out: Mapping[str, Tensor]
     bad: Mapping[str, str]
     share: float = 0.0
-    collate: Callable[[Sequence[Any]], Batch] = collate
+    collate: Callable[[Sequence[Any]], ReadBatch] = collate
     enter: Callable[[Any, torch.device], Tensor] = entered

@@ -15,7 +15,7 @@ TENSORS_PER_STORED, TENSORS_BESIDE = 4, 200
 VALUES_PER_STORED, VALUES_BESIDE = 3, 2**20
 
 
-class Budget(TorchFunctionMode):
+class BuildBudget(TorchFunctionMode):
     """Inside it, new tensors and their values may add up to a few times those that are stored.
 
     So the time and memory in which a module is built, or refused, follow from the size of its file,

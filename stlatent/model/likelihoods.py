@@ -119,7 +119,7 @@ class LaplaceLikelihood(Scaled):
         return (parameters - x).abs() * torch.exp(-self.log_scale) + self.log_scale + math.log(2)
 
 
-class Fitted(Likelihood):
+class FittedLikelihood(Likelihood):
     """A Gaussian whose variance is each sample's own mean squared error (Rybkin, Daniilidis &
     Levine 2021, sigma-VAE): a decibel counts the same in every sample, so this is the one that
     optimises mean PSNR."""
@@ -268,7 +268,7 @@ KINDS = {
     "charbonnier": Charbonnier,
     "gaussian": GaussianLikelihood,
     "laplace": LaplaceLikelihood,
-    "fitted": Fitted,
+    "fitted": FittedLikelihood,
     "bernoulli": Bernoulli,
     "logistic_mixture": LogisticMixture,
     "sdf": Sdf,

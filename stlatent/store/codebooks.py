@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..model.codebook import vectors
 from .place import Place
-from .tensors import Entry, file_blocks, from_bytes, read_extents
+from .tensors import Entry, file_blocks, from_bytes, read_spans
 
 if TYPE_CHECKING:
     from ..model.ladder import Ladder
@@ -61,10 +61,10 @@ def read_codebook(place: Place, level: int, shape: Sequence[int]) -> Tensor:
             finite.
     """
     file = codebook_file(level)
-    extent = read_extents(place, file).get(KEY)
-    if extent is None or (extent.dtype, extent.shape) != ("float32", (*shape,)):
+    span = read_spans(place, file).get(KEY)
+    if span is None or (span.dtype, span.shape) != ("float32", (*shape,)):
         raise ValueError(f"{place / file} does not hold the vectors {list(shape)} of level {level}")
-    table = from_bytes(place.read(file, extent.start, extent.stop), extent.dtype, extent.shape)
+    table = from_bytes(place.read(file, span.start, span.stop), span.dtype, span.shape)
     if not table.isfinite().all():
         raise ValueError(f"{place / file} holds vectors that are not finite")
     return table

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .place import Place
-from .tensors import from_bytes, read_extents
+from .tensors import from_bytes, read_spans
 
 
 def folder_classes(names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
@@ -49,7 +49,7 @@ class VectorFile(Mapping[str, Tensor]):
         folder, _, self._file = self._path.rpartition("/")
         self._place, self._rows = Place(folder or "."), names is not None
         if self._file.endswith(".safetensors") and not self._rows:
-            self._where = read_extents(self._place, self._file)
+            self._where = read_spans(self._place, self._file)
             return
         if not self._file.endswith(".npy") or not self._rows:
             raise ValueError(f"{path}: give a .safetensors file, or a .npy file and its names")

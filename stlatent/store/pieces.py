@@ -30,7 +30,7 @@ class Window:
         return content
 
 
-class Pieces:
+class RecutChunks:
     """Chunks in time, cut anew; `[1, C, *axes]` per level."""
 
     def __init__(self, domain: Domain, chunks: Iterator[list[Tensor]], levels: int) -> None:

@@ -23,7 +23,7 @@ PROBE = f"{SCRATCH}/probe"
 
 
 @dataclass(frozen=True)
-class Stored:
+class WrittenFile:
     """A file as it was written."""
 
     bytes: int
@@ -150,7 +150,7 @@ class Place:
             whole = [None] * len(paths)
             yield from self.fs.cat_ranges(paths, whole, whole, on_error="raise")
 
-    def put(self, name: str, blocks: Iterable[bytes]) -> Stored:
+    def put(self, name: str, blocks: Iterable[bytes]) -> WrittenFile:
         """Write a file; one that is there is replaced when this one is complete."""
         digest, count = hashlib.sha256(), 0
 
@@ -165,7 +165,7 @@ class Place:
             self._upload(name, counted())
         else:
             self._rename(name, counted())
-        return Stored(count, digest.hexdigest())
+        return WrittenFile(count, digest.hexdigest())
 
     def remove(self, name: str) -> None:
         """Remove a file or folder, if it is there."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..model.latents import Latents
 from .header import Header, Part, level_file
 from .manifest import check_units, read_manifest, read_units
-from .pieces import Pieces, Window
+from .pieces import RecutChunks, Window
 from .place import Place
 from .records import Item, UnitRecord
 from .stored import channels_of
@@ -121,7 +121,7 @@ class LatentReader:
         axes = self.header.over
         strides = [axes.of_time(level.stride) for level in self.header.levels]
         if self.header.coding:
-            chunks = Pieces(axes, self._chunks(name, len(kept)), len(kept))
+            chunks = RecutChunks(axes, self._chunks(name, len(kept)), len(kept))
         for *ends, _ in self._pieces(name, steps):
             spans = [[under(end, strides[0] // strides[k]) for end in ends] for k in kept]
             if chunks:
@@ -166,7 +166,7 @@ class LatentReader:
         item, unit, model = self.item(name), self.unit(name), self._coder()
         files = []
         for level in range(levels):
-            start, stop = (extent := self._files.extent(item, unit, level)).start, extent.stop
+            start, stop = (span := self._files.span(item, unit, level)).start, span.stop
             spans = [(start, stop)]
             if last is not None:
                 ends = [*accumulate((c.bits[level] // 8 for c in item.chunks), initial=start)]

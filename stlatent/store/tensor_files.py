@@ -11,7 +11,7 @@ from .codebooks import latents_of, read_codebook
 from .header import Header, Part, in_memory, level_file, scale_key
 from .place import Place
 from .records import Item
-from .tensors import Extent, from_bytes, read_extents
+from .tensors import TensorSpan, from_bytes, read_spans
 
 HEADERS = 4096  # of files, kept in memory
 UNTOLD = 2**20  # numbers per byte, at most, where a level need not be told in a chunk of a tile
@@ -26,10 +26,10 @@ class TensorFiles:
 
     def __init__(self, place: Place, header: Header) -> None:
         self.place, self.header = place, header
-        self._extents: dict[str, dict[str, Extent]] = {}
+        self._spans: dict[str, dict[str, TensorSpan]] = {}
         self._tables: dict[int, Tensor] = {}
 
-    def extent(self, item: Item, unit: int, level: int, part: Part = "mean") -> Extent:
+    def span(self, item: Item, unit: int, level: int, part: Part = "mean") -> TensorSpan:
         """Where the tensor of an item lies.
 
         Raises:
@@ -60,9 +60,9 @@ class TensorFiles:
             ValueError: its file is missing or broken, holds something else, or values that are not
                 finite.
         """
-        file, extent = level_file(level, unit, part), self.extent(item, unit, level, part)
-        values = self._tensor(file, extent.rows(*steps) if steps else extent)
-        if extent.dtype == "int8":
+        file, span = level_file(level, unit, part), self.span(item, unit, level, part)
+        values = self._tensor(file, span.rows(*steps) if steps else span)
+        if span.dtype == "int8":
             scale = self._scale(file, item, level)
             values = values * scale.view(-1, *[1] * (values.ndim - (2 if steps else 1)))
         values = in_memory(values, self.header.over)
@@ -76,10 +76,10 @@ class TensorFiles:
 
     def _scale(self, file: str, item: Item, level: int) -> Tensor:
         """Of an int8 tensor `[C]`."""
-        extent = self._entry(file, scale_key(item.name), level)
-        if (extent.dtype, extent.shape) != ("float32", (self.header.levels[level].channels,)):
+        span = self._entry(file, scale_key(item.name), level)
+        if (span.dtype, span.shape) != ("float32", (self.header.levels[level].channels,)):
             raise ValueError(f"{self.place / file} has no scale per channel for '{item.name}'")
-        return self._tensor(file, extent)
+        return self._tensor(file, span)
 
     def _table(self, level: int) -> Tensor:
         if level not in self._tables:
@@ -89,22 +89,22 @@ class TensorFiles:
             self._tables[level] = read_codebook(self.place, level, shape)
         return self._tables[level]
 
-    def _entry(self, file: str, key: str, level: int) -> Extent:
+    def _entry(self, file: str, key: str, level: int) -> TensorSpan:
         """Headers are kept, as each serves many items."""
-        if file not in self._extents:
+        if file not in self._spans:
             if not self.place.exists(file):
                 missing = f"the {level} coarser levels do without it"
                 raise ValueError(f"{self.place / file} is missing; {missing}")
-            if len(self._extents) >= HEADERS:
-                self._extents.clear()
-            self._extents[file] = read_extents(self.place, file)
+            if len(self._spans) >= HEADERS:
+                self._spans.clear()
+            self._spans[file] = read_spans(self.place, file)
         try:
-            return self._extents[file][key]
+            return self._spans[file][key]
         except KeyError:
             raise ValueError(f"{self.place / file} has no tensor '{key}'") from None
 
-    def _tensor(self, file: str, extent: Extent) -> Tensor:
-        content = self.place.read(file, extent.start, extent.stop)
-        if len(content) != extent.stop - extent.start:
+    def _tensor(self, file: str, span: TensorSpan) -> Tensor:
+        content = self.place.read(file, span.start, span.stop)
+        if len(content) != span.stop - span.start:
             raise ValueError(f"{self.place / file} is cut off; `stlatent verify` says what else is")
-        return from_bytes(content, extent.dtype, extent.shape)
+        return from_bytes(content, span.dtype, span.shape)

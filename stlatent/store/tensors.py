@@ -57,7 +57,7 @@ class Entry(NamedTuple):
     blocks: Callable[[], Iterable[Tensor]]
 
 
-class Extent(NamedTuple):
+class TensorSpan(NamedTuple):
     """A tensor in a file, and which bytes of the file it is."""
 
     dtype: str
@@ -70,11 +70,11 @@ class Extent(NamedTuple):
         """That a tensor of this shape has."""
         return math.prod(self.shape) * DTYPES[self.dtype].itemsize
 
-    def rows(self, first: int, last: int) -> Extent:
+    def rows(self, first: int, last: int) -> TensorSpan:
         """The steps `first` to `last` of its first axis."""
         step = (self.stop - self.start) // max(self.shape[0], 1)
         start = self.start + step * first
-        return Extent(
+        return TensorSpan(
             self.dtype, (last - first, *self.shape[1:]), start, start + step * (last - first)
         )
 
@@ -113,14 +113,14 @@ class TensorRecord(Strict):
     shape: tuple[Annotated[int, Field(ge=0, le=2**62)], ...]
     data_offsets: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
-    def extent(self, start: int, size: int) -> Extent:
+    def span(self, start: int, size: int) -> TensorSpan:
         """Where the tensor lies in a file of `size` bytes whose header ends at `start`.
 
         Raises:
             ValueError: not inside the file, or with more or fewer bytes than its shape has.
         """
         first, last = (start + offset for offset in self.data_offsets)
-        found = Extent(DTYPE_OF[self.dtype], self.shape, first, last)
+        found = TensorSpan(DTYPE_OF[self.dtype], self.shape, first, last)
         if last > size or last - first != found.bytes:
             raise ValueError(
                 f"a tensor {list(self.shape)} of {self.dtype} has {found.bytes} bytes, but is said "
@@ -129,7 +129,7 @@ class TensorRecord(Strict):
         return found
 
 
-def read_extents(place: Place, name: str) -> dict[str, Extent]:
+def read_spans(place: Place, name: str) -> dict[str, TensorSpan]:
     """Where the tensors of a safetensors file are.
 
     Raises:
@@ -146,7 +146,7 @@ def read_extents(place: Place, name: str) -> dict[str, Extent]:
     found = {}
     for key, values in header.items():
         try:
-            found[key] = parse_record(TensorRecord, values, key).extent(8 + length, size)
+            found[key] = parse_record(TensorRecord, values, key).span(8 + length, size)
         except ValueError as error:
             raise ValueError(f"{file}: {error}"[:SAID]) from None
     return found

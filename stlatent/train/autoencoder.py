@@ -11,7 +11,7 @@ from torch import nn
 
 from .. import checkpoint
 from ..evaluate.latents import ABOUT, measure_latents
-from ..media.training import Batch
+from ..media.training import ReadBatch
 from ..model.config import dump, load
 from ..model.fingerprint import fingerprint
 from .config import RunConfig
@@ -80,10 +80,10 @@ class Autoencoder(LadderTask, RunTask):
         self.every = run.data.validation.every
         self.notices, self.unreadable = [self.data.notice], self.data.bad
 
-    def batches(self, step: int, rank: int, processes: int) -> Iterable[Batch]:
+    def batches(self, step: int, rank: int, processes: int) -> Iterable[ReadBatch]:
         return self.data.batches(step, rank, processes)
 
-    def loss(self, batch: Batch, at: Moment) -> Loss:
+    def loss(self, batch: ReadBatch, at: Moment) -> Loss:
         return super().loss(self.data.enter(batch, self.device), at)
 
     def measure(self, model: checkpoint.Model, step: int) -> Figures | None:
@@ -115,7 +115,7 @@ class Autoencoder(LadderTask, RunTask):
 class SparseAutoencoder(Autoencoder):
     """One whose finer levels exist in places."""
 
-    def loss(self, batch: Batch, at: Moment) -> Loss:
+    def loss(self, batch: ReadBatch, at: Moment) -> Loss:
         return sparse_loss(self.network, self.data.enter(batch, self.device), self.run.loss, at)
 
 
@@ -135,7 +135,7 @@ class OnlyRecall(Autoencoder):
     def quality(self, figures: Figures) -> None:
         """It is the same throughout."""
 
-    def loss(self, batch: Batch, at: Moment) -> Loss:
+    def loss(self, batch: ReadBatch, at: Moment) -> Loss:
         domain, data = self.model.domain, self.run.data
         steps = domain.of_time(data.size(domain))
         x = self.data.enter(batch, self.device)
@@ -165,5 +165,5 @@ class OnlyFoundationDecoder(Autoencoder):
     def quality(self, figures: Figures) -> None:
         """That of all levels is not what is trained."""
 
-    def loss(self, batch: Batch, at: Moment) -> Loss:
+    def loss(self, batch: ReadBatch, at: Moment) -> Loss:
         return decoder_loss(self.network, self.model, self.data.enter(batch, self.device), at)

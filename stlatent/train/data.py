@@ -15,7 +15,7 @@ from torch import Tensor
 from ..checkpoint import Model
 from ..media.base import Medium
 from ..media.registry import medium_of
-from ..media.training import Batch
+from ..media.training import ReadBatch
 from ..media.walk import name_archives
 from ..model.choose import Draw
 from ..model.config import load
@@ -89,7 +89,7 @@ class TrainingData:
         what = "data.validation.names" if asked.names else f"data.validation.share={asked.share:g}"
         return f"held out for validation: {', '.join(self.held_out)} ({what})"
 
-    def batches(self, step: int, rank: int = 0, processes: int = 1) -> Iterable[Batch]:
+    def batches(self, step: int, rank: int = 0, processes: int = 1) -> Iterable[ReadBatch]:
         """Endless batches of one process from optimiser step `step` on, a function of the run's
         seed and the step alone."""
         config, found = self.config, self.set
@@ -97,7 +97,7 @@ class TrainingData:
         order = Order(found.reads, found.share, accumulate, seed, rank, processes)
         return loader(self.mixture, order, step, config.data.workers, found.collate)
 
-    def enter(self, batch: Batch, device: torch.device) -> Tensor:
+    def enter(self, batch: ReadBatch, device: torch.device) -> Tensor:
         """What the model reads `[B, C, *axes]`, finite and in [-1, 1]."""
         return self.set.enter(batch, device)
 

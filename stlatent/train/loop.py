@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from pydantic import Field
 
-from ..media.training import Batch, Count
+from ..media.training import Count, ReadBatch
 from ..model.config import Strict, parse
 from . import state
 from .config import OptimiserConfig, Run
@@ -125,14 +125,14 @@ class Loop:
         """Steps."""
         return self.counters.step
 
-    def step(self, batches: Sequence[Batch]) -> Taken:
+    def step(self, batches: Sequence[ReadBatch]) -> Taken:
         """One optimiser step over `batches`."""
         moments = [self._moment(self.done, number) for number in range(len(batches))]
         taken = self.steps.step(batches, moments)
         self.counters.step += 1
         return taken
 
-    def _batches(self) -> Iterable[Batch]:
+    def _batches(self) -> Iterable[ReadBatch]:
         """From where the run stands."""
         accelerator = self.accelerator
         return self.task.batches(self.done, accelerator.process_index, accelerator.num_processes)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..media.training import Batch
+from ..media.training import ReadBatch
 from .data import Figures
 
 Metrics = Mapping[str, Tensor | Sequence[Tensor]]
@@ -107,7 +107,7 @@ class RunTask(Task):
     unreadable: Mapping[str, str] = {}
 
     @abstractmethod
-    def batches(self, step: int, rank: int, processes: int) -> Iterable[Batch]:
+    def batches(self, step: int, rank: int, processes: int) -> Iterable[ReadBatch]:
         """Endless batches of one process from optimiser step `step` on, a function of the run's
         seed and the step alone."""
 

@@ -36,7 +36,7 @@ from stlatent.media.metrics import psnr
 from stlatent.media.video.pixels import to_float
 from stlatent.store.header import level_file
 from stlatent.store.reader import LatentStore
-from stlatent.store.tensors import read_extents
+from stlatent.store.tensors import read_spans
 
 KODAK = {f"kodim{number:02d}" for number in range(1, 25)}
 SOURCE = (
@@ -169,8 +169,8 @@ def aimed(
 def _level_bytes(store: LatentStore, level: int) -> dict[str, int]:
     """What each picture takes in the files of a level."""
     files = {level_file(level, store.unit(name)) for name in store.items}
-    extents = {name: e for file in files for name, e in read_extents(store.place, file).items()}
-    return {Path(name).stem: extents[name].shape[0] for name in store.items}
+    spans = {name: e for file in files for name, e in read_spans(store.place, file).items()}
+    return {Path(name).stem: spans[name].shape[0] for name in store.items}
 
 
 def _point(

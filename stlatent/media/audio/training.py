@@ -14,7 +14,7 @@ from ...files import UnreadableError
 from ...model.config import ModelConfig, Positive
 from ...model.domain import Domain
 from ..source import Source, named_files
-from ..training import DataConfig, HeldOut, Reading, TrainingSet
+from ..training import DataConfig, HeldOut, SampleRead, TrainingSet
 from .reader import SUFFIXES, read_samples, sound_seconds
 
 KINDS = dict.fromkeys(SUFFIXES, "sound")
@@ -79,7 +79,7 @@ class SoundDataset(Dataset):
         self.rate, self.channels = rate, channels
         self._bad: set[int] = set()  # known to this process: not tried again
 
-    def __getitem__(self, i: int) -> Reading:
+    def __getitem__(self, i: int) -> SampleRead:
         number, failed = i // len(self.sources), []
         order = np.random.default_rng((self.seed, 0, number)).permutation(len(self.sources))
         for j in range(len(order)):
@@ -87,7 +87,7 @@ class SoundDataset(Dataset):
             if which in self._bad:
                 continue
             try:
-                return Reading(self._stretch(*self.sources[which], i), tuple(failed))
+                return SampleRead(self._stretch(*self.sources[which], i), tuple(failed))
             except UnreadableError as error:
                 self._bad.add(which)
                 failed.append((self.sources[which][0].name, error.reason))

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ...files import put, remove, temporary
+from ...files import written
 from .reader import LAYOUTS
 
 CODECS = {"wav": "pcm_s16le", "flac": "flac"}
@@ -18,10 +18,9 @@ BLOCK = 4096  # samples per frame
 def write_sound(path: Path, parts: Iterable[np.ndarray], rate: int, format: str) -> int:
     """Write float `[C, n]` in [-1, 1], part by part, to a file that is complete or not there; how
     many samples there were."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = temporary(path)
-    count, stream = 0, None
-    try:
+
+    def write(partial: Path) -> int:
+        count, stream = 0, None
         with av.open(str(partial), "w", format=format) as container:
             for block in _blocks(parts):
                 if stream is None:
@@ -34,11 +33,9 @@ def write_sound(path: Path, parts: Iterable[np.ndarray], rate: int, format: str)
                 container.mux(stream.encode(frame))
             if stream is not None:
                 container.mux(stream.encode())
-        if count:
-            put(partial, path)
-    finally:
-        remove(partial)
-    return count
+        return count
+
+    return written(path, write)
 
 
 def _blocks(parts: Iterable[np.ndarray]) -> Iterable[np.ndarray]:

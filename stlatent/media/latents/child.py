@@ -71,7 +71,7 @@ def read(request: dict) -> Iterator[tuple[dict, np.ndarray]]:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ArrayLayout:
     """Where the axes of latents lie in a tensor.
 
     Attributes:
@@ -98,7 +98,7 @@ class Layout:
         return z[:, None] if self.still else z
 
 
-def _layout(shape: tuple[int, ...], request: dict, path: Path) -> Layout:
+def _layout(shape: tuple[int, ...], request: dict, path: Path) -> ArrayLayout:
     """UnreadableError where these are not the foundation's latents."""
     domain, channels = DOMAINS[request["domain"]], request["channels"]
     causal, space = domain.has_time, len(domain.space)
@@ -112,7 +112,7 @@ def _layout(shape: tuple[int, ...], request: dict, path: Path) -> Layout:
             path, f"holds latents {list(shape)}; those of the foundation are [{channels} {axes}]"
         )
     time = next((i for i in legal if i != channel), None)
-    return Layout(len(shape), channel, time, space, still)
+    return ArrayLayout(len(shape), channel, time, space, still)
 
 
 def _opened(path: Path, files: ExitStack) -> tuple[tuple[int, ...], Any]:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class UnderWay:
+class ItemUnderWay:
     """An item: what the ladder remembers of it, and how many latents came along its axes."""
 
     item: SinkItem
@@ -58,10 +58,10 @@ class LatentEncoder(SourceEncoder):
             self._under_way = None
         return z.shape[2] if z.ndim > 4 else 1
 
-    def _begin(self, source: Named, about: Mapping[str, Any]) -> UnderWay:
+    def _begin(self, source: Named, about: Mapping[str, Any]) -> ItemUnderWay:
         kind: Kind = "video" if about["count"] > 1 else "image"
         item = self.sink.item(About(source.name, source.name, 0, kind, fps=about["fps"]))
-        return UnderWay(item, about["size"])
+        return ItemUnderWay(item, about["size"])
 
     def _entered(self, z: Tensor) -> Tensor:
         """As the ladder reads them."""
@@ -72,7 +72,7 @@ class LatentEncoder(SourceEncoder):
         )
         return z / 2 if self.normalised else (z - mean) / unit  # a unit is two deviations
 
-    def _append(self, this: UnderWay, z: Tensor) -> None:
+    def _append(self, this: ItemUnderWay, z: Tensor) -> None:
         if not self.model.domain.has_time:
             this.grid = [*z.shape[2:]]
             codes = whole_codes(self.model.ladder, z, self.std)
@@ -82,11 +82,11 @@ class LatentEncoder(SourceEncoder):
         encoded, this.state = encode_chunk(self.model.ladder, z, this.state, stored)
         self._store(this, encoded)
 
-    def _store(self, this: UnderWay, encoded: Encoded) -> None:
+    def _store(self, this: ItemUnderWay, encoded: Encoded) -> None:
         if encoded.steps:  # else nothing has become complete
             this.item.append([on_cpu(code).sample(0) for code in codes_of(encoded, self.std)])
 
-    def _end(self, this: UnderWay) -> None:
+    def _end(self, this: ItemUnderWay) -> None:
         if this.state is not None:
             self._store(this, encode_end(self.model.ladder, this.state, stored)[0])
         covered = self.model.domain.samples(this.grid, self.model.config.foundation.stride)

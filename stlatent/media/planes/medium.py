@@ -34,7 +34,7 @@ DEFINITION = (
 )
 
 
-class Planes(Medium[Tensor]):
+class FeaturePlanes(Medium[Tensor]):
     """Triplanes that were fitted or made elsewhere, domain `triplane` without a field; a part is
     one asset `[C, 3, n, n]` in its own range."""
 
@@ -154,7 +154,7 @@ class Planes(Medium[Tensor]):
 class PlaneEncoder(SourceEncoder):
     """Encodes files of planes, one after the other."""
 
-    def __init__(self, medium: Planes, model: Ladder, sink: Sink, std: bool = False) -> None:
+    def __init__(self, medium: FeaturePlanes, model: Ladder, sink: Sink, std: bool = False) -> None:
         super().__init__(model, sink, std)
         self.medium = medium
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...files import UnreadableError
 from ...model.config import ModelConfig, Positive, Scaling
 from ...model.domain import Domain
-from ..training import DataConfig, Reading, TrainingSet, collate
+from ..training import DataConfig, SampleRead, TrainingSet, collate
 from .data import PlaneDataset, find_planes, measure_scaling, read_planes
 
 
@@ -72,7 +72,7 @@ def training_set(model: ModelConfig, data: PlaneData, seed: int) -> TrainingSet:
     return TrainingSet(
         kinds={"planes": PlaneDataset([*found.train.values()], model.scaling, seed)},
         reads={"planes": data.batch_size},
-        collate=lambda planes: collate([Reading(one) for one in planes]),
+        collate=lambda planes: collate([SampleRead(one) for one in planes]),
         held_out={name: held.planes(i)[None] for i, name in enumerate(found.held_out)},
         bad=found.bad,
     )

@@ -18,7 +18,7 @@ from ...geometry.values import Values
 from ...geometry.volumes import VOLUME_SUFFIXES, Volumes, read_volumes
 from ...triplane.planes import turn_volume
 from ..source import named_files
-from ..training import Reading
+from ..training import SampleRead
 from ..video.files import IMAGE_SUFFIXES
 
 KINDS = dict.fromkeys(MESH_SUFFIXES, "mesh") | dict.fromkeys(VOLUME_SUFFIXES, "volume")
@@ -101,7 +101,7 @@ class ShapeDataset(Dataset):
         self._unreadable: set[str] = set()  # known to this process: not tried again
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
 
-    def __getitem__(self, i: int) -> Reading:
+    def __getitem__(self, i: int) -> SampleRead:
         order, failed = self._pass(i // len(self.items)), []
         for j in range(len(order)):
             name, source, index = self.items[order[(i + j) % len(order)]]
@@ -109,7 +109,7 @@ class ShapeDataset(Dataset):
                 continue
             try:
                 rng = np.random.default_rng((self.seed, 1, i))
-                return Reading(self._shape(source, index, rng), tuple(failed))
+                return SampleRead(self._shape(source, index, rng), tuple(failed))
             except ValueError as error:
                 self._unreadable.add(name)
                 failed.append((name, getattr(error, "reason", str(error))))

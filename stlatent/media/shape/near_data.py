@@ -11,7 +11,7 @@ from ...geometry.cache import BandCache
 from ...geometry.read import MESH_SUFFIXES
 from ...model.config import ModelConfig
 from ...sparse.blocks import Blocks, joined
-from ..training import Reading, Readings, TrainingSet
+from ..training import SampleRead, SampleReads, TrainingSet
 from .data import AS_IT_IS, ShapeDataset, find_shapes, symmetries
 from .near import block_shape, blocks_of, turned
 from .training import ShapeData, held_out
@@ -45,10 +45,10 @@ class BandDataset(ShapeDataset):
         return turned(blocks_of(band, self.side, self.coloured), axes)
 
 
-def collate(readings: Sequence[Reading]) -> Readings:
+def collate(reads: Sequence[SampleRead]) -> SampleReads:
     """Shapes of any number of blocks as a batch."""
-    failed = {name: why for one in readings for name, why in one.failed}
-    return Readings(joined([one.values for one in readings]), failed)
+    failed = {name: why for one in reads for name, why in one.failed}
+    return SampleReads(joined([one.values for one in reads]), failed)
 
 
 def training_set(model: ModelConfig, data: ShapeData, seed: int) -> TrainingSet:

@@ -104,7 +104,7 @@ class VideoReader:
         self.close()
 
 
-class Decoder(Protocol):
+class FrameDecoder(Protocol):
     """What VideoReader needs; `read` gets rising, distinct, valid indices. `seconds` says when each
     frame is shown, after the first; it is only asked for where there is a rate."""
 
@@ -119,7 +119,7 @@ class Decoder(Protocol):
     def close(self) -> None: ...
 
 
-def _open(path: Path, threads: int, in_order: bool, background: Colour) -> Decoder:
+def _open(path: Path, threads: int, in_order: bool, background: Colour) -> FrameDecoder:
     if path.is_dir():
         return FolderDecoder(path, background)
     if path.suffix.lower() in IMAGE_SUFFIXES:

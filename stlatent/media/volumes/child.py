@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .files import Volumes, open_npy
+from .files import VolumeSequence, open_npy
 from .scans import NIFTI, open_nifti, open_series
 
 
@@ -28,7 +28,7 @@ class VolumesPlan:
     ranged: bool
 
 
-def open_volumes(path: str | Path) -> Volumes:
+def open_volumes(path: str | Path) -> VolumeSequence:
     """What lies at `path`: a `.npy` or NIfTI file, or a DICOM series.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...files import UnreadableError, put, remove, temporary
+from ...files import UnreadableError, written
 
 MAX_VOXELS = 512**3  # of a volume, channels included
 LOOKED_AT = 2**24  # values in memory at a time, where a file is only looked through
@@ -18,7 +18,7 @@ WHOLE = (slice(None),) * 3
 
 
 @dataclass(frozen=True)
-class Volumes:
+class VolumeSequence:
     """Volumes over time that lie in a file or a folder and are read when they are asked for.
 
     Attributes:
@@ -65,7 +65,7 @@ class Volumes:
         return low, high
 
 
-def check_volumes(found: Volumes) -> Volumes:
+def check_volumes(found: VolumeSequence) -> VolumeSequence:
     """The same; UnreadableError where there are none, or they are too large."""
     size = "x".join(map(str, found.shape[1:4]))
     if not math.prod(found.shape):
@@ -75,7 +75,7 @@ def check_volumes(found: Volumes) -> Volumes:
     return found
 
 
-def open_npy(path: Path) -> Volumes:
+def open_npy(path: Path) -> VolumeSequence:
     """A file `[T, X, Y, Z]` or `[T, X, Y, Z, C]`.
 
     Raises:
@@ -90,15 +90,15 @@ def open_npy(path: Path) -> Volumes:
         raise UnreadableError(path, f"holds {held}; give numbers [T, X, Y, Z] or [T, X, Y, Z, C]")
     array = array if array.ndim == 5 else array[..., None]
     take = lambda steps, box: array[(steps, *box)]  # noqa: E731
-    return check_volumes(Volumes(path, array.shape, take))
+    return check_volumes(VolumeSequence(path, array.shape, take))
 
 
 def write_volumes(path: Path, parts: Iterable[np.ndarray], size: Sequence[int]) -> int:
     """Write parts `[t, X, Y, Z, C]` of a sequence of `size` as float32 to a file that is complete
     or not there; how many volumes there were."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial, count = temporary(path), 0
-    try:
+
+    def write(partial: Path) -> int:
+        count = 0
         with open(partial, "wb") as file:  # no memory map: a full disk would end the process
             for part in parts:
                 part = part[..., 0] if part.shape[-1] == 1 else part
@@ -108,8 +108,6 @@ def write_volumes(path: Path, parts: Iterable[np.ndarray], size: Sequence[int]) 
                     np.lib.format.write_array_header_1_0(file, about)
                 file.write(np.ascontiguousarray(part, "<f4").data)
                 count += len(part)
-        if count:
-            put(partial, path)
-    finally:
-        remove(partial)
-    return count
+        return count
+
+    return written(path, write)

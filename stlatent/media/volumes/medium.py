@@ -24,7 +24,7 @@ from ..source import Kind, Source
 from ..streaming import Streaming
 from ..training import TrainingSet
 from .child import VolumesPlan, open_volumes
-from .files import Volumes, write_volumes
+from .files import VolumeSequence, write_volumes
 from .options import VolumesOptions
 from .scans import write_nifti
 from .training import (
@@ -102,7 +102,9 @@ class MovingVolumes(Streaming):
         own = scaling_of(*own_range) if own_range else None
         return Scan(affine=affine, scaling=own) if affine or own else None
 
-    def _opened(self, path: Path, size: Sequence[int]) -> tuple[Tensor, Volumes, Scan | None]:
+    def _opened(
+        self, path: Path, size: Sequence[int]
+    ) -> tuple[Tensor, VolumeSequence, Scan | None]:
         """The beginning of a file as the model reads it, the file, and what is known of it."""
         found = open_volumes(path)
         own_range = None if self.config.scaling else found.range()

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ...files import UnreadableError, put, remove, temporary
-from .files import Volumes, check_volumes
+from ...files import UnreadableError, written
+from .files import VolumeSequence, check_volumes
 
 NIFTI = (".nii", ".nii.gz")
 DICOM = ".dcm"
@@ -37,7 +37,7 @@ def needed(module: str) -> ModuleType:
         ) from error
 
 
-def open_nifti(path: Path) -> Volumes:
+def open_nifti(path: Path) -> VolumeSequence:
     """A file `[X, Y, Z]` or `[X, Y, Z, T]`; values are scaled as its header says, and only those
     are read that are asked for.
 
@@ -69,10 +69,10 @@ def open_nifti(path: Path) -> Volumes:
     seconds = zooms[3] * SECONDS.get(units[1], 1.0) if sequence else 0.0
     fps = float(1 / seconds) if np.isfinite(seconds) and 1e-6 < seconds < 1e6 else None
     size = (shape[3] if sequence else 1, *shape[:3], 1)
-    return check_volumes(Volumes(path, size, take, _rows(affine), fps))
+    return check_volumes(VolumeSequence(path, size, take, _rows(affine), fps))
 
 
-def open_series(path: Path) -> Volumes:
+def open_series(path: Path) -> VolumeSequence:
     """The slices of a series in one folder, or one file of many frames, `[X, Y, Z]` in the units
     that they are rescaled to, such as Hounsfield's.
 
@@ -99,7 +99,7 @@ def is_dicom(path: Path) -> bool:
     return path.suffix.lower() == DICOM and path.is_file()
 
 
-def _slices(pydicom: ModuleType, path: Path, files: list[tuple[Path, Any]]) -> Volumes:
+def _slices(pydicom: ModuleType, path: Path, files: list[tuple[Path, Any]]) -> VolumeSequence:
     heads = [head for _, head in files]
     sizes = {(int(head.Rows), int(head.Columns)) for head in heads}
     turned = {tuple(np.round(_directions(head).ravel(), 3)) for head in heads}
@@ -121,17 +121,19 @@ def _slices(pydicom: ModuleType, path: Path, files: list[tuple[Path, Any]]) -> V
         return np.stack([one.T[box[0], box[1]] for one in slices], -1)[None, ..., None]
 
     affine = _affine(first, origin, normal * distance)
-    return check_volumes(Volumes(path, (1, columns, rows, len(names), 1), take, affine, None))
+    return check_volumes(
+        VolumeSequence(path, (1, columns, rows, len(names), 1), take, affine, None)
+    )
 
 
-def _frames(pydicom: ModuleType, file: Path) -> Volumes:
+def _frames(pydicom: ModuleType, file: Path) -> VolumeSequence:
     values = _values(pydicom, file, file)  # [Z, rows, columns]
     whole = np.ascontiguousarray(values.transpose(2, 1, 0))[None, ..., None]
 
     def take(steps: slice, box: Sequence[slice]) -> np.ndarray:
         return whole[(slice(None), *box)]
 
-    return check_volumes(Volumes(file, whole.shape, take, None, None))
+    return check_volumes(VolumeSequence(file, whole.shape, take, None, None))
 
 
 def _values(pydicom: ModuleType, file: Path, path: Path) -> np.ndarray:
@@ -190,9 +192,9 @@ def write_nifti(
     """
     if max(size) > MOST:
         raise ValueError(f"NIfTI files have at most {MOST} entries along an axis, not {max(size)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial, count = temporary(path), 0
-    try:
+
+    def write(partial: Path) -> int:
+        count = 0
         with ExitStack() as stack:
             file = stack.enter_context(open(partial, "wb"))
             if path.suffix == ".gz":
@@ -203,11 +205,9 @@ def write_nifti(
                 for volume in part[..., 0]:
                     file.write(np.asfortranarray(volume, "<f4").tobytes("F"))
                 count += len(part)
-        if count:
-            put(partial, path)
-    finally:
-        remove(partial)
-    return count
+        return count
+
+    return written(path, write)
 
 
 def _header(

@@ -14,10 +14,10 @@ from ...files import UnreadableError
 from ...model.config import ModelConfig, Positive, Scaling
 from ...model.domain import Domain
 from ..source import Kind, Source, named_files, suffix_of
-from ..training import DataConfig, HeldOut, Reading, TrainingSet
+from ..training import DataConfig, HeldOut, SampleRead, TrainingSet
 from ..walk import files_below
 from .child import open_volumes
-from .files import Volumes
+from .files import VolumeSequence
 from .scans import DICOM, NIFTI
 
 KINDS: dict[str, Kind] = {".npy": "volumes", **dict.fromkeys(NIFTI, "scan")}
@@ -100,9 +100,9 @@ class VolumesDataset(Dataset):
         self.scalings = [
             scaling or scaling_of(*open_volumes(source.path).range()) for source in self.sources
         ]
-        self._opened: dict[int, Volumes] = {}  # by this process
+        self._opened: dict[int, VolumeSequence] = {}  # by this process
 
-    def __getitem__(self, i: int) -> Reading:
+    def __getitem__(self, i: int) -> SampleRead:
         number, place = divmod(i, len(self.sources))
         order = np.random.default_rng((self.seed, 0, number)).permutation(len(self.sources))
         which, rng = int(order[place]), np.random.default_rng((self.seed, 1, i))
@@ -115,7 +115,7 @@ class VolumesDataset(Dataset):
         box = [slice(start, start + edge) for start, edge in corner]
         cut = volumes.read(first, min(first + frames, volumes.shape[0]), box)
         x = normalised(cut, self.scalings[which])
-        return Reading(torch.cat([x, *[x[:, -1:]] * (frames - x.shape[1])], 1))
+        return SampleRead(torch.cat([x, *[x[:, -1:]] * (frames - x.shape[1])], 1))
 
 
 def training_set(model: ModelConfig, data: VolumesData, seed: int) -> TrainingSet:
