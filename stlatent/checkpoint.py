@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import hub
-from .files import writing
 from .foundation.autoencoder import FoundationAutoencoder
 from .foundation.frozen import (
     FrozenAutoencoder,
@@ -22,8 +19,8 @@ from .foundation.frozen import (
     empty_foundation,
     open_foundation,
 )
-from .model.budget import BuildBudget
 from .model.config import DecoderConfig, ModelConfig, Strict, parse
+from .model.device import check_device
 from .model.documents import from_json
 from .model.fingerprint import claimed_weights
 from .model.ladder import Ladder
@@ -32,10 +29,9 @@ from .shipped import FILE, check_may_be_model, shipped_models
 from .sparse.ladder import SparseLadder
 from .triplane.autoencoder import TriplaneAutoencoder
 from .triplane.fields import FieldDecoder
+from .weights import filled, header_of, read, write
 
 Model = Ladder | TriplaneAutoencoder | FoundationAutoencoder  # a SparseLadder is a Ladder
-Module = TypeVar("Module", bound=nn.Module)
-Header = TypeVar("Header", bound=Strict)
 
 FORMAT = "stlatent.model.2"  # 1: configs whose settings all stand side by side
 DECODER_FORMAT = "stlatent.field.1"
@@ -129,7 +125,7 @@ def load(reference: str | Path, device: str | torch.device = "cpu") -> Model:
     if config.foundation and not frozen:  # its weights lie in files of their own
         check_named(config.foundation, str(path))
         frozen = open_foundation(config.foundation)
-    return _filled(lambda: build(config, frozen), tensors, path).to(device)
+    return filled(lambda: build(config, frozen), tensors, path).to(device)
 
 
 def save_decoder(decoder: FieldDecoder, path: str | Path) -> None:
@@ -152,7 +148,7 @@ def load_decoder(path: str | Path) -> FieldDecoder:
     tensors, metadata = read(path)
     header = header_of(DecoderHeader, metadata, path, "decoder of planes")
     config = parse(DecoderConfig, from_json(header.config, f"config of {path}"), str(path))
-    return _filled(lambda: FieldDecoder(header.planes, config), tensors, path)
+    return filled(lambda: FieldDecoder(header.planes, config), tensors, path)
 
 
 def _read_model(path: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
@@ -183,7 +179,7 @@ def _read_exported(
             parts[part][inner] = tensor
     frozen = None
     if isinstance(below := values.get("foundation"), dict) and config.foundation:
-        module = _filled(lambda: empty_foundation(below), parts["frozen"], path)
+        module = filled(lambda: empty_foundation(below), parts["frozen"], path)
         dtype = getattr(torch, config.foundation.dtype)
         frozen = FrozenAutoencoder(module.to(dtype), known=config.foundation)
     axes, start = len(config.axes.axes), "ladder." if config.foundation else ""
@@ -192,81 +188,9 @@ def _read_exported(
     return config, others | {start + k: v for k, v in closed(ladder, axes).items()}, frozen
 
 
-def header_of(schema: type[Header], metadata: Mapping[str, str], path: Path, kind: str) -> Header:
-    """The metadata of a file as `schema`, which has a field `format`.
-
-    Args:
-        kind: of the file, in words, for the message of an error.
-
-    Raises:
-        ValueError: it is a file of another format, or its metadata are not those of this one.
-    """
-    field, found = schema.model_fields["format"], metadata.get("format")
-    if found not in get_args(field.annotation):
-        raise ValueError(
-            f"{path} is no stlatent {kind} (format {found!r:.60}, expected {field.default!r})"
-        )
-    return parse(schema, metadata, f"metadata of {path}")
-
-
-def _filled(make: Callable[[], Module], tensors: Mapping[str, Tensor], path: Path) -> Module:
-    """The module that `make` makes, with stored weights, in evaluation mode and without gradients.
-
-    Raises:
-        ValueError: the module has not these tensors; names the first that is missing or unfit.
-    """
-    try:
-        with BuildBudget(tensors.values()):
-            module = make()
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    fill(module, {name: _computed(tensor) for name, tensor in tensors.items()}, str(path))
-    return module.float().eval().requires_grad_(False)  # whatever the default type is
-
-
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Put stored tensors into `module`.
-
-    Raises:
-        ValueError: the module has not these tensors; names the first that is missing or unfit.
-    """
-    wanted = module.state_dict()
-    for name in [*wanted, *tensors]:
-        if name not in tensors:
-            raise ValueError(f"{source} has no tensor '{name}', which its config asks for")
-        if name not in wanted:
-            raise ValueError(
-                f"{source} has a tensor '{name:.100}' that its config does not ask for"
-            )
-        if _kind(tensors[name]) != _kind(wanted[name]):
-            raise ValueError(
-                f"{source}: tensor '{name}' is {_kind(tensors[name])}; its config asks for "
-                f"{_kind(wanted[name])}"
-            )
-    module.load_state_dict(tensors)
-
-
-def _kind(tensor: Tensor) -> str:
-    number = "numbers" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
-    return f"{number} {list(tensor.shape)}"
-
-
-def check_device(device: str | torch.device) -> None:
-    """Raise ValueError unless values can be kept and read on `device`."""
-    try:
-        torch.ones(1, device=device).item()
-    except Exception as error:  # of many kinds, by device
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"device '{device}' cannot be used: {reason}; give cpu or cuda") from None
-
-
 def _stored(tensor: Tensor, half: bool = False, kept: bool = False) -> Tensor:
     small = tensor.half() if half and tensor.is_floating_point() else tensor
     return (tensor if kept and (small != tensor).any() else small).contiguous()
-
-
-def _computed(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def about(reference: str | Path) -> dict[str, object]:
@@ -297,33 +221,3 @@ def locate(reference: str | Path) -> Path:
         f"no model at '{reference}'; give a shipped model ({', '.join(names) or 'none'}), "
         f"a run folder, an exported folder, a {FILE} file, or user/model on the Hugging Face hub"
     )
-
-
-def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file under a temporary name, then move it into place."""
-    with writing(path) as partial:
-        try:
-            save_file(dict(tensors), partial, dict(metadata))
-        except SafetensorError as error:  # such as a full disk
-            raise OSError(f"{path} cannot be written: {error}") from None
-        partial.chmod(0o644)  # safetensors makes files that only their owner can read
-
-
-def read(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors (unless not wanted) and metadata of a safetensors file.
-
-    Raises:
-        ValueError: the file is no safetensors file.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
-            return found, file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as safetensors: {error}") from None
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then move it into place."""
-    with writing(path) as partial:
-        partial.write_text(text)

@@ -115,6 +115,12 @@ def written(path: Path, write: Callable[[Path], int]) -> int:
     return count
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file under a temporary name, then move it into place."""
+    with writing(path) as partial:
+        partial.write_text(text)
+
+
 def temporary(path: Path) -> Path:
     """A hidden name beside `path` that nothing else has."""
     shown = os.fsencode(path.name)[:_NAME_BYTES].decode(errors="ignore")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_codec import write_video
 
-from stlatent import ModelConfig, checkpoint, fingerprint
+from stlatent import ModelConfig, checkpoint, fingerprint, weights
 from stlatent.cli import main
 from stlatent.evaluate.report import write_report
 from stlatent.foundation.autoencoder import FoundationAutoencoder
@@ -485,7 +485,7 @@ def test_from_training_to_videos(frozen, tmp_path, capsys):
         update={"foundation": model.config.foundation.model_copy(update={"path": "elsewhere"})}
     )
     assert digested(moved) == digested(model.config)
-    stored = checkpoint.read(checkpoint.locate(out))[0]
+    stored = weights.read(checkpoint.locate(out))[0]
     assert {name.split(".")[0] for name in stored} == {"ladder"}
     latents = tmp_path / "latents"
     assert main(["encode", str(tmp_path / "in"), "--model", str(out), "--out", str(latents)]) == 0

@@ -23,7 +23,7 @@ MAX_LINES = 330
 # Imports point down or sideways: a unit may import those of its own row and of the rows above it.
 LAYERS = [
     {"files"},
-    {"model", "shipped", "hub", "runtime"},
+    {"model", "weights", "shipped", "hub", "runtime"},
     {"triplane", "foundation", "sparse"},
     {"checkpoint", "geometry", "losses"},
     {"media"},

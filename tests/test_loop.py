@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 from test_train import TINY, metrics, options, videos  # noqa: F401  (a fixture)
 from torch import nn
 
-from stlatent.checkpoint import read
 from stlatent.cli import main
 from stlatent.files import alone
 from stlatent.losses.elbo import LossConfig
@@ -28,6 +27,7 @@ from stlatent.train.loop import make_accelerator
 from stlatent.train.loss import batch_loss
 from stlatent.train.steps import Steps
 from stlatent.train.task import Loss, Moment, Task
+from stlatent.weights import read
 
 # precisions -------------------------------------------------------------------------------------
 

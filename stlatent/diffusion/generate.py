@@ -18,13 +18,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..checkpoint import Model, check_device, load, replace_text
+from ..checkpoint import Model, load
 from ..evaluate.assets import Beside, measure_assets
+from ..files import replace_text
 from ..geometry.preview import contact_sheet
 from ..jobs.sample import draw_samples, held_levels
 from ..media.options import Extent
 from ..media.output import Output, check_outputs
 from ..media.registry import medium_of
+from ..model.device import check_device
 from ..shipped import locate_pipeline
 from ..triplane.autoencoder import as_volume
 from .pipeline import LadderPipeline

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint import write
 from ..store.reader import LatentStore
+from ..weights import write
 
 AT_A_TIME = 64
 MOST_TOKENS = 256

@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoModel, ModelMixin
 from torch import Tensor
 
-from ..checkpoint import read
+from ..weights import read
 from .with_ladder import AutoencoderWithLadder
 
 

@@ -15,13 +15,14 @@ import torch
 from diffusers.utils import CONFIG_NAME
 from torch import Tensor
 
-from ..checkpoint import load, write
+from ..checkpoint import load
 from ..files import writing
 from ..foundation.autoencoder import FoundationAutoencoder
 from ..model.around import ladder_in
 from ..model.ladder import Ladder
 from ..model.layout import grid_of
 from ..model.torch_modules import opened
+from ..weights import write
 from .autoencoder import AutoencoderLadder, Frames
 from .statistics import Data, figures_of, trial
 from .with_ladder import AutoencoderWithLadder, with_ladder

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from diffusers import ConfigMixin
 
-from ..checkpoint import replace_text
+from ..files import replace_text
 from ..model.config import Strict, parse
 
 LOADER_TEXT = """from stlatent import {name}

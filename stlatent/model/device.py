@@ -38,6 +38,15 @@ def autocast(device: torch.device, precision: str | None = None) -> AbstractCont
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
+def check_device(device: str | torch.device) -> None:
+    """Raise ValueError unless values can be kept and read on `device`."""
+    try:
+        torch.ones(1, device=device).item()
+    except Exception as error:  # of many kinds, by device
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"device '{device}' cannot be used: {reason}; give cpu or cuda") from None
+
+
 @contextmanager
 def as_written(device: torch.device) -> Iterator[None]:
     """Run what follows in float32 as written: no autocast, no TF32, no algorithms that differ from

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from .. import checkpoint
-from ..files import alone
+from ..files import alone, replace_text
 from ..model.config import dump, load
 from .config import Run
 
@@ -38,7 +37,7 @@ def claimed(config: Run, accelerator: Accelerator) -> Iterator[None]:
     busy = f"out={config.out}: another training is at work there; wait for it to end, or give"
     with alone(config.out / LOCK, f"{busy} another folder"):
         _check(config)  # again: it may have ended just now
-        checkpoint.replace_text(config.out / CONFIG, HEADER + dump(config))
+        replace_text(config.out / CONFIG, HEADER + dump(config))
         accelerator.wait_for_everyone()
         yield
 

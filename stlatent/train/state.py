@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import fill, header_of, read, write
 from ..model.config import Strict
 from ..model.documents import from_json
+from ..weights import fill, header_of, read, write
 
 FORMAT = "stlatent.run.2"
 

@@ -22,8 +22,8 @@ import trimesh
 from benchmark_bands import Row, scores, shown
 
 import stlatent
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
+from stlatent.files import replace_text
 from stlatent.geometry import (
     FieldSettings,
     Surface,

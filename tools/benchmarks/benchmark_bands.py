@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 import trimesh
 
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
+from stlatent.files import replace_text
 from stlatent.geometry import (
     FieldSettings,
     Surface,

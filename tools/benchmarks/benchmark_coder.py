@@ -28,8 +28,8 @@ from stlatent.bits.coding import Target
 from stlatent.bits.decoder import read_clip
 from stlatent.bits.encoder import StreamEncoder
 from stlatent.bits.quantise import STEP, Reading, Writing
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
+from stlatent.files import replace_text
 from stlatent.media.coder import TiledDecoder
 from stlatent.media.video.clips import centre_clip
 

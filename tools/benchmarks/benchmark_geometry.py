@@ -25,8 +25,8 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
+from stlatent.files import replace_text
 from stlatent.geometry import (
     MESH_SUFFIXES,
     BadMeshError,

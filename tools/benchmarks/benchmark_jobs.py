@@ -33,8 +33,8 @@ import psutil
 import torch
 
 import stlatent
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
+from stlatent.files import replace_text
 from stlatent.jobs.options import EncodeOptions
 from stlatent.media.video.files import find_sources
 from stlatent.media.video.readers import VideoReader

@@ -29,8 +29,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
+from stlatent.files import replace_text
 from stlatent.store.reader import LatentStore
 from stlatent.store.tensors import DTYPES
 

@@ -26,8 +26,9 @@ from typing import Any
 import torch
 import trimesh
 
-from stlatent.checkpoint import build, replace_text
+from stlatent.checkpoint import build
 from stlatent.cli.outcome import command
+from stlatent.files import replace_text
 from stlatent.geometry import (
     FieldSettings,
     Surface,

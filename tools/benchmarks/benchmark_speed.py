@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 import stlatent
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
+from stlatent.files import replace_text
 from stlatent.jobs.encode import encode_folder
 from stlatent.media.registry import medium_of
 from stlatent.media.video import timeline

@@ -36,9 +36,9 @@ from stlatent.bits.bitstream import make_coding
 from stlatent.bits.decoder import read_clip
 from stlatent.bits.encoder import StreamEncoder
 from stlatent.bits.quantise import STEP
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
 from stlatent.evaluate import plots
+from stlatent.files import replace_text
 from stlatent.media.coder import TiledDecoder
 from stlatent.media.metrics import psnr
 from stlatent.media.video.clips import centre_clip

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 import stlatent
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
 from stlatent.evaluate import plots, prefix_quality
+from stlatent.files import replace_text
 from stlatent.losses.elbo import PrefixConfig
 from stlatent.media.metrics import psnr
 from stlatent.model.choose import Draw

@@ -26,9 +26,9 @@ from curves import PRICES, Point, bd_rate
 from PIL import Image, features
 
 import stlatent
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
 from stlatent.evaluate import plots
+from stlatent.files import replace_text
 from stlatent.jobs.decode import decode_store
 from stlatent.jobs.encode import encode_folder
 from stlatent.jobs.options import EncodeOptions

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 import stlatent
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
+from stlatent.files import replace_text
 from stlatent.media.coder import TiledDecoder, TiledEncoder
 from stlatent.media.tiles import check_side
 from stlatent.media.video.pixels import to_uint8

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from stlatent import Ladder, ModelConfig
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
+from stlatent.files import replace_text
 from stlatent.losses.elbo import LossConfig
 from stlatent.media.video.check import check_sources
 from stlatent.media.video.clips import ClipDataset

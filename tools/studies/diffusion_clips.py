@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from synthetic import moving_shapes
 from torch import Tensor, nn
 
-from stlatent import Ladder, Latents, checkpoint
+from stlatent import Ladder, Latents
 from stlatent.media.video.pixels import to_float, to_uint8
+from stlatent.weights import read, write
 
 FRAMES, SIDE = 17, 32
 SIZE = (FRAMES, SIDE, SIDE)
@@ -64,8 +65,8 @@ def clips(first_seed: int, count: int, file: Path) -> Clips:
             "motion": torch.tensor([clip.motion for clip in drawn]),
             "texture": torch.tensor([clip.texture for clip in drawn]),
         }
-        checkpoint.write(file, tensors, {})
-    return Clips(**checkpoint.read(file)[0])
+        write(file, tensors, {})
+    return Clips(**read(file)[0])
 
 
 class Classifier(nn.Module):
@@ -127,7 +128,7 @@ def classifier(data: Clips, minutes: float, file: Path) -> Classifier:
     torch.manual_seed(0)
     model = Classifier()
     if file.exists():
-        model.load_state_dict(checkpoint.read(file)[0])
+        model.load_state_dict(read(file)[0])
         return model.eval()
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-2)
     began, rate = time.monotonic(), optimiser.param_groups[0]["lr"]
@@ -142,7 +143,7 @@ def classifier(data: Clips, minutes: float, file: Path) -> Classifier:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    checkpoint.write(file, model.state_dict(), {})
+    write(file, model.state_dict(), {})
     return model.eval()
 
 

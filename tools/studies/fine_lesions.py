@@ -22,8 +22,8 @@ from synthetic import Retina, lesion_detector, lesions_found, retina
 from torch import Tensor
 
 from stlatent import Ladder, Latents, ModelConfig, checkpoint
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
+from stlatent.files import replace_text
 from stlatent.losses.elbo import LossConfig
 from stlatent.media.video.pixels import to_uint8
 from stlatent.model.config import parse

@@ -36,6 +36,7 @@ from stlatent.media.video.pixels import to_float
 from stlatent.model.config import parse
 from stlatent.train.fit import fit_task
 from stlatent.train.task import Moment
+from stlatent.weights import read, write
 
 SIZE, SCALE = (17, 64, 64), (0.2, 0.5)
 NETWORK = {"width": 192, "depth": 4, "head": 32}
@@ -211,11 +212,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             began = time.process_time()
             drawn = soft.back(sampled(denoiser, options.samples))
             about["ms"] = 1000 * (time.process_time() - began) / options.samples
-            checkpoint.write(file, {f"{k}": z.contiguous() for k, z in enumerate(drawn)}, {})
+            write(file, {f"{k}": z.contiguous() for k, z in enumerate(drawn)}, {})
             return about | {"distance": judge.distance(drawn)}
 
         report.row(name, measured)
-        drawn = checkpoint.read(samples)[0]
+        drawn = read(samples)[0]
         shown[name] = judge.decoded([drawn[key] for key in sorted(drawn)], SHOWN)
     picture({name: film(x.clamp(-1, 1)) for name, x in shown.items()}, options.out / "samples.png")
 

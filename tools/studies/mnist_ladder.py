@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 
 from stlatent import Draw, Ladder, ModelConfig, checkpoint
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
 from stlatent.evaluate import log_likelihood
+from stlatent.files import replace_text
 from stlatent.losses.elbo import LossConfig
 from stlatent.model.config import parse
 from stlatent.train.config import OptimiserConfig

@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stlatent import Ladder, ModelConfig, checkpoint
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
 from stlatent.evaluate import log_likelihood, redraw
+from stlatent.files import replace_text
 from stlatent.losses.elbo import LossConfig
 from stlatent.model.config import parse
 from stlatent.train.config import OptimiserConfig

@@ -10,11 +10,11 @@ import torch
 import yaml
 from torch import Tensor
 
-from stlatent import checkpoint
 from stlatent.media.source import Source
 from stlatent.media.video.check import check_sources
 from stlatent.media.video.clips import ClipDataset, centre_clip
 from stlatent.media.video.files import find_sources
+from stlatent.weights import read, write
 
 HELD_OUT = Path(__file__).parents[2] / "assets" / "models" / "video" / "config.yaml"
 
@@ -44,8 +44,8 @@ def drawn(
             sources, frames, side, (1, 2), scale, seed=0, crops_per_read=crops_per_read
         )
         clips = torch.cat([reads[i].clips for i in range(-(-count // crops_per_read))])[:count]
-        checkpoint.write(file, {"clips": clips}, {"names": json.dumps([s.name for s in sources])})
-    return checkpoint.read(file)[0]["clips"]
+        write(file, {"clips": clips}, {"names": json.dumps([s.name for s in sources])})
+    return read(file)[0]["clips"]
 
 
 def centred(sources: Sequence[Source], size: tuple[int, int, int]) -> dict[str, Tensor]:

@@ -39,9 +39,9 @@ from PIL import Image
 from torch import Tensor
 
 from stlatent import Ladder
-from stlatent.checkpoint import replace_text
 from stlatent.cli.outcome import command
 from stlatent.diffusion import latent_spectra
+from stlatent.files import replace_text
 from stlatent.media.metrics import psnr
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.train.fit import Shuffled

@@ -26,13 +26,14 @@ from diffusion_ways import drawn, ladder_alone
 from study_diffusion import Report, Row, picture, table
 from torch import Tensor
 
-from stlatent import LadderPipeline, checkpoint
-from stlatent.checkpoint import replace_text
+from stlatent import LadderPipeline
 from stlatent.cli.outcome import command
+from stlatent.files import replace_text
 from stlatent.media.video.clips import centre_clip
 from stlatent.media.video.files import find_sources
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.store.labels import folder_classes
+from stlatent.weights import read, write
 
 SIZE = (17, 64, 64)
 SHOWN = 8
@@ -117,8 +118,8 @@ def judge_of(options: argparse.Namespace, held_out: Clips) -> Judge:
     judge, file = Judge(held_out.classes), options.out / "classifier.safetensors"
     if not file.exists():
         judge.train(Clips(options.real), options.classifier_steps)
-        checkpoint.write(file, judge.network.state_dict(), {})
-    judge.network.load_state_dict(checkpoint.read(file)[0])
+        write(file, judge.network.state_dict(), {})
+    judge.network.load_state_dict(read(file)[0])
     judge.network.eval()
     judge.reference = judge.seen(held_out.floats(slice(held_out.middle, None)))[0]
     return judge
