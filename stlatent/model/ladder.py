@@ -31,6 +31,7 @@ from .config import ModelConfig
 from .device import as_written
 from .dial import Dial
 from .exact import ExactCell, in_half
+from .initial import initialise
 from .inputs import (
     as_input,
     check_batch,
@@ -90,7 +91,7 @@ class Ladder(Shaped):
         self.motion = Motion(config, self._expected_channels()) if config.motion else None
         self.dial = Dial(config.rate) if config.rate else None  # drawn last: the rest is as without
         name_layers(self)
-        transform.initialise(self, self._expected_channels())
+        initialise(self, self._expected_channels())
         if self.motion is not None:
             self.motion.begin(self.cells[0][0].posterior)
 
