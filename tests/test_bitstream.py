@@ -424,7 +424,7 @@ def test_another_model_is_refused_and_other_priors_are_found_out(model, bits, mo
     with pytest.raises(ValueError, match=r"one.mp4: chunk 0: the priors of level 1 .*: levels=1"):
         store.read("one.mp4")
     assert torch.equal(store.read("one.mp4", 1).levels[0], expected.levels[0])
-    monkeypatch.setattr("stlatent.bits.bitstream.numerics", lambda: 7)
+    monkeypatch.setattr("stlatent.bits.decoder.numerics", lambda: 7)
     with pytest.raises(ValueError, match="another entropy coder"):
         store.read("one.mp4", 1)
 

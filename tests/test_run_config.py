@@ -29,6 +29,12 @@ def test_numbers_are_finite(key, value):
         ("shape/triplane", f"perceptual={PICTURES}", "perceptual .*domain 'triplane'"),
         ("shape/triplane", "adversarial={weight: 0.1}", "adversarial .*`field`"),
         ("shape/triplane", "loss.equivariance=0.1", "loss.equivariance .*`field`"),
+        ("shape/sparse", "loss.equivariance=0.1", "loss.equivariance is for whole grids"),
+        ("image/on_foundation", f"perceptual={PICTURES}", "perceptual .*`foundation`"),
+        ("image/on_foundation", "adversarial={weight: 0.1}", "adversarial .*`foundation`"),
+        ("video/on_foundation", "loss.equivariance=0.1", "loss.equivariance .*`foundation`"),
+        ("video/tiny", "loss.pixels={weight: 1.0}", "loss.pixels is for a model on a `foundation`"),
+        ("image/tiny", "loss.prefix.blurred=true", "loss.prefix.blurred is for a model on"),
     ],
 )
 def test_terms_that_a_model_does_not_have_are_refused(recipe, override, words):

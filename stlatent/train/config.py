@@ -111,23 +111,33 @@ class RunConfig(Run):
     @model_validator(mode="after")
     def _terms_of_the_model(self) -> RunConfig:
         """Refuse terms of the loss that this model does not have."""
-        for term in ("perceptual", "alignment"):
-            if getattr(self, term) and not self.model.axes.pictures:
-                raise ValueError(
-                    f"{term} compares features of pictures, and a model of domain "
-                    f"'{self.model.domain}' has none; leave it out"
-                )
-        terms = {"adversarial": self.adversarial, "loss.equivariance": self.loss.equivariance}
-        for term, given in terms.items():
-            if given and self.model.field:
-                raise ValueError(
-                    f"{term} compares what is decoded with what was read, and a model with a "
-                    f"`field` decodes to planes; leave it out"
-                )
-        terms |= {"loss.spectral": self.loss.spectral, "loss.pixels": self.loss.pixels}
-        terms |= {"loss.prefix.blurred": self.loss.prefix.blurred}
-        if self.model.axes.sparse and (given := [term for term in terms if terms[term]]):
-            raise ValueError(f"{given[0]} is for whole grids of values; leave it out")
+        model, loss = self.model, self.loss
+        given = {
+            "perceptual": self.perceptual,
+            "alignment": self.alignment,
+            "adversarial": self.adversarial,
+            "loss.equivariance": loss.equivariance,
+            "loss.spectral": loss.spectral,
+            "loss.pixels": loss.pixels,
+            "loss.prefix.blurred": loss.prefix.blurred,
+        }
+        features, both = {"perceptual", "alignment"}, {"adversarial", "loss.equivariance"}
+        below = {"loss.pixels", "loss.prefix.blurred"}
+        reads = "compares what is decoded with what was read, and a model"
+        without = f"compares features of pictures, and a model of domain '{model.domain}' has none"
+        for here, terms, why in (
+            (not model.axes.pictures, features, without),
+            (model.field, both, f"{reads} with a `field` decodes to planes"),
+            (model.axes.sparse, both | below | {"loss.spectral"}, "is for whole grids of values"),
+            (
+                model.foundation,
+                both | {"perceptual"},
+                f"{reads} on a `foundation` decodes to latents",
+            ),
+            (not model.foundation, below, "is for a model on a `foundation`"),
+        ):
+            if here and (found := [name for name in given if name in terms and given[name]]):
+                raise ValueError(f"{found[0]} {why}; leave it out")
         return self
 
     @model_validator(mode="after")
