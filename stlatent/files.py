@@ -116,9 +116,9 @@ def written(path: Path, write: Callable[[Path], int]) -> int:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, then move it into place."""
+    """Write a text file, in UTF-8, under a temporary name, then move it into place."""
     with writing(path) as partial:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
 
 
 def temporary(path: Path) -> Path:

@@ -35,7 +35,7 @@ def evaluate(options: Options) -> int:
     from ..evaluate.peers import FrozenPeer, LadderPeer
     from ..evaluate.yardstick import evaluate as measure
     from ..evaluate.yardstick import table
-    from ..files import writing
+    from ..files import replace_text
     from ..media.output import check_outputs
     from ..media.registry import yardstick
 
@@ -53,6 +53,5 @@ def evaluate(options: Options) -> int:
         if given is None:
             print(f"no {name}: its network does not come along; give it with --{name.lower()} FILE")
     if out:
-        with writing(out) as partial:
-            partial.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        replace_text(out, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return 0

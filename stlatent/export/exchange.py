@@ -55,7 +55,7 @@ class Collection(ABC):
     def open(cls, folder: Path, manifest: Manifest) -> Iterator[Collection]:
         """The collection, complete in the end."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ABOUT).write_text(manifest.model_dump_json(indent=1) + "\n")
+        (folder / ABOUT).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
         with ExitStack() as files:
             yield cls(folder, manifest, files)
 
@@ -132,7 +132,7 @@ class HuggingFace(Collection):
             card = CARD.format(
                 levels=len(levels), items=self.manifest.items, model=self.manifest.model, axes=axes
             )
-            (self.folder / "README.md").write_text(card)
+            (self.folder / "README.md").write_text(card, encoding="utf-8")
         row: dict[str, object] = {
             "name": item.name,
             "source": item.source,

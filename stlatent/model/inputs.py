@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .config import ModelConfig
-from .latents import Latents
+from .latents import Latents, check_levels_exist
 
 BRIGHT = (
     "all values are in [0, 1], and this model reads frames in [-1, 1]: where 0 is to be black, "
@@ -129,11 +129,7 @@ def check_held(
     Raises:
         ValueError: a level does not exist, is not finite or has another shape.
     """
-    for level in held:
-        if level not in range(len(shapes)):
-            raise ValueError(
-                f"level {level} does not exist; this model has levels 0 to {len(shapes) - 1}"
-            )
+    check_levels_exist(held, len(shapes))
     return {k: as_level(z, f"level {k}", (batch, *shapes[k]), like) for k, z in held.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -80,7 +80,7 @@ class Latents:
         return f"Latents(size={list(self.size)}, levels=[{shapes}])"
 
 
-def check_levels_exist(levels: Sequence[int], count: int) -> None:
+def check_levels_exist(levels: Iterable[int], count: int) -> None:
     """ValueError unless all of `levels` are among those of a model of `count` ones."""
     if wrong := [k for k in levels if k not in range(count)]:
-        raise ValueError(f"level {wrong[0]} does not exist; the model has levels 0 to {count - 1}")
+        raise ValueError(f"level {wrong[0]} does not exist; this model has levels 0 to {count - 1}")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from ..files import writing
+from ..files import replace_text
 from .config import Run
 
 FILE = "metrics.jsonl"
@@ -59,7 +59,7 @@ class Log:
         self.file.close()
         if self.unreadable:
             text = json.dumps(self.unreadable, indent=1)
-            (self.config.out / "unreadable.json").write_text(text)
+            replace_text(self.config.out / "unreadable.json", text)
         if self.trackers:
             self.trackers.end_training()
 
@@ -128,8 +128,7 @@ class Log:
         for line in self.path.read_text().splitlines(keepends=True):
             if line.endswith("\n") and json.loads(line)["step"] <= step:
                 kept.append(line)
-        with writing(self.path) as partial:
-            partial.write_text("".join(kept))
+        replace_text(self.path, "".join(kept))
 
 
 def _scalars(entry: Mapping[str, object]):

@@ -24,7 +24,7 @@ from torch import Tensor
 
 import stlatent
 from stlatent.cli.outcome import command
-from stlatent.files import writing
+from stlatent.files import replace_text
 from stlatent.jobs.decode import decode_store
 from stlatent.jobs.encode import encode_folder
 from stlatent.media.metrics import psnr
@@ -51,8 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings += [f"data.validation={{names: [{HELD}], frames: 1, crop: 64, every: 500}}"]
     run(shipped_configs()["volumes/scan"], [*settings, "tracker=null", *options.settings])
     figures = measure(stlatent.load(out / "run"), halves, out) | {"size": size}
-    with writing(out / "figures.json") as partial:
-        partial.write_text(json.dumps(figures, indent=1) + "\n")
+    replace_text(out / "figures.json", json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
 
 
