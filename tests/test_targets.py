@@ -21,7 +21,7 @@ from stlatent.bits.bitstream import make_coding
 from stlatent.bits.coding import WIDEST, Target
 from stlatent.bits.decoder import read_clip
 from stlatent.bits.encoder import StreamEncoder
-from stlatent.bits.quantise import PRICE, STEP, bin_mass, cheapest
+from stlatent.bits.quantise import PRICE, STEP, Writing, bin_mass, cheapest
 from stlatent.bits.search import CANDIDATES, search
 from stlatent.jobs.decode import decode_store
 from stlatent.jobs.encode import encode_folder, resolved
@@ -34,6 +34,7 @@ from stlatent.media.registry import medium_of
 from stlatent.media.video.clips import centre_clip
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.media.video.write import Mp4Writer
+from stlatent.model.past import Past
 from stlatent.model.rates import RateRange
 from stlatent.store.reader import LatentStore
 
@@ -177,17 +178,38 @@ def test_the_search_finds_the_highest_price_that_reaches_the_target(aim):
 
 def test_rounding_weighs_error_against_bits():
     values, log_scale = torch.randn(2000) * 3, torch.empty(2000).uniform_(-3, 3)
-    chosen = cheapest(values, log_scale)
+    chosen, nearest = cheapest(values, log_scale), values.round()
 
     def cost(k: torch.Tensor) -> torch.Tensor:
         return (values - k).square() - PRICE * bin_mass(k, log_scale).log2()
 
-    assert (chosen.abs() <= values.round().abs()).all() and (chosen * values >= 0).all()
-    assert cost(chosen).mean() < cost(values.round()).mean()
+    lower = nearest - nearest.sign()
+    assert torch.equal(cost(chosen), torch.minimum(cost(nearest), cost(lower)))
+    assert ((chosen == nearest) | (chosen == lower)).all() and (chosen != nearest).any()
     narrow = log_scale > 2  # steps that are small beside the deviation
-    assert torch.equal(chosen[narrow], values.round()[narrow])
+    assert torch.equal(chosen[narrow], nearest[narrow])
     far = cheapest(torch.tensor([500.0]), torch.tensor([-6.0]))  # no price keeps from telling this
     assert far.item() == 500
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+@torch.no_grad()
+def test_bits_are_spared_on_the_finest_level_that_is_told(model, levels):
+    x, _ = centre_clip(CLIP, (9, 128, 128))
+    chosen = {}
+
+    def choose(site, posterior, prior):
+        z = write(site, posterior, prior)
+        if site.level < levels:
+            step = write.steps[site].view(1, -1, 1, 1, 1)
+            chosen[site] = (z - prior.mean) / step, (posterior.mean - prior.mean) / step
+        return z
+
+    write = Writing([STEP] * 3, scales=[1.0] * levels + [None] * (3 - levels))
+    features, grid = model.rise(x, Past())
+    model.descend(choose, grid, Past(), features, levels=3)
+    for site, (k, value) in chosen.items():
+        assert ((k - value).abs() < 0.501).all() == (site.level < levels - 1)
 
 
 def test_a_data_set_reaches_its_target_and_says_how(model, clips, aimed, tmp_path):

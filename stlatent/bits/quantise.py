@@ -3,12 +3,13 @@
 A Gaussian latent is rounded to steps from its prior's mean (Duan et al. 2023, QRes-VAE), so a
 latent of which the input says nothing is the prior's mean exactly:
 
-    z = prior.mean + step * k,    k = round((posterior.mean - prior.mean) / step / (1 + s^2 / 12))
+    z = prior.mean + step * k,    k about (posterior.mean - prior.mean) / step
 
-and P(k) is what the prior, moved to 0, has between k - 1/2 and k + 1/2 steps. s is the step in
-deviations of the prior, and k the best for error and bits together, see `cheapest`. Of latents that
-are codes the index is told, bit by bit, each under the odds that the prior gives its two branches;
-marks of a sparse level are told under those that it gives them.
+and P(k) is what the prior, moved to 0, has between k - 1/2 and k + 1/2 steps. k is the nearest
+integer; on the finest level that is told, the best for error and bits together, see `cheapest`.
+What a coarser one leaves out, finer ones would have to tell. Of latents that are codes the index is
+told, bit by bit, each under the odds that the prior gives its two branches; marks of a sparse level
+are told under those that it gives them.
 
 What an exact level stands for is rounded to the steps of 8-bit values, and told from the step that
 lies nearest to what the coarser levels decode to: 8-bit pixels come back bit for bit, other values
@@ -37,7 +38,7 @@ from .entropy import EDGE, EXCESS, MismatchError, StreamReader, StreamWriter
 # own, which is what the decoder was trained with.
 STEP = math.sqrt(12)
 LEAST_MASS = 2.0**-24  # that the coder can give to a symbol
-PRICE = math.log(2) / 6  # of a bit, in squared steps: what one more saves, where steps are small
+PRICE = math.log(2) / 12  # of a bit, in squared steps: half of what one saves where steps are small
 
 Steps = Mapping[Site, Tensor]  # [C] of each group that is not codes
 
@@ -80,6 +81,8 @@ class Writing:
         scales: Sequence[float | None] | None = None,
     ) -> None:
         self.step, self.scales = step, scales or [1.0] * len(step)
+        told = (level for level, scale in enumerate(self.scales) if scale is not None)
+        self._finest = max(told, default=None)
         self.steps: dict[Site, Tensor] = dict(steps or {})
         self._begin()
 
@@ -118,7 +121,8 @@ class Writing:
     def _round(self, site: Site, posterior: Gaussian, prior: Gaussian) -> Tensor:
         step = self.scales[site.level] * _along_channels(self.steps[site], prior)
         log_scale = prior.log_std - step.log()
-        symbols = cheapest((posterior.mean - prior.mean) / step, log_scale)
+        values = (posterior.mean - prior.mean) / step
+        symbols = cheapest(values, log_scale) if site.level == self._finest else values.round()
         mass = bin_mass(symbols, log_scale)
         self._numbers(site, symbols, _log_scale(prior, step), mass)
         return prior.mean + step * symbols
@@ -221,13 +225,13 @@ def _sum_bits(nats: Tensor) -> float:
 
 
 def cheapest(values: Tensor, log_scale: Tensor) -> Tensor:
-    """The integers k with the least (value - k)^2 + PRICE * bits(k) under N(0, exp(log_scale)),
-    whose bits grow with k^2; none is taken for more than it can cost."""
+    """The nearest integers k or those one nearer to 0, whichever have the lesser
+    (value - k)^2 + PRICE * bits(k) under N(0, exp(log_scale))."""
     nearest = values.round()
-    price = 0.5 * PRICE * BITS_PER_NAT * torch.exp(-2 * log_scale)
-    lower = (values / (1 + price)).round()
-    most = (values - nearest).square() - PRICE * math.log2(LEAST_MASS)
-    return torch.where((values - lower).square() < most, lower, nearest)
+    lower = nearest - nearest.sign()
+    saved = bin_mass(lower, log_scale).log2() - bin_mass(nearest, log_scale).log2()
+    lost = (values - lower).square() - (values - nearest).square()
+    return torch.where(PRICE * saved.to(lost) > lost, lower, nearest)
 
 
 def bin_mass(symbols: Tensor, log_scale: Tensor) -> Tensor:
