@@ -83,10 +83,10 @@ class Cache(Generic[Made]):
 class FieldCache(Cache[Field]):
     """Of fields."""
 
-    kind, make, version = Field, field_from_surface, "2"
+    kind, make, version = Field, field_from_surface, "3"
 
 
 class BandCache(Cache[Band]):
     """Of bands."""
 
-    kind, make, version = Band, band_from_surface, "band 1"
+    kind, make, version = Band, band_from_surface, "band 2"

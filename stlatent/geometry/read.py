@@ -13,6 +13,7 @@ from trimesh.resolvers import FilePathResolver
 from trimesh.visual.material import PBRMaterial, SimpleMaterial, color_image
 
 from ..files import UnreadableError
+from .cutout import FAINTEST, FINEST, cut_out
 from .extras import needed
 from .surface import Surface, areas, pieces, to_light, weld
 
@@ -65,11 +66,7 @@ def _check_accessors(path: Path) -> None:
         binary = head.startswith(b"glTF")
         length = min(int.from_bytes(head[12:16], "little"), path.stat().st_size)
         text = file.read(length) if binary else head + file.read()
-    try:
-        accessors = json.loads(text).get("accessors", ())
-    except (ValueError, AttributeError):
-        raise ValueError("it is no glTF") from None
-    for accessor in accessors:
+    for accessor in json.loads(text).get("accessors", ()):
         count = accessor.get("count", 0)
         if "bufferView" not in accessor and count > path.stat().st_size:
             raise ValueError(f"it claims {count:,} values without data")
@@ -78,7 +75,8 @@ def _check_accessors(path: Path) -> None:
 def surface_of(scene: trimesh.Scene | trimesh.Trimesh, linear: bool = False) -> Surface:
     """What `trimesh` has loaded, as a surface.
 
-    Transparency is ignored, and so is everything of a material but its base colour.
+    What a material cuts out is no part of it (`cutout.py`); half-transparent is as good as opaque,
+    and everything of a material but its base colour is ignored.
 
     Args:
         linear: whether colours of vertices and materials are linear light, as in glTF files,
@@ -100,13 +98,22 @@ def surface_of(scene: trimesh.Scene | trimesh.Trimesh, linear: bool = False) -> 
         if faces.min() < 0 or faces.max() >= len(mesh.vertices):
             raise ValueError("its faces refer to vertices that are not there")
         corners, uv, texture, coloured = _colours(mesh, textures, linear)
+        vertices = np.asarray(mesh.vertices) @ transform[:3, :3].T + transform[:3, 3]
+        if (shown := _shown(mesh.visual)) is not None:
+            pieces = np.concatenate([vertices[faces], corners], 2)
+            pieces = cut_out(pieces, uv, shown, max(scene.extents) / FINEST)
+            vertices, faces = (
+                pieces[..., :3].reshape(-1, 3),
+                np.arange(3 * len(pieces)).reshape(-1, 3),
+            )
+            corners, uv = (pieces[..., some].astype(np.float32) for some in (np.s_[3:6], np.s_[6:]))
+        texture, coloured = (np.full(len(faces), one) for one in (texture, coloured))
         if np.linalg.det(transform[:3, :3]) < 0:
             faces, corners, uv = faces[:, ::-1], corners[:, ::-1], uv[:, ::-1]
-        vertices = np.asarray(mesh.vertices) @ transform[:3, :3].T + transform[:3, 3]
         parts.append((vertices, faces + count, corners, uv, texture, coloured))
         count += len(vertices)
-    if not parts:
-        raise ValueError("holds no triangles")
+    if not count:
+        raise ValueError("holds no triangles" if not parts else "nothing of it is to be seen")
     return _checked(Surface(*map(np.concatenate, zip(*parts)), tuple(textures.values())))
 
 
@@ -146,8 +153,9 @@ def _checked(raw: Surface) -> Surface:
 
 def _colours(
     mesh: trimesh.Trimesh, textures: dict[int, np.ndarray], linear: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Corner colours, uv, texture and whether coloured, of each face; new textures are added."""
+) -> tuple[np.ndarray, np.ndarray, int, bool]:
+    """Corner colours and uv of each face; texture, and whether coloured, of all. New textures are
+    added."""
     faces, visual = np.asarray(mesh.faces), mesh.visual
     uv = np.zeros((len(faces), 3, 2), np.float32)
     texture, tints = -1, []
@@ -167,10 +175,32 @@ def _colours(
         tints += [] if own is None else [np.asarray(own)[faces]]
     corners = np.ones((len(faces), 3, 3), np.float32)
     for tint in tints:
-        share = tint[..., :3] / (np.iinfo(tint.dtype).max if tint.dtype.kind in "iu" else 1)
+        share = _share(tint[..., :3])
         corners *= share if linear else to_light(share)
     known = bool(tints) or texture >= 0
-    return corners, uv, np.full(len(faces), texture), np.full(len(faces), known)
+    return corners, uv, texture, known
+
+
+def _shown(visual: object) -> np.ndarray | None:
+    """Which pixels of a material are to be seen, bool `[H, W]`; None where all are."""
+    material = getattr(visual, "material", None)
+    mode = getattr(material, "alphaMode", None)
+    if mode not in ("MASK", "BLEND"):
+        return None
+    picture, factor = _material(material)
+    opaque = 1.0 if factor is None else float(_share(factor)[3])
+    alpha = np.ones((1, 1))
+    if picture is not None and visual.uv is not None:
+        alpha = np.asarray(picture.convert("RGBA"))[..., 3] / 255
+    cutoff = material.alphaCutoff
+    least = FAINTEST if mode == "BLEND" else 0.5 if cutoff is None else cutoff
+    shown = opaque * alpha >= least
+    return None if shown.all() else shown
+
+
+def _share(values: np.ndarray) -> np.ndarray:
+    """Colours in [0, 1], however they are stored."""
+    return values / (np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1)
 
 
 def _material(material: object) -> tuple[Image.Image | None, np.ndarray | None]:
