@@ -17,12 +17,16 @@ import stlatent
 from stlatent.checkpoint import build, save
 from stlatent.cli import main
 from stlatent.export import export
-from stlatent.geometry import FieldSettings, band_from_surface, surface_of
+from stlatent.geometry import FieldSettings, band_from_surface, mesh_from_band, surface_of
 from stlatent.geometry.preview import turntable
+from stlatent.geometry.whereabouts import Shape
 from stlatent.media import medium_of
+from stlatent.media.encoder import About
 from stlatent.media.output import Output
 from stlatent.media.sample import Sample
+from stlatent.media.shape.encode import copies
 from stlatent.media.shape.near import band_of, blocks_of, turned
+from stlatent.media.shape.refine import refine_blocks
 from stlatent.model.choose import Draw
 from stlatent.model.config import ModelConfig, parse
 from stlatent.model.domains import SPARSE, VOXEL
@@ -33,6 +37,7 @@ from stlatent.sparse.ladder import SparseLadder
 from stlatent.sparse.latents import SparseLatents
 from stlatent.sparse.marks import MarkPrior
 from stlatent.sparse.places import Places
+from stlatent.store.reader import LatentStore
 from stlatent.triplane.planes import turn_volume
 
 CONFIG = SPARSE_CONFIG | {
@@ -291,6 +296,55 @@ def test_a_wrong_config_costs_one_line(changes: dict, words: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_copies_that_are_turned_lie_as_the_asset_does() -> None:
+    """Whatever its own axes are: 8 ways, none of them like another, all the same mesh."""
+    parts = [trimesh.creation.box((4, 1, 2)), trimesh.creation.box((1, 3, 1))]
+    asset = trimesh.util.concatenate([parts[0], parts[1].apply_translation((1.5, 2, 0.5))])
+    settings = FieldSettings(resolution=32, axes=("x", "z", "-y"))
+    band = band_from_surface(surface_of(asset), settings)
+    blocks, where = (
+        blocks_of(band, 4),
+        Shape(placement=band.placement, band_voxels=band.band_voxels, route=band.route),
+    )
+    about, seen = About("a.glb", "a.glb", 0, "mesh", shape=where), set()
+    as_it_is = mesh_from_band(band)
+    for one, axes in copies(about, turned=True):
+        copy = turned(blocks, axes)
+        seen.add(copy.dense().numpy().tobytes())
+        mesh = mesh_from_band(band_of(copy, band.band_voxels, one.shape.placement))
+        assert mesh.is_winding_consistent and mesh.volume == pytest.approx(
+            as_it_is.volume, rel=0.02
+        )
+        assert np.allclose(mesh.bounds, as_it_is.bounds, atol=0.01)
+        assert np.allclose(mesh.center_mass, as_it_is.center_mass, atol=0.02)
+    assert len(seen) == 8
+    assert copies(about, turned=False) == [(about, ("x", "y", "z"))]
+
+
+def test_refined_latents_decode_better_from_every_prefix(
+    model: SparseLadder, shapes: Blocks
+) -> None:
+    x = shapes.one(0)
+    found, counts = model.encode(x), torch.arange(1, 4)
+    better = refine_blocks(model, x, found, 15)
+
+    def losses(latents: SparseLatents) -> torch.Tensor:
+        return torch.stack(
+            [
+                model(x, model.given(latents), keep[None]).distortion(
+                    model.likelihood, keep[None], 1
+                )
+                for keep in counts
+            ]
+        )
+
+    assert (losses(better) < 0.99 * losses(found)).all()
+    assert all(map(torch.equal, better.marks, found.marks))
+    again = model.encode(x, model.given(better)).recentred()
+    assert all(map(torch.equal, again.levels, better.levels))
+    assert all(nats.isfinite().all() for nats in again.kl)
+
+
 def test_wrong_input_costs_one_line(model: SparseLadder, shapes: Blocks, tmp_path: Path) -> None:
     found = model.encode(shapes)
     wrong = {
@@ -367,7 +421,20 @@ def test_train_resume_and_take_a_mesh_there_and_back(tmp_path: Path) -> None:
     smooth = trimesh.load(tmp_path / "finer" / "ball.glb", force="mesh")
     assert np.abs(smooth.bounds - stored.bounds).max() < 0.3
     assert len(smooth.faces) > 1.5 * len(stored.faces)
-    assert (
-        main(["encode", str(meshes), "--model", str(run), "--out", str(tmp_path / "no"), "--std"])
-        == 2
-    )
+    (meshes / "broken.obj").unlink()
+    again = ["encode", str(meshes), "--model", str(run), "--out"]
+    coded = [*again, str(tmp_path / "no"), "--entropy-code", "--refine", "2"]
+    assert main(coded) == 2
+    given = [str(tmp_path / "turned"), "--std", "--refine", "2", "--turned"]
+    assert main([*again, *given]) == 0
+    store, plain = LatentStore(tmp_path / "turned"), LatentStore(latents)
+    assert len(store.items) == 3 * 8 and (tmp_path / "turned" / "preview.png").exists()
+    first, std = store.read("ball.ply/0000000"), store.read_std("ball.ply/0000000")
+    assert not torch.equal(first.levels[0], plain.read("ball.ply").levels[0])  # refined
+    for z, deviation in zip(first.levels, std, strict=True):
+        there = z[:, -1:] != 0
+        assert torch.equal(deviation[:, :-1] > 0, there.expand_as(z[:, :-1]))
+        assert not deviation[:, -1].any()  # marks are certain
+    assert main(["decode", str(tmp_path / "turned"), "--out", str(tmp_path / "copies")]) == 0
+    copies = [trimesh.load(file) for file in sorted((tmp_path / "copies/box.glb").glob("*.glb"))]
+    assert len(copies) == 8

@@ -152,6 +152,14 @@ def test_shapes_from_the_command_line(
         "0000.glb",
         "0001.glb",
     ]
+    given[given.index("1")] = "4"
+    near = ["--similar-to", str(box), "--out"]
+    assert main([*given, *near, str(tmp_path / "same"), "--strength", "0"]) == 0
+    assert main([*given, *near, str(tmp_path / "near"), "--class", "tree", "--levels", "1"]) == 0
+    own = ["generate", str(assets / "model.safetensors"), "-n", "2", *near]
+    assert main([*own, str(tmp_path / "own"), "--levels", "2", "--temperature", "0.3"]) == 0
+    same = [(tmp_path / "same" / f"000{k}.glb").read_bytes() for k in range(2)]
+    assert same[0] == same[1] != (tmp_path / "near" / "0000.glb").read_bytes()
     mixed = ["mix", str(box), str(assets / "meshes" / "two" / "tree_pine.obj"), "--steps", "2"]
     mixed += ["--model", str(assets / "model.safetensors"), "--out", str(tmp_path / "mix")]
     assert main(mixed) == 0
@@ -161,10 +169,33 @@ def test_shapes_from_the_command_line(
         "--class cat": "'cat' is no class; they are container, furniture, tree",
         f"--class tree --shape-of {box}": "--shape-of says what level 0 is",
         "--shape-of nowhere.glb": "nowhere.glb",
+        f"--shape-of {box} --similar-to {box}": "nor --similar-to",
+        f"--similar-to {box} --levels 2": "levels is 2; the stages",
+        f"--similar-to {box} --strength 2": "strength is 2; give a number from 0",
+        "--levels 1": "name it with --similar-to FILE",
     }.items():
         assert main([*given, *wrong.split(), *none]) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_draws_near_a_shape_leave_it_step_by_step(
+    model: SparseLadder, pair: list[SparseEncoded]
+) -> None:
+    """Also its cells: those that it has not are drawn."""
+    sheet = pair[0]
+
+    def drawn(strength: float, levels: int = 2, temperature: float = 1.0) -> torch.Tensor:
+        held, generator = sheet.held(range(levels)), torch.Generator().manual_seed(0)
+        return model.sample(sheet.size, 1, held, temperature, generator, strength).dense()
+
+    still, free = model.decode(sheet).dense(), model.sample(sheet.size, temperature=0.0).dense()
+    assert torch.equal(drawn(0.0), still)
+    torch.testing.assert_close(drawn(1e-9), still)
+    torch.testing.assert_close(drawn(1.0, temperature=0.0), free, atol=1e-4, rtol=1e-4)
+    near, far = ((drawn(s) != still).float().mean() for s in (0.1, 0.9))
+    assert 0 < near <= far
+    assert not torch.equal(drawn(0.5, levels=1), drawn(0.5))
 
 
 def test_finer_levels_of_another_stand_where_both_have_cells(

@@ -24,6 +24,11 @@ def add_generate(verb: Verb) -> None:
         "(0, its mean, below diffused levels; 1 else)")  # fmt: skip
     add("--shape-of", metavar="FILE", help="a mesh, or a clip: hold its level 0, and draw the rest "
         "from the ladder's own prior")  # fmt: skip
+    add("--similar-to", metavar="FILE", help="a file of what is drawn: draw what is near it, by "
+        "diffusion that begins with it and noise, or by a ladder's own prior")  # fmt: skip
+    add("--levels", type=shared.positive, metavar="K", help="near it in K levels, coarsest first, "
+        "and free in the others (those of the first denoiser; 1)")  # fmt: skip
+    shared.strength(verb, 0.5, "0 is it itself, 1 a draw that knows nothing of it")
     add("--classes", "--class", type=shared.class_of, nargs="+", default=[], metavar="C",
         help="to ask for, in turn: numbers, or names where the model knows them")  # fmt: skip
     add(
@@ -72,7 +77,7 @@ def generate(options: Options) -> int:
     if not sys.stderr.isatty():
         logging.disable_progress_bar()  # of the parts of a pipeline, as they are loaded
     names = ("count", "seed", "temperature", "classes", "prompts", "steps", "guidance", "windows",
-             "shape_of")  # fmt: skip
+             "shape_of", "similar_to", "levels", "strength")  # fmt: skip
     wish = Wish(
         **{name: getattr(options, name) for name in names},
         extent=Extent(options.frames, options.size, options.seconds),

@@ -51,6 +51,8 @@ def add_encode(verb: Verb) -> None:
         "by the foundation's mean and deviation (as its encode gives them)")  # fmt: skip
     add("--refine", type=shared.whole, default=0, metavar="N", help="of shapes: improve the "
         "latents of each by N steps of gradient descent (0)")  # fmt: skip
+    add("--turned", action="store_true", help="of meshes: encode each also turned and mirrored, in "
+        "the 8 ways that leave the vertical alone; decoded, all lie as it does")  # fmt: skip
     add("--dtype", type=_dtypes, default=("float16",), metavar="D[,D...]", help="of the latents on "
         "disk: float16, bfloat16, float32 or int8; one, or one per level (float16)")  # fmt: skip
     add("--entropy-code", action="store_true", help="store bits, rounded to --step and "

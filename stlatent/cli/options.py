@@ -136,6 +136,12 @@ def count(verb: Verb, usual: int, what: str = "how many") -> None:
     verb.add_argument("-n", "--count", type=positive, default=usual, metavar="N", help=help)
 
 
+def strength(verb: Verb, usual: float, what: str) -> None:
+    """How far draws go from something that is there."""
+    help = f"{what} ({usual:g})"
+    verb.add_argument("--strength", type=float, default=usual, metavar="S", help=help)
+
+
 def class_of(text: str) -> int | str:
     """A class by its number or its name."""
     return int(text) if text.isdecimal() else text

@@ -31,6 +31,7 @@ def add_sample(verb: Verb) -> None:
     )
     verb.add_argument("--from", dest="source", metavar="FILE", help="a clip, of which the first "
         "frames, central crop, are taken, or a mesh")  # fmt: skip
+    shared.strength(verb, 0, "draw what is held anew, near it: up to 1, which knows nothing of it")
     shared.count(verb, 1)
     shared.out(verb, "where they go (samples)", "samples")
     help = "of what is drawn; 1 is the prior itself, which few models were pressed to learn (0.3)"
@@ -50,6 +51,8 @@ def sample(options: Options) -> int:
 
     if options.keep_level and not options.source:
         raise ValueError("--keep-level holds levels of something real; name it with --from FILE")
+    if options.strength and not options.source:
+        raise ValueError("--strength is how far from something real; name it with --from FILE")
     model = shared.load_model(options.model, options)
     medium, how = medium_of(model), Output(options.format, options.resolution)
     medium.check_output(how)
@@ -62,7 +65,8 @@ def sample(options: Options) -> int:
         x, sample = medium.open(Path(options.source), sample)
         kept = sorted({*(options.keep_level or [0])})
         held = held_levels(model, x, kept)
-    draws = draw_samples(model, sample.size, options.count, held, options.temperature, options.seed)
+    freely = options.temperature, options.seed, options.strength
+    draws = draw_samples(model, sample.size, options.count, held, *freely)
     for path, x in zip(paths, draws, strict=True):
         medium.write(path, [medium.take(model, x, sample)], sample, how)
     others = [level for level in range(len(model.levels)) if level not in kept]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -76,7 +77,8 @@ def open_data(config: DiffusionRun) -> LatentData:
         raise ValueError(f"the stages make {levels} levels; {data.root} has {len(manifest.levels)}")
     whole = LatentDataset(data.root, range(levels))
     labels, classes = _labels(config, whole.names)
-    train, held_out = _split(whole.names, data.held_out, config.seed)
+    sources = {name: whole.store.items[name].source for name in whole.names}
+    train, held_out = _split(sources, data.held_out, config.seed)
     steps, axes, past = None, manifest.over, config.diffusion.past
     if past and data.frames is None:
         raise ValueError("diffusion.past is what comes before a window; give data.frames as well")
@@ -110,13 +112,21 @@ def loader(data: Dataset, batches: Iterator[list[int]], workers: int) -> DataLoa
     )
 
 
-def _split(names: Sequence[str], share: float, seed: int) -> tuple[list[str], list[str]]:
-    """Names to train on, and names held out: at least one of the first."""
-    shuffled = np.random.default_rng(seed).permutation(len(names)).tolist()
-    count = min(round(share * len(names)), len(names) - 1)
-    return [names[i] for i in sorted(shuffled[count:])], [
-        names[i] for i in sorted(shuffled[:count])
-    ]
+def _split(sources: Mapping[str, str], share: float, seed: int) -> tuple[list[str], list[str]]:
+    """Names to train on and names held out, from the source of every name: what comes of one source
+    is on one side, unless there is but one."""
+    if len({*sources.values()}) == 1:
+        sources = {name: name for name in sources}
+    items = Counter(sources.values())
+    order = np.random.default_rng(seed).permutation([*items]).tolist()
+    wanted, held_out = round(share * len(sources)), set()
+    while wanted > 0 and len(held_out) < len(items) - 1:
+        held_out.add(source := order[len(held_out)])
+        wanted -= items[source]
+    names = [], []
+    for name, source in sources.items():
+        names[source in held_out].append(name)
+    return names
 
 
 def _labels(

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from ..jobs.sample import draw_samples, held_levels
 from ..media.options import Extent
 from ..media.output import Output, check_outputs
 from ..media.registry import medium_of
+from ..model.choose import check_strength
 from ..model.device import check_device
 from ..shipped import locate_pipeline
 from ..triplane.autoencoder import as_volume
@@ -50,6 +52,13 @@ class Wish:
         guidance: towards the classes; 1 is the model itself.
         windows: of a video, one after the other.
         shape_of: a file whose level 0 is held, and the rest drawn from the ladder's own prior.
+        similar_to: a file that samples are near to.
+        levels: in so many levels, coarsest first; None is those of a pipeline's first stage, and 1
+            else.
+        strength: how far from it, from 0 to 1, a draw that knows nothing of it.
+
+    Raises:
+        ValueError: these contradict each other, or the strength is not in [0, 1].
     """
 
     count: int = 8
@@ -62,6 +71,18 @@ class Wish:
     guidance: float = 1.0
     windows: int = 1
     shape_of: str | Path | None = None
+    similar_to: str | Path | None = None
+    levels: int | None = None
+    strength: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+        if self.shape_of and (self.asked or self.windows > 1 or self.similar_to):
+            raise ValueError(
+                "--shape-of says what level 0 is: ask for no classes, nor windows, nor --similar-to"
+            )
+        if self.levels and not self.similar_to:
+            raise ValueError("--levels are near a file; name it with --similar-to FILE")
 
     @property
     def asked(self) -> Sequence[int | str]:
@@ -99,16 +120,21 @@ class Drawn:
                     "classes, prompts and windows are for pipelines of latent diffusion, and "
                     f"{reference} is none (it has no {LadderPipeline.config_name})"
                 )
-        self.medium, self.held = medium_of(self.model), None
+        self.medium, self.near = medium_of(self.model), None
         self.sample = self.medium.blank(wish.extent)
-        if wish.shape_of:
-            if wish.asked or wish.windows > 1:
-                raise ValueError("--shape-of says what level 0 is: ask for no classes, nor windows")
-            x, self.sample = self.medium.open(Path(wish.shape_of), self.sample)
-            self.held = held_levels(self.model, x, [0])
+        if file := wish.shape_of or wish.similar_to:
+            self.near = self._opened(file)
+
+    def _opened(self, path: str | Path) -> Any:
+        """A file as the model reads it; samples are like it in all that is no latent."""
+        if self.pipeline:
+            size = self._size(self.pipeline.denoiser.config.size)
+            self.sample = dataclasses.replace(self.sample, size=size)
+        x, self.sample = self.medium.open(Path(path), self.sample)
+        return x
 
     def __iter__(self) -> Iterator[Tensor]:
-        if self.pipeline and self.held is None:
+        if self.pipeline and not self.wish.shape_of:
             return self._diffused(self.pipeline)
         return self._from_prior()
 
@@ -127,6 +153,9 @@ class Drawn:
                 num_inference_steps=wish.steps if len(wish.steps) > 1 else wish.steps[0],
                 guidance_scale=wish.guidance,
                 generator=torch.Generator().manual_seed(wish.seed + k),
+                similar_to=self.near,
+                levels=wish.levels,
+                strength=wish.strength,
                 output_type="pt",
             ).frames
 
@@ -141,7 +170,10 @@ class Drawn:
     def _from_prior(self) -> Iterator[Tensor]:
         wish, size = self.wish, self.sample.size
         temperature = 1.0 if wish.temperature is None else wish.temperature
-        return draw_samples(self.model, size, wish.count, self.held, temperature, wish.seed)
+        strength, held = wish.strength if wish.similar_to else 0.0, None
+        if self.near is not None:
+            held = held_levels(self.model, self.near, range(wish.levels or 1))
+        return draw_samples(self.model, size, wish.count, held, temperature, wish.seed, strength)
 
 
 @torch.inference_mode()

@@ -4,56 +4,29 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import trimesh
 from diffusers import DiffusionPipeline
-from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
-from PIL import Image
 from torch import Tensor
 
 from ..export.posterior import Generators
 from ..files import writing
 from ..media.registry import medium_of
 from ..shipped import locate_pipeline
+from ..sparse.blocks import Blocks
 from .context import Context
-from .corruption import Scheduler, generator_on, set_steps
+from .corruption import Scheduler, generator_on
 from .denoiser import LadderDenoiser
+from .output import LadderPipelineOutput
+from .similar import Similar
 from .sparse import Autoencoder
 from .text import embed, words
 
 Steps = int | Sequence[int]
 Asked = int | str | Sequence[int] | Sequence[str] | Tensor | None
-
-
-@dataclass
-class LadderPipelineOutput(BaseOutput):
-    """What a pipeline makes.
-
-    Attributes:
-        frames: see `output_type` of the call.
-    """
-
-    frames: (
-        list[Image.Image]
-        | list[list[Image.Image]]
-        | list[trimesh.Trimesh]
-        | Tensor
-        | tuple[Tensor, ...]
-    )
-
-    @property
-    def images(self) -> Any:
-        """`frames`, as pipelines that make pictures call it."""
-        return self.frames
-
-    @property
-    def samples(self) -> Any:
-        raise AttributeError("what a pipeline makes is called `frames` now, as in diffusers")
 
 
 class LadderPipeline(DiffusionPipeline):
@@ -109,6 +82,9 @@ class LadderPipeline(DiffusionPipeline):
         guidance_scale: float = 1.0,
         augmentation: float = 0.1,
         generator: Generators = None,
+        similar_to: Tensor | Blocks | None = None,
+        levels: int | None = None,
+        strength: float = 0.5,
         output_type: str | None = None,
         return_dict: bool = True,
         callback_on_step_end: Callable[..., dict[str, Any]] | None = None,
@@ -128,6 +104,11 @@ class LadderPipeline(DiffusionPipeline):
                 1 is the model itself, anything else evaluates it twice per step.
             augmentation: deviation of the noise on the levels that a stage is given, 0 to 1.
             generator: one, or one per sample.
+            similar_to: a sample as the ladder reads it, `[B, C, *axes]` in [-1, 1] or, of a sparse
+                ladder, blocks: one for all, or one each. Draws are near it.
+            levels: of so many levels, coarsest first; by default those of the first stage.
+            strength: how far from it, 0 to 1: so much of the schedule is gone through, as in
+                pipelines of diffusers that begin with an image.
             output_type: `pil`, a picture or a list of frames per sample, the default for image and
                 video; `mesh`, a `trimesh.Trimesh` per sample, the default for shapes; `pt`,
                 `[B, C, *axes]` in [-1, 1]; `latent`, whitened latents per level, as the ladder has
@@ -136,7 +117,7 @@ class LadderPipeline(DiffusionPipeline):
                 every step, counted over all of them; may return other latents under the same name.
 
         Raises:
-            ValueError: a wrong condition, size, number of steps or output type.
+            ValueError: a wrong condition, size, number of steps, levels, strength or output type.
         """
         condition, count = self._condition(condition, batch_size)
         size = tuple(size or self.denoiser.config.size)
@@ -144,8 +125,13 @@ class LadderPipeline(DiffusionPipeline):
         kind = self._output_type(output_type)
         self.denoiser.domain.check(size)
         self._check_windows(windows)
+        similar = Similar()
+        if similar_to is not None:
+            self._check_similar(similar_to.shape, (count, *size), windows)
+            x = similar_to.to(self._execution_device)
+            similar = Similar.of(x, self.vae, self.denoiser, levels, strength)
         self._guidance_scale, self._interrupt = guidance_scale, False
-        self._num_timesteps = windows * sum(steps)
+        self._num_timesteps = windows * sum(map(similar.steps, range(len(steps)), steps))
         made: list[Tensor] = []
         number = itertools.count()
         with self.progress_bar(total=self._num_timesteps) as bar:
@@ -161,7 +147,8 @@ class LadderPipeline(DiffusionPipeline):
             for _ in range(windows):
                 past = self.denoiser.remembered(made, size, count)
                 known = condition, past
-                window = self._window(size, count, steps, known, augmentation, generator, stepped)
+                how = augmentation, generator, stepped
+                window = self._window(size, count, steps, similar, known, *how)
                 made = self._joined(made, window)
         frames = self._finish(made, size if windows == 1 else None, kind, generator)
         self.maybe_free_model_hooks()
@@ -172,6 +159,7 @@ class LadderPipeline(DiffusionPipeline):
         size: tuple[int, ...],
         count: int,
         steps: Sequence[int],
+        similar: Similar,
         known: tuple[Tensor | None, Context | None],
         augmentation: float,
         generator: Generators,
@@ -182,24 +170,23 @@ class LadderPipeline(DiffusionPipeline):
         for stage, number in enumerate(steps):
             z = self._noise((count, *self.denoiser.latent_shape(stage, size)), generator)
             given = self._given(stage, made, augmentation, generator)
-            z = self._denoise(z, stage, number, (given, *known), generator, stepped)
+            start = similar.start(self.scheduler, stage, number, z)
+            z = self._denoise(start, stage, (given, *known), generator, stepped)
             made += self.denoiser.unfold(stage, z)
         return made
 
     def _denoise(
         self,
-        z: Tensor,
+        start: tuple[Tensor, Tensor],
         stage: int,
-        steps: int,
         known: tuple[Tensor | None, Tensor | None, Context | None],
         generator: Generators,
         stepped: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
-        """Noise -> the folded latents of one stage; `known`: coarser levels, condition, past."""
-        given, condition, past = known
+        """The folded latents of one stage; `start`: timesteps, and what is there at the first of
+        them; `known`: coarser levels, condition, past."""
+        (timesteps, z), (given, condition, past) = start, known
         scale, scheduler = self.guidance_scale, self.scheduler
-        timesteps = set_steps(scheduler, steps, z.device)
-        z = z * getattr(scheduler, "init_noise_sigma", 1.0)
         for timestep in timesteps:
             if self.interrupt:
                 break
@@ -293,6 +280,15 @@ class LadderPipeline(DiffusionPipeline):
                 f"stage"
             )
         return found
+
+    def _check_similar(self, given: Sequence[int], wanted: Sequence[int], windows: int) -> None:
+        if windows > 1:
+            raise ValueError(f"windows is {windows}; what is similar to a sample is 1 window long")
+        if (*given[2:],) != (*wanted[1:],) or given[0] not in (1, wanted[0]):
+            raise ValueError(
+                f"similar_to is of size {list(given)}; {wanted[0]} samples of size "
+                f"{list(wanted[1:])} are to be drawn"
+            )
 
     def _check_windows(self, windows: int) -> None:
         if windows < 1:

@@ -9,7 +9,8 @@ from typing import Any
 
 from diffusers import ModelMixin
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.autoencoders.vae import DecoderOutput
+from diffusers.models.autoencoders.vae import DecoderOutput, IdentityDistribution
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import Tensor
 
@@ -97,6 +98,11 @@ class AutoencoderSparse(ModelMixin, Checked):
         """Draw the levels that are not packed, and their marks; ValueError for a temperature that
         is negative or NaN."""
         self.prior_temperature = Draw(temperature).temperature
+
+    def encode(self, x: Blocks) -> AutoencoderKLOutput:
+        """The packed latents `[B, C, n, n, n]` of shapes, as what is certain of them."""
+        grids = self.ladder.grids(self.ladder.encode(x))[: self.config.levels]
+        return AutoencoderKLOutput(latent_dist=IdentityDistribution(self.packing.pack(grids)))
 
     def decode(
         self,

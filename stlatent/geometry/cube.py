@@ -67,6 +67,13 @@ class Placement(Strict):
         """Whether front and back of triangles are exchanged."""
         return bool(np.linalg.det(self.turn) < 0)
 
+    def turned(self, axes: Axes) -> Placement:
+        """That of the same asset where the cube is turned: `axes` are the old directions along
+        which its new axes run."""
+        rows = Placement(axes=axes).turn @ self.turn
+        names = ("-" * int(row.sum() < 0) + "xyz"[abs(row).argmax()] for row in rows)
+        return self.model_copy(update={"axes": tuple(names)})
+
     def to_cube(self, points: np.ndarray) -> np.ndarray:
         """Asset coordinates `[n, 3]` to cube coordinates."""
         return (points - np.array(self.offset)) / self.scale @ self.turn.T

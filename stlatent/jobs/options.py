@@ -80,6 +80,8 @@ class EncodeOptions(SourceOptions, StorageOptions):
             raise ValueError("entropy coding needs priors in fp32; leave out --precision bf16")
         if self.entropy_code and {*self.dtype} != {"float16"}:
             raise ValueError("entropy coding rounds to steps, not to a dtype; leave out --dtype")
+        if self.entropy_code and self.refine:
+            raise ValueError("bits are those of the encoder's own latents; leave out --refine")
         if not self.entropy_code and {*self.step} != {STEP}:
             raise ValueError("a step is for entropy coding; add --entropy-code")
         if not self.entropy_code and self.key_every:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Model
+from ..model.choose import check_strength
 
 
 def held_levels(model: Model, x: Tensor, keep: Sequence[int]) -> Any:
@@ -28,6 +29,7 @@ def draw_samples(
     held: Any,
     temperature: float = 1.0,
     seed: int = 0,
+    strength: float = 0.0,
 ) -> Iterator[Tensor]:
     """`count` draws `[1, C, *axes]`, one at a time.
 
@@ -35,12 +37,14 @@ def draw_samples(
         held: what `held_levels` gives, or nothing.
         size: along the axes of the model's domain.
         temperature: scales the standard deviation of every prior; 0 is its mean.
+        strength: how far draws go from what is held, up to 1; 0 is not at all.
 
     Raises:
-        ValueError: the temperature is below 0 or no number.
+        ValueError: the temperature is below 0 or no number, or the strength is not in [0, 1].
     """
     if not 0 <= temperature < math.inf:
         raise ValueError(f"temperature is {temperature:g}; give 0 (the prior's mean) or more")
+    check_strength(strength)
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
     for _ in range(count):
-        yield model.sample(size, 1, held, temperature, generator)
+        yield model.sample(size, 1, held, temperature, generator, strength)

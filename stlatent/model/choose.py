@@ -24,6 +24,16 @@ class Distribution(Protocol):
     def sample(self, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
         """`[B, C, *grid]`"""
 
+    def near(
+        self,
+        z: Tensor,
+        strength: float,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """A draw near `z` `[B, C, *grid]`: 0 is `z`, 1 a draw that knows nothing of it; at
+        temperature 1, what is drawn near draws of this is itself distributed like this."""
+
     def walk(self, pick: Pick) -> Tensor:
         """Choose all `[B, C, *grid]` part by part, each where those before it are known."""
 
@@ -93,6 +103,51 @@ class Held:
             return self.rest(site, posterior, prior)
         width = prior.mean.shape[1]
         return self.levels[site.level].narrow(1, site.group * width, width)
+
+
+@dataclass(frozen=True)
+class Near:
+    """Draws near given latents at some levels, draws of their own at the others.
+
+    Attributes:
+        levels: level -> latents `[B, groups * latent, *grid]`, groups side by side.
+        draw: how.
+        strength: from 0, the given ones, to 1, draws that know nothing of them.
+
+    Raises:
+        ValueError: the strength is not in [0, 1].
+    """
+
+    levels: Mapping[int, Tensor]
+    draw: Draw
+    strength: float
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+
+    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
+        if site.level not in self.levels:
+            return self.draw(site, posterior, prior)
+        width = prior.mean.shape[1]
+        z = self.levels[site.level].narrow(1, site.group * width, width)
+        return prior.near(z, self.strength, self.draw.generator, self.draw.temperature)
+
+
+def redrawn(
+    z: Tensor, drawn: Tensor, share: float, generator: torch.Generator | None = None
+) -> Tensor:
+    """`z` `[B, C, *grid]` with the values of `drawn` at a share of the positions, by chance."""
+    shape = len(z), 1, *z.shape[2:]
+    anew = torch.rand(shape, generator=generator, device=z.device) < share
+    return torch.where(anew, drawn, z)
+
+
+def check_strength(strength: float) -> None:
+    """ValueError unless it is from 0 to 1."""
+    if not 0 <= strength <= 1:
+        raise ValueError(
+            f"strength is {strength:g}; give a number from 0 (what is there) to 1 (a free draw)"
+        )
 
 
 @dataclass(frozen=True)

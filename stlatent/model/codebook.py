@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .choose import Pick, whole
+from .choose import Pick, redrawn, whole
 from .kinds import CodebookConfig, FsqCodebook, LfqCodebook
 
 
@@ -43,6 +43,16 @@ class CodePrior:
         flat = (logits / temperature).softmax(-1).flatten(0, -2)
         drawn = torch.multinomial(flat, 1, generator=generator)
         return vectors(drawn.view(logits.shape[:-1]), self.table)
+
+    def near(
+        self,
+        z: Tensor,
+        strength: float,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """See `Distribution.near`: so large a part of the codes is drawn anew."""
+        return redrawn(z, self.sample(generator, temperature), strength, generator)
 
     def walk(self, pick: Pick) -> Tensor:
         """See `Distribution.walk`: there is one part."""

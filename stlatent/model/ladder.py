@@ -26,7 +26,7 @@ from . import choose as choosing
 from . import transform
 from .blocks import blocks
 from .cells import Cell
-from .choose import Choose, Distribution, Draw, Held, Site
+from .choose import Choose, Distribution, Draw, Held, Near, Site
 from .config import ModelConfig
 from .device import as_written
 from .dial import Dial
@@ -283,16 +283,21 @@ class Ladder(Shaped):
         held: Mapping[int, Tensor] | None = None,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
+        strength: float = 0.0,
     ) -> Tensor:
-        """Draw from the model `[batch_size, C, *size]`, with any subset of levels `held` as given.
+        """Draw from the model `[batch_size, C, *size]`, with any subset of levels `held` as given,
+        or near them where `strength` is above 0, see `choose.Near`.
 
         Raises:
             ValueError: `size` is none of this domain, there is no sample to make, the temperature
-                is negative or NaN, or a held level is not finite or does not suit this size.
+                is negative or NaN, the strength is not in [0, 1], or a held level is not finite or
+                does not suit this size.
         """
         check_batch(batch_size)
         held = check_held(held or {}, self.latent_shape(size), batch_size, self.top)
-        return self.generate(Held(held, Draw(temperature, generator)), size, batch_size)
+        draw = Draw(temperature, generator)
+        choose = Near(held, draw, strength) if strength else Held(held, draw)
+        return self.generate(choose, size, batch_size)
 
     def generate(
         self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None

@@ -26,6 +26,12 @@ class Step:
     prior: Distribution
     z: Tensor
 
+    def recentred(self) -> Step:
+        """The same, had the posterior been centred on what was chosen; what is certain stays."""
+        if not isinstance(self.posterior, Gaussian):
+            return self
+        return replace(self, posterior=replace(self.posterior, mean=self.z))
+
 
 @dataclass(frozen=True, repr=False)
 class Encoded(Latents):
@@ -89,13 +95,7 @@ class Encoded(Latents):
     def recentred(self) -> Encoded:
         """The same, had the posteriors been centred on the latents that were chosen; those that are
         certain stay."""
-        steps = (
-            replace(step, posterior=replace(step.posterior, mean=step.z))
-            if isinstance(step.posterior, Gaussian)
-            else step
-            for step in self.steps
-        )
-        return replace(self, steps=tuple(steps))
+        return replace(self, steps=tuple(step.recentred() for step in self.steps))
 
     def _of(self, kind: type, part: Callable[[Distribution], Tensor]) -> tuple[Tensor | None, ...]:
         """Part of the posteriors of each level, if they are of a kind."""

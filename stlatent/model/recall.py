@@ -185,6 +185,16 @@ class Remembering(Gaussian):
         """A draw, unit by unit."""
         return self.walk(lambda prior, cut: prior.sample(generator, temperature))
 
+    def near(
+        self,
+        z: Tensor,
+        strength: float,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """See `Distribution.near`, unit by unit."""
+        return self.walk(lambda prior, cut: prior.near(cut(z), strength, generator, temperature))
+
 
 class Told(Gaussian):
     """A prior that is computed, as it would be at once, when somebody asks what latents cost: who

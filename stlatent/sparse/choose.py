@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..model.choose import Choose, Distribution, Site
-from .latents import SparseEncoded, SparseLatents
+from ..model.choose import Choose, Distribution, Draw, Site, check_strength
+from .cells import Cells
+from .latents import SparseLatents
 from .marks import MarkPrior
 from .places import Places
 
@@ -35,17 +36,39 @@ class Given:
 class Shared:
     """The latents and marks of another shape in those cells that it has, `rest` in the others."""
 
-    other: SparseEncoded
+    other: SparseLatents
+    cells: Sequence[Cells] = field(repr=False)  # of the other, per level
     widths: Sequence[int]
     places: Places = field(repr=False)
     rest: Choose
 
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
+        rest = self.rest(site, posterior, prior)
+        if site.level >= len(self.other.levels):
+            return rest
         theirs = _stored(self.other, site, prior, self.widths)
-        row = self.other.places.levels[site.level].find(self.places.cells.index)
+        row = self.cells[site.level].find(self.places.cells.index)
         theirs = torch.cat([theirs, theirs.new_zeros(1, theirs.shape[1])])[row]
         there = (row < len(self.other.levels[site.level]))[:, None]
-        return torch.where(there, theirs, self.rest(site, posterior, prior))
+        return torch.where(there, self._taken(theirs, prior), rest)
+
+    def _taken(self, theirs: Tensor, prior: Distribution) -> Tensor:
+        return theirs
+
+
+@dataclass(frozen=True)
+class NearCells(Shared):
+    """Draws near the latents and marks of another shape, at its levels and in those cells that it
+    has; draws of their own in the others; see `choose.Near`."""
+
+    rest: Draw
+    strength: float
+
+    def __post_init__(self) -> None:
+        check_strength(self.strength)
+
+    def _taken(self, theirs: Tensor, prior: Distribution) -> Tensor:
+        return prior.near(theirs, self.strength, self.rest.generator, self.rest.temperature)
 
 
 def _stored(

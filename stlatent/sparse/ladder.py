@@ -28,7 +28,8 @@ from ..model.inputs import check_batch, check_levels
 from ..model.ladder import Ladder
 from ..model.passes import Step
 from .blocks import Blocks
-from .choose import Given, Kept, Shared
+from .cells import Cells
+from .choose import Given, Kept, NearCells, Shared
 from .latents import SparseEncoded, SparseLatents, SparsePass
 from .marks import MarkPrior, Marks
 from .places import Places, start
@@ -95,6 +96,10 @@ class SparseLadder(Ladder):
         steps, _ = self._passes(self._read(places.rows(x)), places, choose)
         return SparseEncoded.of(steps, places, x.resolution)
 
+    def given(self, latents: SparseLatents) -> Choose:
+        """Chooses these latents and marks, of all levels."""
+        return Given(latents, len(latents.levels), choosing.mean, self._widths)
+
     def decode(
         self, latents: SparseLatents, levels: int | None = None, draw: Choose = choosing.mean
     ) -> Blocks:
@@ -111,10 +116,10 @@ class SparseLadder(Ladder):
         kept = len(latents.levels) if levels is None else levels
         check_levels(kept, len(latents.levels), len(self.levels))
         self._check_given(latents, kept)
-        widths = [level.latent for level in self.levels]
-        places = start(self.strides, latents.resolution, latents.batch, self.top.device)
-        rest = Shared(latents.finer, widths, places, draw) if latents.finer else draw
-        return self._generate(Given(latents, kept, rest, widths), places, latents.batch)
+        places, finer = self._start(latents), latents.finer
+        if finer:
+            draw = Shared(finer, finer.places.levels, self._widths, places, draw)
+        return self._generate(Given(latents, kept, draw, self._widths), places, latents.batch)
 
     def sample(
         self,
@@ -123,6 +128,7 @@ class SparseLadder(Ladder):
         held: SparseLatents | None = None,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
+        strength: float = 0.0,
     ) -> Blocks:
         """Draw shapes, from coarse to fine: latents, then marks, then the latents in the cells that
         these name.
@@ -130,10 +136,13 @@ class SparseLadder(Ladder):
         Args:
             size: of the cube in voxels, `(n, n, n)`.
             held: the first levels of something that is there, of `batch_size` shapes.
+            strength: above 0, draws are near them, see `choose.Near`; marks, too, so that there may
+                be other cells.
 
         Raises:
             ValueError: `size` is no cube of a multiple of the coarsest stride, there is no sample
-                to make, the temperature is negative or NaN, or what is held does not fit.
+                to make, the temperature is negative or NaN, the strength is not in [0, 1], or what
+                is held does not fit.
         """
         check_batch(batch_size)
         draw = Draw(temperature, generator)
@@ -146,7 +155,12 @@ class SparseLadder(Ladder):
                 f"held levels are of {held.batch} shapes of {list(held.size)} voxels; asked for "
                 f"are {batch_size} of {list(size)}"
             )
-        return self.decode(held, draw=draw)
+        if not strength:
+            return self.decode(held, draw=draw)
+        self._check_given(held, len(held.levels))
+        places = self._start(held)
+        near = NearCells(held, self._cells(held), self._widths, places, draw, strength)
+        return self._generate(near, places, batch_size)
 
     def latent_shape(self, size: Sequence[int]) -> list[tuple[int, ...]]:
         """Per level, channels and grid of the cells that there may be at most: `(C, n, n, n)`."""
@@ -164,14 +178,13 @@ class SparseLadder(Ladder):
     def grids(self, latents: SparseLatents) -> list[Tensor]:
         """Latents and marks, per level `[batch, C_l + 1, n, n, n]`: 0 where no cell is, and else 1
         or -1 in the last channel, which is the mark."""
-        places, found = start(self.strides, latents.resolution, latents.batch, self.top.device), []
-        for rows, marks in zip(latents.rows, latents.marks, strict=True):
-            side = places.cells.side
-            grid = rows.new_zeros(latents.batch, side, side, side, rows.shape[1])
-            found.append(grid.index_put(places.cells.index.unbind(1), rows).movedim(-1, 1))
-            places.mark(marks)
-            places.at += 1
-        return found
+        return self._grids(latents, latents.rows)
+
+    def std_grids(self, latents: SparseEncoded) -> list[Tensor]:
+        """The posteriors' standard deviations in the same places: 0 of marks, which are certain."""
+        none = (0, 1)
+        rows = [nn.functional.pad(log_std.exp(), none) for log_std in latents.log_stds]
+        return self._grids(latents, rows)
 
     def from_grids(self, grids: Sequence[Tensor]) -> SparseLatents:
         """The inverse: from the first levels, whatever lies where no cell is."""
@@ -210,6 +223,30 @@ class SparseLadder(Ladder):
         colours = transform.alike(3)
         turn = torch.block_diag(torch.eye(1).double(), colours.turn)
         return transform.Channels(turn, torch.cat([torch.ones(1).double(), colours.variance]))
+
+    @property
+    def _widths(self) -> list[int]:
+        """Channels of a group of each level."""
+        return [level.latent for level in self.levels]
+
+    def _grids(self, latents: SparseLatents, levels: Sequence[Tensor]) -> list[Tensor]:
+        """What the cells of each level have `[N_l, C]` as `[batch, C, n, n, n]`, 0 elsewhere."""
+        found = []
+        for rows, cells in zip(levels, self._cells(latents), strict=True):
+            grid = rows.new_zeros(latents.batch, *[cells.side] * 3, rows.shape[1])
+            found.append(grid.index_put(cells.index.unbind(1), rows).movedim(-1, 1))
+        return found
+
+    def _start(self, latents: SparseLatents) -> Places:
+        return start(self.strides, latents.resolution, latents.batch, self.top.device)
+
+    def _cells(self, latents: SparseLatents) -> list[Cells]:
+        """Those that the latents of each level lie in."""
+        places = self._start(latents)
+        for marks in latents.marks:
+            places.mark(marks)
+            places.at += 1
+        return places.levels[: len(latents.levels)]
 
     def _generate(self, choose: Choose, places: Places, batch: int) -> Blocks:
         """From the beginning of the way down."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..model.gaussian import Gaussian
 from ..model.latents import check_levels_exist
@@ -154,6 +154,10 @@ class SparseEncoded(SparseLatents):
         """Per level, nats per sample and group, the marks last `[batch, groups + 1]`."""
         return self._per_sample(lambda nats: nats.sum(1, keepdim=True))
 
+    def recentred(self) -> SparseEncoded:
+        """See `Encoded.recentred`."""
+        return replace(self, steps=tuple(step.recentred() for step in self.steps))
+
     def _per_sample(self, of: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
         """Per level, sums of the nats at its cells, from `[N_l, channels]` of each step."""
         levels: dict[int, list[Tensor]] = {}
@@ -195,3 +199,13 @@ class SparsePass:
         distance, colour = self.target.tensor_split([1], 1)
         shown = (colour != 0).any(1, keepdim=True).expand_as(colour)
         return torch.cat([torch.ones_like(distance, dtype=torch.bool), shown], 1)
+
+    def distortion(self, likelihood: nn.Module, keep: Tensor, colour_weight: float) -> Tensor:
+        """Minus the log-likelihood of each sample's known values, and of the marks of the levels
+        from `keep` on `[batch]`, which it was not given."""
+        nats = likelihood.values(self.parameters.float(), self.target.float()) * self.counts
+        nats = nats[:, 0] + colour_weight * nats[:, 1:].sum(1)
+        total = nats.new_zeros(len(keep)).index_add_(0, self.sample, nats)
+        for level, groups in enumerate(self.latents.group_kl):
+            total = total + groups[:, -1] * (keep <= level)
+        return total

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..model.choose import redrawn
+
 # The chance from which on there is a cell where nobody says: one that is missing is a hole in the
 # surface, one too many costs its time alone.
 LEAST = 0.2
@@ -39,6 +41,16 @@ class MarkPrior:
             return self.mean
         chance = torch.rand(self.logits.shape, generator=generator, device=self.logits.device)
         return chance < torch.sigmoid(self.logits / temperature)
+
+    def near(
+        self,
+        marks: Tensor,
+        strength: float,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """See `Distribution.near`: so large a part of the marks is drawn anew."""
+        return redrawn(marks, self.sample(generator, temperature), strength, generator)
 
     def given(self, marks: Tensor) -> MarkPrior:
         """See `Distribution.given`: one tells nothing of another."""

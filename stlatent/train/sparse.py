@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..losses.elbo import LossConfig, draw_prefixes, objective
 from ..model.choose import Draw
 from ..sparse.blocks import Blocks
-from ..sparse.latents import SparsePass
 from .task import Loss, Moment
 
 
@@ -32,7 +31,7 @@ def sparse_loss(model: nn.Module, x: Blocks, config: LossConfig, at: Moment) -> 
     out = model(rows, Draw(generator=noise), keep)
     values = float(out.counts.sum()) / rows.batch  # in the mean, so that every voxel counts alike
     result = objective(
-        _distortion(_ladder(model).likelihood, out, keep, config.colour) / values,
+        out.distortion(_ladder(model).likelihood, keep, config.colour) / values,
         out.latents.group_kl,
         [out.parameters.new_zeros(())],
         keep,
@@ -47,16 +46,3 @@ def sparse_loss(model: nn.Module, x: Blocks, config: LossConfig, at: Moment) -> 
 
 def _ladder(model: nn.Module) -> nn.Module:
     return getattr(model, "module", model)
-
-
-def _distortion(
-    likelihood: nn.Module, out: SparsePass, keep: Tensor, colour_weight: float
-) -> Tensor:
-    """Minus the log-likelihood of each sample's known values, and of the marks that it was not
-    given `[batch]`."""
-    nats = likelihood.values(out.parameters.float(), out.target.float()) * out.counts
-    nats = nats[:, 0] + colour_weight * nats[:, 1:].sum(1)
-    total = nats.new_zeros(len(keep)).index_add_(0, out.sample, nats)
-    for level, groups in enumerate(out.latents.group_kl):
-        total = total + groups[:, -1] * (keep <= level)
-    return total

@@ -86,9 +86,10 @@ class TriplaneAutoencoder(AroundLadder):
         held: Mapping[int, Tensor] | None = None,
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
+        strength: float = 0.0,
     ) -> Tensor:
         """Draw planes `[batch_size, P, *size]`, see `Ladder.sample`; `size` is of planes."""
-        return self.ladder.sample(size, batch_size, held, temperature, generator)
+        return self.ladder.sample(size, batch_size, held, temperature, generator, strength)
 
     def likelihood_parameters(self, choose: Choose, size: Sequence[int], batch: int = 1) -> Tensor:
         """Planes `[batch, P, *size]`, see `Ladder.likelihood_parameters`."""

@@ -97,7 +97,7 @@ class Shapes(Medium[DecodedShape]):
         std: bool,
         coder: Callable[[Sequence[int]], TiledEncoder] | None,
     ) -> ShapeEncoder:
-        return ShapeEncoder(model, sink, std, options.refine)
+        return ShapeEncoder(model, sink, std, options.refine, options.turned)
 
     # latents to files ---------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class Shapes(Medium[DecodedShape]):
     # pictures -----------------------------------------------------------------------------------
 
     def beginning(self, sample: Sample, start: int) -> int:
-        return start + 1
+        return 0 if start and sample.kind == "mesh" else start + 1  # turned copies are not read
 
     def read_picture(
         self, pieces: Iterable[tuple[Mapping[str, Any], np.ndarray]], start: int

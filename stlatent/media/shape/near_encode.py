@@ -13,7 +13,9 @@ from ...model.gaussian import BITS_PER_NAT
 from ...sparse.blocks import Blocks
 from ..codes import Code
 from ..encoder import About, Named, Sink, SourceEncoder
-from .near import as_blocks
+from .encode import copies
+from .near import as_blocks, turned
+from .refine import refine_blocks
 
 
 class Coder(Protocol):
@@ -33,27 +35,41 @@ class NearEncoder(SourceEncoder):
     """Encodes meshes, one after the other.
 
     Args:
+        std, refine, turned: see `ShapeEncoder`.
         coder: what entropy-codes a shape of some size; None where latents are stored themselves.
     """
 
     def __init__(
-        self, model: Model, sink: Sink, coder: Callable[[Sequence[int]], Coder] | None = None
+        self,
+        model: Model,
+        sink: Sink,
+        std: bool = False,
+        refine: int = 0,
+        turned: bool = False,
+        coder: Callable[[Sequence[int]], Coder] | None = None,
     ) -> None:
-        super().__init__(model, sink)
-        self.coder = coder
+        super().__init__(model, sink, std)
+        self.refine, self.turned, self.coder = refine, turned, coder
 
     def encode(self, source: Named, about: Mapping[str, Any], values: np.ndarray) -> int:
         where = Shape(**{name: about[name] for name in Shape.model_fields})
-        item = self.sink.item(About(source.name, source.name, 0, "mesh", shape=where))
         blocks = read_blocks(about, values).to(self.device)
-        size = (blocks.resolution,) * 3
-        codes = self.coder(size).push(blocks) if self.coder else self._codes(blocks)
-        item.append([code.sample(0) for code in codes])
-        item.end(size)
-        return 1
+        shown = copies(About(source.name, source.name, 0, "mesh", shape=where), self.turned)
+        for one, axes in shown:
+            item, x = self.sink.item(one), turned(blocks, axes)
+            size = (x.resolution,) * 3
+            codes = self.coder(size).push(x) if self.coder else self._codes(x)
+            item.append([code.sample(0) for code in codes])
+            item.end(size)
+        return len(shown)
 
     def _codes(self, blocks: Blocks) -> list[Code]:
         latents = self.model.encode(blocks)
+        if self.refine:
+            better = refine_blocks(self.model, blocks, latents, self.refine)
+            latents = self.model.encode(blocks, self.model.given(better)).recentred()
         bits = [BITS_PER_NAT * nats.double().sum(1).cpu() for nats in latents.kl]
-        grids = self.model.grids(latents)
-        return [Code(z.cpu(), b) for z, b in zip(grids, bits, strict=True)]
+        grids = [z.cpu() for z in self.model.grids(latents)]
+        stds = self.model.std_grids(latents) if self.std else []
+        stds = [std.cpu() for std in stds] or [None] * len(grids)
+        return [Code(z, b, std) for z, b, std in zip(grids, bits, stds, strict=True)]

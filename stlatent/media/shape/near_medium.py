@@ -76,8 +76,6 @@ class SparseShapes(Shapes):
         return {"fields": shape_fields(self.config, **given)} if given else {}
 
     def resolve(self, options: SourceOptions) -> dict[str, object]:
-        if options.refine:
-            raise ValueError("--refine: not for sparse models; leave it out")
         found = super().resolve(options)
         self.check_resolution(found["fields"].resolution)
         return found
@@ -93,9 +91,7 @@ class SparseShapes(Shapes):
         std: bool,
         coder: Callable[[Sequence[int]], TiledEncoder] | None,
     ) -> NearEncoder:
-        if std:
-            raise ValueError("--std: not for sparse models; leave it out")
-        return NearEncoder(model, sink, coder)
+        return NearEncoder(model, sink, std, options.refine, options.turned, coder)
 
     # latents to files ---------------------------------------------------------------------------
 
