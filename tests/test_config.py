@@ -48,6 +48,22 @@ def test_every_config_is_valid_and_survives_a_round_trip(path, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text", ["2026-11-29", "007", "on", "1_000", "10:30", "a: b", "my clips #1", "1e3", "#1"]
+)
+def test_a_path_is_what_was_written(text):
+    """YAML would take most of these for something else."""
+    config = load(RunConfig, TINY, [f"out={text}", f"data.root={text}", f"start={text}"])
+    assert str(config.out) == str(config.data.root) == text
+    assert config.start == (None if text == "#1" else Path(text))  # nothing, as YAML has it
+
+
+def test_numbers_and_lists_of_an_override_are_those_of_yaml():
+    config = load(RunConfig, TINY, ["steps=1_000", "out=x ", "data.validation.names=[a.mp4]"])
+    assert (config.steps, str(config.out)) == (1000, "x")
+    assert load(RunConfig, TINY, ["start="]).start is None
+
+
+@pytest.mark.parametrize(
     "override, words",
     [
         ("model.levles=1", "unknown key 'model.levles', the nearest valid key is 'levels'"),

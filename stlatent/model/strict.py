@@ -128,13 +128,21 @@ def parse(schema: type[Model], values: Mapping[str, Any], source: str) -> Model:
 def load(schema: type[Model], path: str | Path, overrides: Sequence[str] = ()) -> Model:
     """Read a YAML file, apply `key.sub=value` overrides and validate the result.
 
+    An override's value is YAML, but where a path is asked for it is the text itself, such as
+    `out=2026-11-29` or `data.root=007`.
+
     Raises:
         ValueError: the file is missing or no YAML mapping, an override is malformed, or a key or
             value is not allowed.
     """
     values = read(path)
+    texts = {}
     for override in overrides:
-        _override(values, override)
+        key, text, value = _override(override)
+        _put(values, key, value)
+        texts[key] = text
+    for key in _no_paths(schema, values) & texts.keys():
+        _put(values, key, texts[key] or None)
     return parse(schema, values, str(path))
 
 
@@ -163,15 +171,32 @@ def dump(config: BaseModel) -> str:
     return yaml.safe_dump(values, sort_keys=False, default_flow_style=None)
 
 
-def _override(values: dict[str, Any], override: str) -> None:
+def _no_paths(schema: type[BaseModel], values: Mapping[str, Any]) -> set[str]:
+    """Names of entries that are to be paths, and are numbers, dates or whatever else."""
+    try:
+        schema.model_validate(values)
+    except ValidationError as error:
+        wrong = [entry["loc"] for entry in error.errors() if entry["type"] == "path_type"]
+        return {".".join(map(str, where)) for where in wrong}
+    return set()
+
+
+def _override(override: str) -> tuple[str, str, Any]:
+    """The key, the text behind it, and what that says as YAML."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ValueError(f"override '{override}' is not of the form key=value, such as out=runs/a")
+    value = from_yaml(text, f"override '{override[:LONGEST_NAME]}'")
+    if isinstance(value, str) and text.rstrip().startswith(f"{value} "):
+        value = text.rstrip()  # and no comment: `data.root=my clips #1`
+    return key, text, value
+
+
+def _put(values: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     node: Any = values
     for name in parents:
         node = node[_index(node, name, key)] if isinstance(node, list) else _child(node, name, key)
-    value = from_yaml(text, f"override '{override[:LONGEST_NAME]}'")
     node[_index(node, last, key) if isinstance(node, list) else last] = value
 
 
