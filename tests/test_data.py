@@ -604,7 +604,7 @@ def test_workers_give_the_same_batches_and_survive_a_bad_file(mixed):
 
 
 def test_nothing_readable_is_an_error(mixed):
-    with pytest.raises(ValueError, match="none of 1 files can be read"):
+    with pytest.raises(ValueError, match="none of 1 sources can be read; the last, bad.mp4: "):
         ClipDataset([s for s in mixed if s.name == "bad.mp4"])[0]
     with pytest.raises(ValueError, match="no sources"):
         ClipDataset([])
@@ -613,7 +613,7 @@ def test_nothing_readable_is_an_error(mixed):
 def test_each_source_is_seen_once_a_pass(videos):
     sources = [Source(videos / name, name, "video") for name in ("h264.mp4", "h264.mkv", "odd.mp4")]
     data = ClipDataset(sources)
-    passes = [tuple(data._pass(n)) for n in range(20)]
+    passes = [tuple(data.rounds.order(n)) for n in range(20)]
     assert {tuple(sorted(p)) for p in passes} == {(0, 1, 2)} and len(set(passes)) > 1
 
 

@@ -142,8 +142,8 @@ def test_what_a_reading_process_says_is_one_line(tmp_path, capsys, workers):
     small = "model.levels=[{stride: [32, 32, 32], width: 8, latent: 4, blocks: 1}]"
     assert main(["train", str(recipe), small, *more]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("stlatent: error: none of 2 shapes can be read; the last, b.off") or (
-        error.startswith("stlatent: error: none of 2 shapes can be read; the last, a.off")
+    assert error.startswith("stlatent: error: none of 2 sources can be read; the last, b.off") or (
+        error.startswith("stlatent: error: none of 2 sources can be read; the last, a.off")
     )
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from ...files import UnreadableError
 from ...model.config import ModelConfig, Positive
 from ...model.domain import Domain
+from ..rounds import Rounds
 from ..source import Source, named_files
 from ..training import DataConfig, HeldOut, SampleRead, TrainingSet
 from .reader import SUFFIXES, read_samples, sound_seconds
@@ -58,8 +59,7 @@ class SoundData(DataConfig):
 class SoundDataset(Dataset):
     """`dataset[i]` is the i-th stretch, a function of (seed, i) and the files alone.
 
-    Every pass goes over all files once, in a new order; what is shorter than a stretch is followed
-    by silence. A file that cannot be read gives its place to the next in that order.
+    Files come in rounds, see `Rounds`; what is shorter than a stretch is followed by silence.
 
     Args:
         sources: files, and the seconds that each holds.
@@ -77,21 +77,11 @@ class SoundDataset(Dataset):
     ) -> None:
         self.sources, self.samples, self.seed = list(sources), samples, seed
         self.rate, self.channels = rate, channels
-        self._bad: set[int] = set()  # known to this process: not tried again
+        self.rounds = Rounds([source.name for source, _ in self.sources], seed)
 
     def __getitem__(self, i: int) -> SampleRead:
-        number, failed = i // len(self.sources), []
-        order = np.random.default_rng((self.seed, 0, number)).permutation(len(self.sources))
-        for j in range(len(order)):
-            which = int(order[(i + j) % len(order)])
-            if which in self._bad:
-                continue
-            try:
-                return SampleRead(self._stretch(*self.sources[which], i), tuple(failed))
-            except UnreadableError as error:
-                self._bad.add(which)
-                failed.append((self.sources[which][0].name, error.reason))
-        raise ValueError(f"none of {len(order)} files can be read; the last: {failed[-1:]}")
+        read = self.rounds.read(i, lambda which: self._stretch(*self.sources[which], i))
+        return SampleRead(*read)
 
     def _stretch(self, source: Source, seconds: float, i: int) -> Tensor:
         rng = np.random.default_rng((self.seed, 1, i))

@@ -17,6 +17,7 @@ from ...geometry.resample import straightened, volume_field
 from ...geometry.values import Values
 from ...geometry.volumes import VOLUME_SUFFIXES, Volumes, read_volumes
 from ...triplane.planes import turn_volume
+from ..rounds import Rounds
 from ..source import named_files
 from ..training import SampleRead
 from ..video.files import IMAGE_SUFFIXES
@@ -52,8 +53,8 @@ def symmetries(upright: bool) -> list[tuple[str, ...]]:
 class ShapeDataset(Dataset):
     """`dataset[i]` is the i-th shape, a function of (seed, i) and the files alone.
 
-    Every pass goes over all files' shapes once, in a new order, each in a random one of its
-    variants and symmetries. A file that cannot be read gives its place to the next in that order.
+    The shapes of all files come in rounds, see `Rounds`, each in a random one of its variants and
+    symmetries.
 
     Args:
         files: meshes and volumes, by name.
@@ -98,29 +99,14 @@ class ShapeDataset(Dataset):
         if not self.items:
             some = "".join(f"; the first, {name}: {why}" for name, why in [*self.bad.items()][:1])
             raise ValueError(f"none of {len(files)} files can be read{some}")
-        self._unreadable: set[str] = set()  # known to this process: not tried again
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+        self.rounds = Rounds([name for name, *_ in self.items], seed)
 
     def __getitem__(self, i: int) -> SampleRead:
-        order, failed = self._pass(i // len(self.items)), []
-        for j in range(len(order)):
-            name, source, index = self.items[order[(i + j) % len(order)]]
-            if name in self._unreadable:
-                continue
-            try:
-                rng = np.random.default_rng((self.seed, 1, i))
-                return SampleRead(self._shape(source, index, rng), tuple(failed))
-            except ValueError as error:
-                self._unreadable.add(name)
-                failed.append((name, getattr(error, "reason", str(error))))
-        some = "".join(f"; the last, {name}: {why}" for name, why in failed[-1:])
-        raise ValueError(f"none of {len(order)} shapes can be read{some}")
+        def shape(which: int) -> Tensor:
+            _, source, index = self.items[which]
+            return self._shape(source, index, np.random.default_rng((self.seed, 1, i)))
 
-    def _pass(self, number: int) -> np.ndarray:
-        if self._order[0] != number:
-            rng = np.random.default_rng((self.seed, 0, number))
-            self._order = number, rng.permutation(len(self.items))
-        return self._order[1]
+        return SampleRead(*self.rounds.read(i, shape))
 
     def _shape(self, source: Path | Volumes, index: int, rng: np.random.Generator) -> Tensor:
         variant = int(rng.integers(self.variants))

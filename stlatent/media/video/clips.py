@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from ...files import UnreadableError
+from ..rounds import Rounds
 from ..source import Source
 from .cache import FrameCache
 from .pixels import to_float
@@ -38,8 +38,7 @@ class ClipDataset(Dataset):
     """`dataset[i]` is the i-th read: some clips from one short stretch of one source.
 
     The clips are a function of (seed, i) and the files alone, so a resumed run that goes on at
-    the next i sees what it would have seen. Every `len(sources)` reads pass over all sources once,
-    in a new order. A source that cannot be read gives its place to the next in that order.
+    the next i sees what it would have seen. Sources come in rounds, see `Rounds`.
 
     frames: T of a clip. A source that is too short has its last frame repeated.
     crop: height and width of a clip in pixels.
@@ -82,8 +81,7 @@ class ClipDataset(Dataset):
         self.frames, self.crop, self.frame_step, self.scale = frames, crop, frame_step, scale
         self.flip, self.seed, self.cache = flip, seed, cache
         self.crops_per_read, self.length = crops_per_read, length
-        self._bad: set[int] = set()  # known to this process: not tried again
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+        self.rounds = Rounds([source.name for source in self.sources], seed)
 
     def __len__(self) -> int:
         return self.length
@@ -91,24 +89,7 @@ class ClipDataset(Dataset):
     def __getitem__(self, i: int) -> Read:
         if not 0 <= i < self.length:
             raise IndexError(f"read {i} of {self.length}")
-        order = self._pass(i // len(self.sources))
-        failed = []
-        for j in range(len(order)):
-            which = int(order[(i + j) % len(order)])
-            if which in self._bad:
-                continue
-            try:
-                return Read(self._clips(self.sources[which], i), tuple(failed))
-            except UnreadableError as error:
-                self._bad.add(which)
-                failed.append((self.sources[which].name, error.reason))
-        raise ValueError(f"none of {len(order)} files can be read; the last: {failed[-1:]}")
-
-    def _pass(self, number: int) -> np.ndarray:
-        if self._order[0] != number:
-            rng = np.random.default_rng((self.seed, 0, number))
-            self._order = number, rng.permutation(len(self.sources))
-        return self._order[1]
+        return Read(*self.rounds.read(i, lambda which: self._clips(self.sources[which], i)))
 
     def _clips(self, source: Source, i: int) -> Tensor:
         rng = np.random.default_rng((self.seed, 1, i))

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from ...files import UnreadableError
 from ...model.config import ModelConfig, Positive, Scaling
 from ...model.domain import Domain
+from ..rounds import Rounds
 from ..source import Kind, Source, named_files, suffix_of
 from ..training import DataConfig, HeldOut, SampleRead, TrainingSet
 from ..walk import files_below
@@ -91,7 +92,7 @@ def normalised(volumes: np.ndarray, scaling: Scaling | None) -> Tensor:
 
 class VolumesDataset(Dataset):
     """`dataset[i]` is the i-th sample `[C, T, X, Y, Z]`, a function of (seed, i) and the files
-    alone; every pass goes over all files once, in a new order."""
+    alone; files come in rounds, see `Rounds`."""
 
     def __init__(
         self, sources: Sequence[Source], data: VolumesData, scaling: Scaling | None, seed: int
@@ -101,11 +102,14 @@ class VolumesDataset(Dataset):
             scaling or scaling_of(*open_volumes(source.path).range()) for source in self.sources
         ]
         self._opened: dict[int, VolumeSequence] = {}  # by this process
+        self.rounds = Rounds([source.name for source in self.sources], seed)
 
     def __getitem__(self, i: int) -> SampleRead:
-        number, place = divmod(i, len(self.sources))
-        order = np.random.default_rng((self.seed, 0, number)).permutation(len(self.sources))
-        which, rng = int(order[place]), np.random.default_rng((self.seed, 1, i))
+        return SampleRead(*self.rounds.read(i, lambda which: self._cut(which, i)))
+
+    def _cut(self, which: int, i: int) -> Tensor:
+        """The i-th stretch and box, of a file."""
+        rng = np.random.default_rng((self.seed, 1, i))
         if which not in self._opened:
             self._opened[which] = open_volumes(self.sources[which].path)
         volumes, frames = self._opened[which], self.data.frames
@@ -115,7 +119,7 @@ class VolumesDataset(Dataset):
         box = [slice(start, start + edge) for start, edge in corner]
         cut = volumes.read(first, min(first + frames, volumes.shape[0]), box)
         x = normalised(cut, self.scalings[which])
-        return SampleRead(torch.cat([x, *[x[:, -1:]] * (frames - x.shape[1])], 1))
+        return torch.cat([x, *[x[:, -1:]] * (frames - x.shape[1])], 1)
 
 
 def training_set(model: ModelConfig, data: VolumesData, seed: int) -> TrainingSet:
