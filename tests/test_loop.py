@@ -85,6 +85,8 @@ def test_a_gradient_that_is_too_long_leaves_the_scale():
 def test_runs_of_two_precisions_in_one_process(videos, tmp_path):  # noqa: F811
     for precision in ("bf16", "fp32"):
         run(TINY, options(videos, tmp_path / precision, steps=1, precision=precision))
+    (bf16, *_), (fp32, *_) = (metrics(tmp_path / precision) for precision in ("bf16", "fp32"))
+    assert bf16["loss"] == pytest.approx(fp32["loss"], rel=0.05) and bf16["loss"] != fp32["loss"]
 
 
 # signals and disks ------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -14,7 +15,10 @@ import pytest
 import torch
 
 import stlatent
+from stlatent.model.config import load
 from stlatent.train import run
+from stlatent.train.config import RunConfig
+from stlatent.train.data import open_data
 from stlatent.train.loop import Loop
 
 TINY = Path(__file__).parents[1] / "configs" / "video" / "tiny.yaml"
@@ -113,7 +117,12 @@ def test_photos_are_videos_of_one_frame(videos, tmp_path):
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (80, 70), (200, 10, 90)).save(tmp_path / "photos" / "p.png")
     extra = {"data.photos": tmp_path / "photos", "data.photo_share": 0.5}
-    run(TINY, options(videos, tmp_path / "run", steps=4, **extra))
+    words = options(videos, tmp_path / "run", steps=4, **extra)
+    data, cpu = open_data(load(RunConfig, TINY, words)), torch.device("cpu")
+    batches = [data.enter(one, cpu) for one in islice(data.batches(0), 8)]
+    assert {x.shape[2] for x in batches} == {1, 9}
+    run(TINY, words)
+    assert [line["step"] for line in metrics(tmp_path / "run") if "loss" in line] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

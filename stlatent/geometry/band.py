@@ -16,18 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import writing
 from .cube import Placement, from_index, to_index
 from .extract import in_parts
 from .extras import needed
-from .field import Field, FieldRecord, Route, unpacked
+from .field import Field, Measured, Route, unpacked
 
 BLOCK = 4  # voxels per edge of a block
 CORNERS = np.indices((2, 2, 2)).reshape(3, -1).T
 
 
 @dataclass(frozen=True)
-class Band:
+class Band(Measured):
     """A shape on the blocks of voxels near its surface.
 
     Attributes:
@@ -69,31 +68,22 @@ class Band:
 
     def save(self, path: str | Path) -> None:
         """Write one compressed `.npz`."""
-        about = FieldRecord(
-            band_voxels=self.band_voxels, placement=self.placement, route=self.route
+        self._pack(
+            path,
+            resolution=self.resolution,
+            blocks=self.blocks.astype(np.int32),
+            distance=self.distance,
+            colour=self.colour[self.known],
         )
-        with writing(path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(
-                file,
-                resolution=self.resolution,
-                blocks=self.blocks.astype(np.int32),
-                distance=self.distance,
-                colour=self.colour[self.known],
-                known=np.packbits(self.known),
-                meta=np.frombuffer(about.model_dump_json().encode(), np.uint8),
-            )
 
     @staticmethod
     def load(path: str | Path) -> Band:
         """What `save` has written; ValueError where it is anything else."""
-        with unpacked(path, "band") as (file, about):
-            blocks, distance = file["blocks"].astype(np.int64), file["distance"]
-            known = np.unpackbits(file["known"], count=distance.size).astype(bool)
-            known = known.reshape(distance.shape)
+        with unpacked(path, "band") as (file, distance, known, about):
+            blocks = file["blocks"].astype(np.int64)
             colour = np.zeros((*known.shape, 3), np.uint8)
             colour[known] = file["colour"]
             resolution = int(file["resolution"])
-            about = about.band_voxels, about.placement, about.route
             return Band(resolution, blocks, distance, colour, known, *about)
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -51,6 +51,29 @@ class FieldRecord(Strict):
     route: Route
 
 
+class Measured:
+    """What a field and a band have in common.
+
+    Attributes:
+        known: where colour is known, bool, of the shape of all that is measured.
+        band_voxels: distance at which distances are truncated, in voxels.
+        placement: where the cube lies in the asset's coordinates.
+        route: how it was made.
+    """
+
+    known: np.ndarray
+    band_voxels: float
+    placement: Placement
+    route: Route
+
+    def _pack(self, path: str | Path, **arrays: np.ndarray | int) -> None:
+        """Write one compressed `.npz`: these arrays, where colour is known, and what is said."""
+        said = {name: getattr(self, name) for name in FieldRecord.model_fields}
+        meta = np.frombuffer(FieldRecord(**said).model_dump_json().encode(), np.uint8)
+        with writing(path) as partial, open(partial, "wb") as file:
+            np.savez_compressed(file, **arrays, known=np.packbits(self.known), meta=meta)
+
+
 class FieldSettings(Cube):
     """What a mesh is turned into.
 
@@ -62,7 +85,7 @@ class FieldSettings(Cube):
 
 
 @dataclass(frozen=True)
-class Field:
+class Field(Measured):
     """A shape on a grid of voxels, at whose centres everything is measured (`cube.py`).
 
     Attributes:
@@ -100,40 +123,32 @@ class Field:
 
     def save(self, path: str | Path) -> None:
         """Write one compressed `.npz`; colours keep 8 bits."""
-        about = FieldRecord(
-            band_voxels=self.band_voxels, placement=self.placement, route=self.route
-        )
         pixels = np.round((self.colour[:, self.known] + 1) * 127.5).astype(np.uint8)
-        with writing(path) as partial, open(partial, "wb") as file:
-            np.savez_compressed(
-                file,
-                distance=self.distance,
-                known=np.packbits(self.known),
-                colour=pixels,
-                meta=np.frombuffer(about.model_dump_json().encode(), np.uint8),
-            )
+        self._pack(path, distance=self.distance, colour=pixels)
 
     @staticmethod
     def load(path: str | Path) -> Field:
         """What `save` has written; ValueError where it is anything else."""
-        with unpacked(path, "field") as (file, about):
-            distance = file["distance"]
-            known = np.unpackbits(file["known"], count=distance.size).astype(bool)
-            known = known.reshape(distance.shape)
+        with unpacked(path, "field") as (file, distance, known, about):
             colour = np.zeros((3, *distance.shape), np.float32)
             colour[:, known] = file["colour"] / np.float32(127.5) - 1
-            about = about.band_voxels, about.placement, about.route
             return Field(distance, colour, known, *about)
 
 
 @contextmanager
-def unpacked(path: str | Path, what: str) -> Iterator[tuple[Mapping[str, np.ndarray], FieldRecord]]:
-    """The arrays of a `.npz` file and what it says of them, for as long as they are taken apart;
+def unpacked(
+    path: str | Path, what: str
+) -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray, np.ndarray, tuple[Any, ...]]]:
+    """The arrays of a `.npz` file, two of them at once, distances and where colour is known, and
+    what it says of them, in the order of `FieldRecord`, for as long as they are taken apart;
     ValueError where anything about them is not as it was written."""
     try:
         with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
             about = from_json(file["meta"].tobytes(), "what is said of it")
-            yield file, parse(FieldRecord, about, "what is said of it")
+            said = parse(FieldRecord, about, "what is said of it")
+            distance = file["distance"]
+            known = np.unpackbits(file["known"], count=distance.size).astype(bool)
+            yield file, distance, known.reshape(distance.shape), tuple(dict(said).values())
     except (KeyError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
         reason = f": {error}" if isinstance(error, ValueError) else ""
         raise ValueError(
