@@ -142,8 +142,15 @@ def unpacked(
     """The arrays of a `.npz` file, two of them at once, distances and where colour is known, and
     what it says of them, in the order of `FieldRecord`, for as long as they are taken apart;
     ValueError where anything about them is not as it was written."""
+    damaged = f"{path} is damaged, or no {what} that stlatent has saved"
     try:
-        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
+        loaded = np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False)
+    except (ValueError, EOFError, BadZipFile):  # numpy would speak of pickles
+        raise ValueError(damaged) from None
+    if isinstance(loaded, np.ndarray):
+        raise ValueError(damaged)
+    try:
+        with loaded as file:
             about = from_json(file["meta"].tobytes(), "what is said of it")
             said = parse(FieldRecord, about, "what is said of it")
             distance = file["distance"]
@@ -151,6 +158,4 @@ def unpacked(
             yield file, distance, known.reshape(distance.shape), tuple(dict(said).values())
     except (KeyError, ValueError, TypeError, EOFError, BadZipFile, zlib.error) as error:
         reason = f": {error}" if isinstance(error, ValueError) else ""
-        raise ValueError(
-            f"{path} is damaged, or no {what} that stlatent has saved{reason}"
-        ) from None
+        raise ValueError(f"{damaged}{reason}") from None
