@@ -502,10 +502,10 @@ def test_fields_that_cannot_be_are_one_line(tmp_path: Path, meta: bytes) -> None
     what = {"distance": empty, "known": nowhere, "colour": np.zeros((3, 0), np.uint8)}
     np.savez(tmp_path / "field.npz", meta=np.frombuffer(meta, np.uint8), **what)
     (tmp_path / "bad.npz").write_bytes(b"PK")
-    (tmp_path / "pickled.npz").write_bytes(b"neither")  # which numpy would advise to unpickle
+    (tmp_path / "text.npz").write_bytes(b"neither")  # which numpy would advise to unpickle
     with open(tmp_path / "array.npz", "wb") as file:
         np.save(file, np.zeros(3))
-    for name in ("field.npz", "bad.npz", "pickled.npz", "array.npz"):
+    for name in ("field.npz", "bad.npz", "text.npz", "array.npz"):
         with pytest.raises(ValueError, match="damaged") as error:
             Field.load(tmp_path / name)
         assert len(str(error.value).splitlines()) == 1 and "pickle" not in str(error.value)
