@@ -8,6 +8,7 @@ PACKAGE = Path(__file__).parent
 ROOTS = (PACKAGE, PACKAGE.parent)  # an installed package carries both, a checkout has them on top
 FILE = "model.safetensors"  # of every model, in whatever folder
 INDEX = "model_index.json"  # of a pipeline of diffusers
+PIPELINE = "pipeline"  # the folder of it in that of the run that made it
 
 
 def shipped_models() -> dict[str, Path]:
@@ -46,9 +47,11 @@ def locate_config(reference: str | Path) -> Path:
 
 
 def locate_pipeline(reference: str | Path) -> Path | None:
-    """The folder of a pipeline on this machine: a path comes before the name of a shipped one."""
-    if (Path(reference) / INDEX).is_file():
-        return Path(reference)
+    """The folder of a pipeline on this machine, its own or that of the run that made it: a path
+    comes before the name of a shipped one."""
+    for folder in (Path(reference), Path(reference) / PIPELINE):
+        if (folder / INDEX).is_file():
+            return folder
     return shipped_pipelines().get(str(reference))
 
 

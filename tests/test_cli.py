@@ -51,6 +51,11 @@ def encode_videos(work: Path, out: Path) -> list[str]:
 # the verbs ------------------------------------------------------------------------------------
 
 
+def test_encode_once_more_says_that_nothing_was_left(work, capsys):
+    assert main(encode_videos(work, work / "latents")) == 0
+    assert "latents: nothing was left to do, 2 items are there\n" in capsys.readouterr().out
+
+
 def test_encode_prints_what_each_level_holds(work, tmp_path, capsys):
     assert main([*encode_videos(work, tmp_path / "z"), "--dtype", "float32"]) == 0
     table = capsys.readouterr().out
@@ -240,6 +245,7 @@ WRONG = {
     "decode videos": "is no data set of latents",
     f"{DECODE} --levels 0": "from 1 to 3",
     f"{DECODE} --levels 4": "from 1 to 3",
+    "decode latents --out latents": "latents is a data set of latents; give another --out",
     f"{DECODE} --format gif": "format is 'gif'",
     f"{DECODE} --model image.safetensors": "fingerprint",
     "decode moved --out new": "give its place with --model",
@@ -249,6 +255,8 @@ WRONG = {
     f"{SAMPLE} --keep-level 0": "--from",
     f"{SAMPLE} --from nowhere.mp4 --keep-level 0": "no such file",
     f"{SAMPLE} --from videos/clip.mp4 --keep-level 7 --size 32": "levels 0 to 2",
+    f"{SAMPLE} --size 99999999": "there is not enough memory",
+    f"{SAMPLE} --frames 999999999999 --size 999999": "there is not enough memory",
     f"{SAMPLE} --from videos/clip.mp4 --keep-level 0 --size 128": "17x64x80",
     "sample image.safetensors --out new --frames 5": "single pictures",
     "train nowhere.yaml": "nowhere.yaml does not exist",

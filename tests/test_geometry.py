@@ -344,7 +344,9 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
     [
         ("a.txt", "v 0 0 0", "no mesh; meshes end in"),
         ("a.obj", None, "there is no such file"),
-        ("a.glb", "glTF and then nothing", "cannot be read"),
+        ("a.glb", "glTF and then nothing", "it is no glTF"),
+        ("b.glb", "a page that says 404", "it is no glTF"),
+        ("c.gltf", "[1, 2]", "it is no glTF"),
         ("a.obj", "v 0 0 0\nv 1 0 0\n", "no triangles"),
         ("a.obj", "v 0 0 0\nv 1 0 nan\nv 0 1 0\nf 1 2 3\n", "not finite"),
         ("a.obj", "v 1 1 1\nv 1 1 1\nv 1 1 1\nf 1 2 3\n", "on one point"),

@@ -188,7 +188,7 @@ def test_levels_are_diffused_on_the_finest_grid(tmp_path):
     assert grid == [n * a // b for n, a, b in zip(coarse, strides[0], strides[-1])]
     assert channels < make_denoiser(config(tmp_path, (3,)), data).latent_shape(0, data.size)[0]
     assert draw(made).shape == (1, 3, *data.size)
-    again = LadderPipeline.from_pretrained(tmp_path / "run" / "pipeline")
+    again = LadderPipeline.from_pretrained(tmp_path / "run")  # which holds it as `pipeline`
     assert again.denoiser.stages[0].grid == "finest"
     with pytest.raises(ValueError, match="does not divide that of a level above"):
         make_denoiser(config(tmp_path, (2, 1), grid="x".join(map(str, strides[0]))), data)

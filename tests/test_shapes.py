@@ -175,7 +175,7 @@ def test_a_model_of_other_shapes_can_be_gone_on_with(config, meshes, tmp_path):
     run(config, options(meshes, tmp_path, **more, **{"data.fields.resolution": 24}))
     assert stlatent.load(tmp_path / "finer").config.cube.resolution == 24
     more["out"] = tmp_path / "other"
-    with pytest.raises(ValueError, match="has another cell than `model`"):
+    with pytest.raises(ValueError, match="differ in cell"):
         run(config, options(meshes, tmp_path, **more, **{"model.cell.expand": 3}))
 
 

@@ -22,10 +22,9 @@ from ship_model import MODELS, anywhere
 from stlatent import AutoencoderLadder, Ladder, LadderPipeline, checkpoint, fingerprint
 from stlatent.cli.outcome import command
 from stlatent.diffusion import DiffusionRun
-from stlatent.diffusion.training import PIPELINE
 from stlatent.export.folder import wrap
 from stlatent.model.config import dump, load
-from stlatent.shipped import FILE, INDEX
+from stlatent.shipped import FILE, INDEX, PIPELINE
 from stlatent.train import RunConfig
 
 MOST_BYTES, MOST_BESIDE = 12 * 2**20, 8 * 2**20  # of weights; beside a ladder that ships

@@ -33,9 +33,13 @@ def command(program: str) -> Callable[[Callable[..., int | None]], Callable[...,
                 _hush()
                 return 0
             except (ValueError, OSError) as error:
-                held = printable(" ".join(str(error).split()))
-                print(f"{program}: error: {held}", file=sys.stderr)
-                return 2
+                return _wrong(program, str(error))
+            except (RuntimeError, MemoryError) as error:
+                from ..model.device import out_of_memory
+
+                if not out_of_memory(error):
+                    raise
+                return _wrong(program, "there is not enough memory for this; ask for less at once")
             except KeyboardInterrupt:
                 print(f"{program}: interrupted", file=sys.stderr)
                 return INTERRUPTED
@@ -43,6 +47,12 @@ def command(program: str) -> Callable[[Callable[..., int | None]], Callable[...,
         return ended
 
     return decorate
+
+
+def _wrong(program: str, reason: str) -> int:
+    """Say on one line what was wrong; returns the exit code of that."""
+    print(f"{program}: error: {printable(' '.join(reason.split()))}", file=sys.stderr)
+    return 2
 
 
 def printable(text: str) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..export.folder import wrap
 from ..model.config import dump, load
+from ..shipped import PIPELINE
 from ..store.stored import channels_of
 from ..store.windows import LatentWindow
 from ..train.data import Figures
@@ -27,7 +28,6 @@ from .groups import batches, describe_groups, in_turn
 from .pipeline import LadderPipeline
 from .sparse import AutoencoderSparse
 
-PIPELINE = "pipeline"
 MEASURED = 512  # samples of the held-out ones, at most
 
 

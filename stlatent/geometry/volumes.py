@@ -160,7 +160,7 @@ def _check_voxels(shape: tuple[int, ...], max_voxels: int) -> None:
     edges = (8, shape[-1]) if len(shape) == 2 else shape[-3:]  # two: packed bits
     if math.prod(edges) > max_voxels:
         held = f"holds volumes of {' x '.join(map(str, edges))} voxels"
-        raise TooLargeError(f"{held}, beyond {max_voxels:,}; raise max_voxels, or give fewer")
+        raise TooLargeError(f"{held}, beyond {max_voxels:,}; raise max_voxels (--max-voxels)")
 
 
 def _checked(array: np.ndarray, count: int | None) -> np.ndarray:

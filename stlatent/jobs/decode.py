@@ -25,6 +25,7 @@ from ..model import choose as choosing
 from ..model.choose import Choose
 from ..model.device import autocast
 from ..model.latents import Latents
+from ..store.manifest import MANIFEST
 from ..store.reader import LatentReader, LatentStore, made_by
 from ..store.records import Item
 
@@ -56,9 +57,11 @@ def decode_store(
         The files and folders made, in the order of the items.
 
     Raises:
-        ValueError: the latents come from another model, there are not so many levels, or an output
-            file exists and `replace` is not given.
+        ValueError: the latents come from another model, there are not so many levels, `out` is a
+            data set, or an output file exists and `replace` is not given.
     """
+    if Path(out, MANIFEST).exists():
+        raise ValueError(f"{out} is a data set of latents; give another --out")
     model = made_by(model, store.header, store.place)
     kept, medium = store.check_levels(levels), medium_of(model)
     how = Output(format, resolution, tile, texture)

@@ -66,6 +66,8 @@ class EncodeResult:
     def __str__(self) -> str:
         rate = self.frames / self.seconds
         done = f"{self.sources} sources, {self.frames} {self.parts}, {rate:.3g} {self.parts}/s"
+        if not self.sources:
+            done = f"nothing was left to do, {self.items} items are there"
         lines = [f"{self.out}: {done}", table(self.levels)]
         if self.failed:
             lines.append(f"left out: {len(self.failed)}, named with the reason in {FAILED}")

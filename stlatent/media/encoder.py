@@ -13,6 +13,7 @@ import numpy as np
 
 from ..checkpoint import Model
 from ..geometry.whereabouts import Scan, Shape
+from ..model.device import out_of_memory
 from .codes import Code
 from .source import Kind
 
@@ -109,7 +110,7 @@ class SourceEncoder(ABC):
         except ValueError as error:
             reason = str(error)
         except (RuntimeError, MemoryError) as error:
-            if isinstance(error, RuntimeError) and "allocate" not in str(error):
+            if not out_of_memory(error):
                 raise
             reason = self.too_large
         for source in sources:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
@@ -24,6 +25,12 @@ def native_precision(device: torch.device) -> str:
     else:
         native = False
     return "bf16" if native else "fp32"
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a computation ended because there is not that much memory."""
+    told = isinstance(error, RuntimeError) and re.search("allocate|overflow", str(error))
+    return bool(told) or isinstance(error, MemoryError)
 
 
 def autocast(device: torch.device, precision: str | None = None) -> AbstractContextManager:

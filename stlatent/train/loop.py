@@ -102,6 +102,9 @@ class Loop:
             log.say(task.notices)
             log.skip_files(task.unreadable)
             self._agree(interrupts)
+            if self.progress >= 1:
+                more = "raise steps or minutes to go on"
+                log.say([f"{config.out} was complete at step {self.done}; {more}"])
             batches = plainly(self._batches())
             while self.progress < 1 and not self.stopped:
                 parts = [next(batches) for _ in range(self.accumulate)]

@@ -35,7 +35,7 @@ def start_weights(run: RunConfig, wanted: ModelConfig) -> Mapping[str, Tensor]:
     differs = [name for name, value in wanted if getattr(found, name) != value]
     if differs:
         raise ValueError(
-            f"the model in start={run.start} has another {' and '.join(differs)} than `model`; "
+            f"the model in start={run.start} and `model` differ in {', '.join(differs)}; "
             "give `model` the same settings, or leave start away"
         )
     return start.state_dict()
