@@ -21,7 +21,7 @@ def add_generate(verb: Verb) -> None:
     add("--size", type=shared.size, metavar="HxW", help="of frames (as in training)")
     add("--seconds", type=shared.rate, metavar="S", help="of sound (as in training)")
     add("--temperature", type=shared.amount, metavar="T", help="of what a ladder's own prior makes "
-        "(0, its mean, below diffused levels; 1 else)")  # fmt: skip
+        "(0, its mean, below levels that are diffused or near FILE; 1 else)")  # fmt: skip
     add("--shape-of", metavar="FILE", help="a mesh, or a clip: hold its level 0, and draw the rest "
         "from the ladder's own prior")  # fmt: skip
     add("--similar-to", metavar="FILE", help="a file of what is drawn: draw what is near it, by "

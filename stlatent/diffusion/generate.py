@@ -45,7 +45,7 @@ class Wish:
         seed: of the first; the next ones count on.
         extent: of a sample; what is left open is as in training.
         temperature: of what the ladder's own prior makes; None is 0, its mean, for the levels below
-            those of a pipeline, and 1 else.
+            those of a pipeline, or of what is near something, and 1 else.
         classes: to ask a pipeline for, in turn, by number or name.
         prompts: texts to ask one for that knows words, in turn.
         steps: evaluations of the denoiser; one number, or one per stage.
@@ -169,7 +169,8 @@ class Drawn:
 
     def _from_prior(self) -> Iterator[Tensor]:
         wish, size = self.wish, self.sample.size
-        temperature = 1.0 if wish.temperature is None else wish.temperature
+        usual = 0.0 if wish.similar_to else 1.0
+        temperature = usual if wish.temperature is None else wish.temperature
         strength, held = wish.strength if wish.similar_to else 0.0, None
         if self.near is not None:
             held = held_levels(self.model, self.near, range(wish.levels or 1))

@@ -24,15 +24,9 @@ class Distribution(Protocol):
     def sample(self, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
         """`[B, C, *grid]`"""
 
-    def near(
-        self,
-        z: Tensor,
-        strength: float,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
-        """A draw near `z` `[B, C, *grid]`: 0 is `z`, 1 a draw that knows nothing of it; at
-        temperature 1, what is drawn near draws of this is itself distributed like this."""
+    def near(self, z: Tensor, strength: float, generator: torch.Generator | None = None) -> Tensor:
+        """A draw near `z` `[B, C, *grid]`: 0 is `z`, 1 a draw that knows nothing of it; what is
+        drawn near draws of this is itself distributed like this."""
 
     def walk(self, pick: Pick) -> Tensor:
         """Choose all `[B, C, *grid]` part by part, each where those before it are known."""
@@ -111,7 +105,7 @@ class Near:
 
     Attributes:
         levels: level -> latents `[B, groups * latent, *grid]`, groups side by side.
-        draw: how.
+        draw: how the other levels are drawn.
         strength: from 0, the given ones, to 1, draws that know nothing of them.
 
     Raises:
@@ -130,7 +124,7 @@ class Near:
             return self.draw(site, posterior, prior)
         width = prior.mean.shape[1]
         z = self.levels[site.level].narrow(1, site.group * width, width)
-        return prior.near(z, self.strength, self.draw.generator, self.draw.temperature)
+        return prior.near(z, self.strength, self.draw.generator)
 
 
 def redrawn(

@@ -44,15 +44,9 @@ class CodePrior:
         drawn = torch.multinomial(flat, 1, generator=generator)
         return vectors(drawn.view(logits.shape[:-1]), self.table)
 
-    def near(
-        self,
-        z: Tensor,
-        strength: float,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
+    def near(self, z: Tensor, strength: float, generator: torch.Generator | None = None) -> Tensor:
         """See `Distribution.near`: so large a part of the codes is drawn anew."""
-        return redrawn(z, self.sample(generator, temperature), strength, generator)
+        return redrawn(z, self.sample(generator), strength, generator)
 
     def walk(self, pick: Pick) -> Tensor:
         """See `Distribution.walk`: there is one part."""

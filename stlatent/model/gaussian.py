@@ -42,16 +42,10 @@ class Gaussian:
         """A draw; `temperature` scales the standard deviation."""
         return self.mean + temperature * self.std * self.noise(self.mean.shape, generator)
 
-    def near(
-        self,
-        z: Tensor,
-        strength: float,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
+    def near(self, z: Tensor, strength: float, generator: torch.Generator | None = None) -> Tensor:
         """See `Distribution.near`: the offset from the mean shrinks as the noise grows, so that the
         variance stays (the preconditioned proposal of Cotter et al. 2013)."""
-        drawn = self.sample(generator, temperature) - self.mean
+        drawn = self.sample(generator) - self.mean
         return z + ((1 - strength**2) ** 0.5 - 1) * (z - self.mean) + strength * drawn
 
     def noise(self, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:

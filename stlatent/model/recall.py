@@ -185,15 +185,9 @@ class Remembering(Gaussian):
         """A draw, unit by unit."""
         return self.walk(lambda prior, cut: prior.sample(generator, temperature))
 
-    def near(
-        self,
-        z: Tensor,
-        strength: float,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
-    ) -> Tensor:
+    def near(self, z: Tensor, strength: float, generator: torch.Generator | None = None) -> Tensor:
         """See `Distribution.near`, unit by unit."""
-        return self.walk(lambda prior, cut: prior.near(cut(z), strength, generator, temperature))
+        return self.walk(lambda prior, cut: prior.near(cut(z), strength, generator))
 
 
 class Told(Gaussian):

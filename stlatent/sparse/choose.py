@@ -68,7 +68,7 @@ class NearCells(Shared):
         check_strength(self.strength)
 
     def _taken(self, theirs: Tensor, prior: Distribution) -> Tensor:
-        return prior.near(theirs, self.strength, self.rest.generator, self.rest.temperature)
+        return prior.near(theirs, self.strength, self.rest.generator)
 
 
 def _stored(

@@ -43,14 +43,10 @@ class MarkPrior:
         return chance < torch.sigmoid(self.logits / temperature)
 
     def near(
-        self,
-        marks: Tensor,
-        strength: float,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+        self, marks: Tensor, strength: float, generator: torch.Generator | None = None
     ) -> Tensor:
-        """See `Distribution.near`: so large a part of the marks is drawn anew."""
-        return redrawn(marks, self.sample(generator, temperature), strength, generator)
+        """Marks of which so large a part is as they had better be: draws would tear holes."""
+        return redrawn(marks, self.mean, strength, generator)
 
     def given(self, marks: Tensor) -> MarkPrior:
         """See `Distribution.given`: one tells nothing of another."""
