@@ -23,6 +23,7 @@ from ..model import transform
 from ..model.around import AroundLadder
 from ..model.choose import Choose
 from ..model.config import ModelConfig, Scaling
+from ..model.decodes import Decodes
 from ..model.ladder import Ladder
 from ..model.passes import Encoded, Pass, Step
 from ..model.past import Past
@@ -38,7 +39,7 @@ class LatentLadder(Ladder):
         return transform.apart(self.config.channels)
 
 
-class FoundationAutoencoder(AroundLadder):
+class FoundationAutoencoder(AroundLadder, Decodes):
     """`config` is that of a ladder, with `foundation` and strides in pixels.
 
     Args:
@@ -96,9 +97,6 @@ class FoundationAutoencoder(AroundLadder):
     def rise(self, x: Tensor, past: Past) -> tuple[list[Tensor], tuple[int, ...]]:
         """Bottom-up features of pixels `x` `[B, 3, *size]`, see `Ladder.rise`."""
         return self.ladder.rise(self._latents(x, past), past)
-
-    # pixels `[B, 3, *size]`; as of any ladder, by way of `generate`
-    decode, sample = Ladder.decode, Ladder.sample
 
     def generate(
         self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None

@@ -16,7 +16,7 @@ sampling and prefix decoding differ only in the `choose` they hand to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -26,21 +26,14 @@ from . import choose as choosing
 from . import transform
 from .blocks import blocks
 from .cells import Cell
-from .choose import Choose, Distribution, Draw, Held, Near, Site
+from .choose import Choose, Distribution, Site
 from .config import ModelConfig
+from .decodes import Decodes
 from .device import as_written
 from .dial import Dial
 from .exact import ExactCell, in_half
 from .initial import initialise
-from .inputs import (
-    as_input,
-    check_batch,
-    check_channels,
-    check_held,
-    check_prefix,
-    warn_of_scale,
-)
-from .latents import Latents
+from .inputs import as_input, check_channels, warn_of_scale
 from .layers import Conv, Down, Up, name_layers
 from .likelihoods import Likelihood, make_likelihood
 from .motion import Motion
@@ -50,7 +43,7 @@ from .recall import Recall, units_of
 from .shapes import Shaped
 
 
-class Ladder(Shaped):
+class Ladder(Shaped, Decodes):
     """A hierarchical variational autoencoder: `config` says over which domain and which levels."""
 
     frozen = None  # what a model stands on, see `foundation/`; a ladder stands alone
@@ -262,47 +255,10 @@ class Ladder(Shaped):
             steps, _ = self.descend(choose, grid, past, features, levels=len(self.levels))
         return Encoded.of(steps, read.shape[2:])
 
-    def decode(
-        self, latents: Latents, levels: int | None = None, draw: Choose = choosing.mean
-    ) -> Tensor:
-        """Decode the first `levels` levels (all by default) to `[B, C, *size]`.
-
-        Args:
-            draw: how the finer levels are chosen: the prior's mean, or `choose.Draw(...)`.
-
-        Raises:
-            ValueError: there are fewer levels than asked for, or they do not suit their size.
-        """
-        held = check_prefix(latents, levels, self.latent_shape, self.top)
-        return self.generate(Held(held, draw), latents.size, len(latents.levels[0]))
-
-    def sample(
-        self,
-        size: Sequence[int],
-        batch_size: int = 1,
-        held: Mapping[int, Tensor] | None = None,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-        strength: float = 0.0,
-    ) -> Tensor:
-        """Draw from the model `[batch_size, C, *size]`, with any subset of levels `held` as given,
-        or near them where `strength` is above 0, see `choose.Near`.
-
-        Raises:
-            ValueError: `size` is none of this domain, there is no sample to make, the temperature
-                is negative or NaN, the strength is not in [0, 1], or a held level is not finite or
-                does not suit this size.
-        """
-        check_batch(batch_size)
-        held = check_held(held or {}, self.latent_shape(size), batch_size, self.top)
-        draw = Draw(temperature, generator)
-        choose = Near(held, draw, strength) if strength else Held(held, draw)
-        return self.generate(choose, size, batch_size)
-
     def generate(
         self, choose: Choose, size: Sequence[int], batch: int = 1, past: Past | None = None
     ) -> Tensor:
-        """The top-down pass alone, at `size`: what decoding and sampling have in common."""
+        """The top-down pass alone, see `Decodes.generate`."""
         steps, parameters = self._down(choose, size, batch, past or Past())
         if self.exact is not None:
             return self.domain.crop(steps[-1].prior.values(steps[-1].z), size)
