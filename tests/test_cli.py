@@ -259,6 +259,7 @@ WRONG = {
     f"{SAMPLE} --frames 999999999999 --size 999999": "there is not enough memory",
     f"{SAMPLE} --from videos/clip.mp4 --keep-level 0 --size 128": "17x64x80",
     "sample image.safetensors --out new --frames 5": "single pictures",
+    "generate moving --classes 0 1 -n 1 --out new": "2 classes or prompts are asked for, of 1",
     "train nowhere.yaml": "nowhere.yaml does not exist",
     # words that no verb has
     "": "VERB",

@@ -81,6 +81,9 @@ class Wish:
             raise ValueError(
                 "--shape-of says what level 0 is: ask for no classes, nor windows, nor --similar-to"
             )
+        if len(self.asked) > self.count:
+            held = f"{len(self.asked)} classes or prompts are asked for, of {self.count} samples"
+            raise ValueError(f"{held}; give -n {len(self.asked)} or more")
         if self.levels and not self.similar_to:
             raise ValueError("--levels are near a file; name it with --similar-to FILE")
 
