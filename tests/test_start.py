@@ -41,7 +41,7 @@ def test_a_run_starts_from_it_with_memory_on_some_levels(tmp_path: Path):
         same = torch.isclose(found.rates[k], each, rtol=1e-2).all((0, 1, 3, 4))
         assert same[1:].all() != remembers
     other = wanted.model_copy(update={"likelihood": config("video", likelihood="mse").likelihood})
-    with pytest.raises(ValueError, match="another likelihood"):
+    with pytest.raises(ValueError, match="differ in likelihood"):
         start_weights(run, other)
 
 

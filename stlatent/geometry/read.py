@@ -66,7 +66,11 @@ def _check_accessors(path: Path) -> None:
         binary = head.startswith(b"glTF")
         length = min(int.from_bytes(head[12:16], "little"), path.stat().st_size)
         text = file.read(length) if binary else head + file.read()
-    for accessor in json.loads(text).get("accessors", ()):
+    try:
+        accessors = json.loads(text).get("accessors", ())
+    except (ValueError, AttributeError):
+        raise ValueError("it is no glTF") from None
+    for accessor in accessors:
         count = accessor.get("count", 0)
         if "bufferView" not in accessor and count > path.stat().st_size:
             raise ValueError(f"it claims {count:,} values without data")
