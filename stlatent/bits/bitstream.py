@@ -39,6 +39,7 @@ from ..model.ladder import Ladder
 from ..model.past import Past
 from .coding import Coding, Target
 from .entropy import numerics
+from .quantise import FINEST, STEP
 
 # Of all frames of a chunk. It does not depend on the device, since chunks belong to the file; so
 # many that what every stream costs beside its symbols hardly counts.
@@ -48,13 +49,13 @@ AIMED_PIXELS = 2**19  # 8 such frames, where every chunk is to reach a target
 
 def make_coding(
     model: Ladder,
-    step: Sequence[float],
+    step: Sequence[float] = (),
     target: Target | None = None,
     key_every: int | None = None,
 ) -> Coding:
     """How to code with `model`, rounded to steps of so many deviations of the posterior, one for
-    all levels, or one per level; with a target, to no narrower ones, and at a λ that is chosen
-    where none is. See `Coding`.
+    all levels, or one per level, and else the usual ones; with a target, to no narrower ones, and
+    at a λ that is chosen where none is. See `Coding`.
 
     Raises:
         ValueError: there are more or fewer, the extra `entropy` is not installed, or keys are asked
@@ -66,7 +67,7 @@ def make_coding(
         raise ValueError(
             "the finest level is exact and told from all before; leave out --key-every"
         )
-    count = len(model.levels)
+    count, step = len(model.levels), step or usual_steps(model)
     if len(step) not in (1, count):
         raise ValueError(
             f"{len(step)} steps are given, but the model has {count} levels; "
@@ -84,6 +85,14 @@ def make_coding(
         rate_chosen=target is not None and _rate_is_open(model),
         key_every=key_every,
     )
+
+
+def usual_steps(model: Ladder) -> tuple[float, ...]:
+    """Per level, in deviations of the posterior: as noisy as that is. Of codecs those of the finest
+    level, on which no other depends, are wider: that saves more than a higher λ for all levels."""
+    *coarser, finest = [STEP] * len(model.levels)
+    rounded = model.config.posterior.kind == "rounded"
+    return (*coarser, FINEST * finest if rounded else finest)
 
 
 def _rate_is_open(model: Ladder) -> bool:

@@ -38,7 +38,8 @@ from .entropy import EDGE, EXCESS, MismatchError, StreamReader, StreamWriter
 # own, which is what the decoder was trained with.
 STEP = math.sqrt(12)
 LEAST_MASS = 2.0**-24  # that the coder can give to a symbol
-PRICE = math.log(2) / 12  # of a bit, in squared steps: half of what one saves where steps are small
+FINEST = 1.6  # times as wide as others are steps of a codec's finest level
+PRICE = math.log(2) / 18  # of a bit, in squared steps: a third of what one saves if all are small
 
 Steps = Mapping[Site, Tensor]  # [C] of each group that is not codes
 

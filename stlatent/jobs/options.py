@@ -26,7 +26,7 @@ class StorageOptions(Strict):
         std: also store the posteriors' standard deviations.
         entropy_code: store latents as bits, entropy-coded under the model's own priors.
         step: how wide a step of rounding is then, in deviations of the posterior: one for all
-            levels, or one per level. The default makes as much noise as the posterior; twice as
+            levels, or one per level; none is the usual, see `bits.bitstream.usual_steps`. Twice as
             much saves a bit per number.
         key_every: after so many units of the coarsest level, reading entropy-coded latents may
             begin anew; None is at the beginning of an item alone.
@@ -41,7 +41,7 @@ class StorageOptions(Strict):
     dtype: tuple[Literal["float16", "bfloat16", "float32", "int8"], ...] = ("float16",)
     std: bool = False
     entropy_code: bool = False
-    step: tuple[Above0, ...] = (STEP,)
+    step: tuple[Above0, ...] = ()
     key_every: Positive | None = None
     psnr_db: Above0 | None = None
     bits_per_pixel: Above0 | None = None
@@ -82,12 +82,12 @@ class EncodeOptions(SourceOptions, StorageOptions):
             raise ValueError("entropy coding rounds to steps, not to a dtype; leave out --dtype")
         if self.entropy_code and self.refine:
             raise ValueError("bits are those of the encoder's own latents; leave out --refine")
-        if not self.entropy_code and {*self.step} != {STEP}:
+        if not self.entropy_code and {*self.step} - {STEP}:
             raise ValueError("a step is for entropy coding; add --entropy-code")
         if not self.entropy_code and self.key_every:
             raise ValueError("keys are for entropy coding; add --entropy-code, or a target")
         words = [word for name, word in TARGETS.items() if getattr(self, name) is not None]
-        words += ["--step"] if {*self.step} != {STEP} else []
+        words += ["--step"] if {*self.step} - {STEP} else []
         if len(words) > 1:
             raise ValueError(f"{' and '.join(words)} all say how many bits there are; give one")
         return self

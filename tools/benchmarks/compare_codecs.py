@@ -144,7 +144,7 @@ def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
 def settings(model: stlatent.Ladder, steps: Sequence[float], count: int) -> list[Point]:
     """How the ladder codes, the most bits first: so many λ where it takes that, and else steps."""
     if model.config.rate:
-        return [{"rate_weight": one, "step": STEP} for one in model.config.rate.spaced(count)]
+        return [{"rate_weight": one} for one in model.config.rate.spaced(count)]
     return [{"step": step} for step in sorted(steps)]
 
 
@@ -154,15 +154,17 @@ def ladder(model: stlatent.Ladder, x: Tensor, ways: Sequence[Point]) -> list[Poi
     for way in ways:
         at = model.at_rate(way["rate_weight"]) if model.config.rate else model
         prefixes = range(1, levels + 1) if way is ways[0] else [levels]
-        points += [way | point for point in _coded(at, x, way["step"], prefixes)]
+        points += [
+            way | point for point in _coded(at, x, [way["step"]] if "step" in way else [], prefixes)
+        ]
     return points
 
 
 def _coded(
-    model: stlatent.Ladder, x: Tensor, step: float, prefixes: Sequence[int]
+    model: stlatent.Ladder, x: Tensor, steps: Sequence[float], prefixes: Sequence[int]
 ) -> Iterator[Point]:
     """What some prefixes take and decode to."""
-    size, coding = x.shape[2:], make_coding(model, [step])
+    size, coding = x.shape[2:], make_coding(model, steps)
     encoder = StreamEncoder(model, size[1:], coding)
     shown = torch.from_numpy(to_uint8(x)).movedim(-1, 1)
     pieces = [piece for piece in (encoder.push(shown), encoder.end()) if piece]
