@@ -154,6 +154,9 @@ def test_a_data_set_says_it_and_is_read_at_it(pictures, saved, coded, tmp_path):
     encode_folder(model, pictures, tmp_path / "z", str(saved), options)
     store = LatentStore(tmp_path / "z")  # whose model is loaded, at the middle of its range
     assert store.manifest.rate_weight == RANGE[1] and not verify_store(tmp_path / "z")[2]
+    if coded:
+        *coarser, finest = store.manifest.coding.step
+        assert {*coarser} == {STEP} and finest > STEP
     made = decode_store(model, store, tmp_path / "out", format="npy", precision="fp32")
     at = model.at_rate(RANGE[1])
     for name, path in zip(store.items, made, strict=True):

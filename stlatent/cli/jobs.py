@@ -57,9 +57,9 @@ def add_encode(verb: Verb) -> None:
         "disk: float16, bfloat16, float32 or int8; one, or one per level (float16)")  # fmt: skip
     add("--entropy-code", action="store_true", help="store bits, rounded to --step and "
         "coded under the model's own priors; reading them takes the model")  # fmt: skip
-    add("--step", type=_steps, metavar="S[,S...]", help="of rounding before entropy coding, in "
-        "deviations of the posterior; one, or one per level (3.46: as noisy as it is; of the "
-        "finest level of codecs 5.54)")  # fmt: skip
+    add("--step", type=_steps, default=(), metavar="S[,S...]", help="of rounding before entropy "
+        "coding, in deviations of the posterior; one, or one per level (3.46: as noisy as it is; "
+        "of the finest level of codecs 5.54)")  # fmt: skip
     add("--psnr", type=shared.rate, metavar="DB", dest="psnr_db", help="store bits, as few as "
         "give this PSNR in every part of a source; levels, steps and λ follow")  # fmt: skip
     add("--bits-per-pixel", type=shared.rate, metavar="B", help="store bits, at most so many per "
@@ -138,7 +138,7 @@ def _encode_options(options: Options, model: Model) -> EncodeOptions:
 
     values = {n: v for n, v in vars(options).items() if n in EncodeOptions.model_fields}
     asked = medium_of(model).asked(resolution=options.resolution, axes=options.axes)
-    return parse(EncodeOptions, values | {"step": options.step or ()} | asked, "encode")
+    return parse(EncodeOptions, values | asked, "encode")
 
 
 def add_jobs(verb: Verb) -> None:

@@ -104,13 +104,10 @@ def surface_of(scene: trimesh.Scene | trimesh.Trimesh, linear: bool = False) -> 
         corners, uv, texture, coloured = _colours(mesh, textures, linear)
         vertices = np.asarray(mesh.vertices) @ transform[:3, :3].T + transform[:3, 3]
         if (shown := _shown(mesh.visual)) is not None:
-            pieces = np.concatenate([vertices[faces], corners], 2)
-            pieces = cut_out(pieces, uv, shown, max(scene.extents) / FINEST)
-            vertices, faces = (
-                pieces[..., :3].reshape(-1, 3),
-                np.arange(3 * len(pieces)).reshape(-1, 3),
-            )
-            corners, uv = (pieces[..., some].astype(np.float32) for some in (np.s_[3:6], np.s_[6:]))
+            left = np.concatenate([vertices[faces], corners], 2)
+            left = cut_out(left, uv, shown, max(scene.extents) / FINEST)
+            vertices, faces = left[..., :3].reshape(-1, 3), np.arange(3 * len(left)).reshape(-1, 3)
+            corners, uv = np.split(left[..., 3:].astype(np.float32), [3], axis=2)
         texture, coloured = (np.full(len(faces), one) for one in (texture, coloured))
         if np.linalg.det(transform[:3, :3]) < 0:
             faces, corners, uv = faces[:, ::-1], corners[:, ::-1], uv[:, ::-1]

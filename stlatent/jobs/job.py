@@ -124,7 +124,7 @@ class Job:
     def plan(place: Place, header: Header, options: EncodeOptions, inputs: Sequence[Input]) -> Job:
         """The job of encoding `inputs` to `place`; nothing is written yet."""
         count = len(header.levels)
-        dtypes, steps = (one * (count // max(1, len(one))) for one in (options.dtype, options.step))
+        dtypes, steps = (one and one * (count // len(one)) for one in (options.dtype, options.step))
         options = options.model_copy(update={"dtype": dtypes, "step": steps})
         units = cut(inputs, options.unit_files)
         record = JobRecord(

@@ -82,12 +82,13 @@ class EncodeOptions(SourceOptions, StorageOptions):
             raise ValueError("entropy coding rounds to steps, not to a dtype; leave out --dtype")
         if self.entropy_code and self.refine:
             raise ValueError("bits are those of the encoder's own latents; leave out --refine")
-        if not self.entropy_code and {*self.step} - {STEP}:
+        stepped = {*self.step} - {STEP}  # records of jobs may spell the usual step out
+        if not self.entropy_code and stepped:
             raise ValueError("a step is for entropy coding; add --entropy-code")
         if not self.entropy_code and self.key_every:
             raise ValueError("keys are for entropy coding; add --entropy-code, or a target")
         words = [word for name, word in TARGETS.items() if getattr(self, name) is not None]
-        words += ["--step"] if {*self.step} - {STEP} else []
+        words += ["--step"] if stepped else []
         if len(words) > 1:
             raise ValueError(f"{' and '.join(words)} all say how many bits there are; give one")
         return self
