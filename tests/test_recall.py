@@ -258,15 +258,15 @@ def test_memory_of_a_model_for_all_rates_is_trained_on_what_is_written(videos, t
     model = {"model.rate.range": [0.003, 0.1], "model.posterior.kind": "rounded"}
     model |= {"model.recall": 2, "model.recall_threshold": 0.5, "data.frames": 17}
     train.run(TINY, options(videos, tmp_path / "first", steps=2, **model))
-    more = {"start": tmp_path / "first", "only_recall": "true", "steps": 60, "seed": 1} | model
+    more = {"start": tmp_path / "first", "only_recall": "true", "steps": 150, "seed": 1} | model
     train.run(TINY, options(videos, tmp_path / "second", **more, **{"optimiser.lr": 3e-3}))
     first, second = (stlatent.load(tmp_path / name / "last") for name in ("first", "second"))
     assert stlatent.fingerprint(first) == stlatent.fingerprint(second)
     x, _ = centre_clip(videos / "held.mp4", (13, 64, 64))
-    for weight, most in ((0.003, 1.0), (0.1, 0.99)):
+    for weight in (0.003, 0.1):
         codes = (written(model.at_rate(weight), x) for model in (first, second))
         found = [sum(code.bits.item() for code in one) for one in codes]
-        assert found[1] < most * found[0]
+        assert found[1] < 0.99 * found[0]
 
 
 @pytest.mark.parametrize("domain", [name for name in SIZES if name not in IN_TIME])
