@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 NAME = re.compile(r"([\w][\w.-]*/[\w][\w.-]*)(?:@([\w][\w.-]*))?")  # user/model, perhaps @revision
+PATIENCE = 5.0  # seconds that the hub has for its first answer
 
 
 def endpoint() -> str | None:
@@ -22,14 +23,17 @@ def endpoint() -> str | None:
 
 def named(reference: str | Path) -> re.Match[str] | None:
     """Whether something may be the name of a model on the hub: `user/model` or
-    `user/model@revision`, and no path: nothing lies there, nor in a folder called `user`."""
-    found = NAME.fullmatch(reference) if isinstance(reference, str) else None
+    `user/model@revision`, and no path: nothing lies there, nor in a folder called `user`, and it is
+    not called as files of weights are."""
+    if not isinstance(reference, str) or reference.endswith(".safetensors"):
+        return None
+    found = NAME.fullmatch(reference)
     return found if found and not Path(reference.partition("/")[0]).exists() else None
 
 
 def fetch(name: re.Match[str], files: tuple[tuple[str, ...], ...]) -> Path:
     """The first file of the first of these sets that a model on the hub has, all of that set
-    fetched into the cache of the hub's library.
+    fetched into the cache of the hub's library; where the hub is out of reach, one that is there.
 
     Raises:
         ValueError: the model is not there, holds none of these, or cannot be reached.
@@ -39,21 +43,38 @@ def fetch(name: re.Match[str], files: tuple[tuple[str, ...], ...]) -> Path:
 
     where = {"repo_id": name[1], "revision": name[2], "endpoint": endpoint()}
     with in_one_line(name[0]):
+        where |= {"local_files_only": not _answers(files[0][0], where)}
         for wanted in files:
             try:
                 first, *_ = [Path(hf_hub_download(filename=file, **where)) for file in wanted]
                 return first
-            except LocalEntryNotFoundError:  # out of reach, which others below would be too
-                raise
-            except EntryNotFoundError:
-                continue
+            except EntryNotFoundError as error:
+                missing = error
+        if isinstance(missing, LocalEntryNotFoundError):
+            raise missing
     held = " nor ".join(wanted[0] for wanted in files)
     raise ValueError(f"{name[0]} on the Hugging Face hub holds neither {held}: no stlatent model")
+
+
+def _answers(file: str, where: Mapping[str, str | None]) -> bool:
+    """Whether the hub says anything, if only that this is not there. It is asked once: the library
+    below asks six times, for up to six minutes, before it says that the hub is out of reach."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        get_hf_file_metadata(hf_hub_url(filename=file, **where), timeout=PATIENCE)
+    except HfHubHTTPError:
+        return True
+    except Exception:  # of the library below, which is another one by version
+        return False
+    return True
 
 
 @contextmanager
 def in_one_line(what: str) -> Iterator[None]:
     """What goes wrong with the hub as a ValueError that says what to do."""
+    from huggingface_hub import constants
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -78,10 +99,9 @@ def in_one_line(what: str) -> Iterator[None]:
         )
     except RevisionNotFoundError:
         reason = f"{what}: this revision is not on {hub}"
-    except OfflineModeIsEnabled:
-        reason = f"{what} is not here, and HF_HUB_OFFLINE keeps the hub out of reach"
-    except LocalEntryNotFoundError:
-        reason = f"{what} is not here, and {hub} is out of reach; it was not fetched before"
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError):
+        far = "kept out of reach by HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else "out of reach"
+        reason = f"{what} is not here, was not fetched before, and {hub} is {far}"
     except HFValidationError as error:
         reason = f"{what}: {error}"
     except HfHubHTTPError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import stlatent
 from stlatent import checkpoint
 from stlatent.cli import main
 
+NOBODY = "http://127.0.0.1:9"  # where nobody listens
 TINY = ["steps=1", "data.frames=9", "data.crop=64", "data.batch_size=1", "data.workers=0"]
 
 
@@ -65,12 +68,14 @@ def test_what_was_fetched_is_there_offline(server, monkeypatch):
         stlatent.load("ada/other")
 
 
-def test_an_exported_folder_on_the_hub_is_a_model(server):
+def test_an_exported_folder_on_the_hub_is_a_model(server, monkeypatch):
     from stlatent.export import export
 
     export(ladder("image"), "vae", data=[torch.rand(1, 3, 32, 32)])
     names = ("config.json", "diffusion_pytorch_model.safetensors")
     server.repos["ada/vae"] = {name: Path("vae", name).read_bytes() for name in names}
+    assert len(stlatent.load("ada/vae").levels) == len(ladder("image").levels)
+    monkeypatch.setenv("HF_ENDPOINT", NOBODY)  # nor is the file of other models in the cache
     assert len(stlatent.load("ada/vae").levels) == len(ladder("image").levels)
 
 
@@ -98,19 +103,31 @@ def test_who_is_not_logged_in_is_told_to(server, monkeypatch, capsys):
     assert "hf auth login" in capsys.readouterr().err
 
 
-def test_a_hub_out_of_reach_is_one_line(server, monkeypatch, capsys, caplog):
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """A hub that takes what it is asked, and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_hub_out_of_reach_is_one_line_at_once(server, deaf, silent, monkeypatch, capsys, caplog):
+    monkeypatch.setenv("HF_ENDPOINT", deaf if silent else NOBODY)
+    monkeypatch.setattr("stlatent.hub.PATIENCE", 0.2)
+    began = time.monotonic()
     library = logging.getLogger("huggingface_hub")
     library.addHandler(caplog.handler)
     assert main(["inspect", "ada/clips", "--data", "x", "--out", "y"]) == 2
     library.removeHandler(caplog.handler)
     line = capsys.readouterr().err
     assert "is out of reach" in line and line.count("\n") == 1
+    assert time.monotonic() - began < 15  # the library below tries for 23 s and more
     assert not caplog.records  # nothing of trying again
 
 
 def test_what_may_be_a_path_does_not_go_to_the_hub(server):
     Path("runs").mkdir()
-    with pytest.raises(ValueError, match="no model at 'runs/mine'"):
-        stlatent.load("runs/mine")
+    for reference in ("runs/mine", "mine/model.safetensors", "runs/mine/best", "./mine"):
+        with pytest.raises(ValueError, match=f"no model at '{reference}'"):
+            stlatent.load(reference)
     assert server.asked == []
