@@ -235,10 +235,11 @@ def test_a_data_set_of_chosen_rates_is_read_and_written_like_others(pictures, sa
     assert content(tmp_path / "parts") == content(tmp_path / "z")
     with pytest.raises(ValueError, match="encode without a target, or with --rate-weight"):
         store.manifest.check_one_rate()
-    given = aim.model_copy(update={"rate_weight": RANGE[1]})
-    encode_folder(model, pictures, tmp_path / "given", str(saved), given)
-    manifest = LatentStore(tmp_path / "given").manifest
-    assert manifest.rate_weight == RANGE[1] and not manifest.coding.rate_chosen
+    for given in (RATES.middle, RANGE[1]):  # the first one is usual, but where there is a target
+        options, out = aim.model_copy(update={"rate_weight": given}), tmp_path / f"{given:.3f}"
+        encode_folder(model, pictures, out, str(saved), options)
+        manifest = LatentStore(out).manifest
+        assert manifest.rate_weight == given and not manifest.coding.rate_chosen
     record = tmp_path / "z" / "units" / "00000.json"
     record.write_text(re.sub(r', ?"rate_weight": ?[0-9.e-]+', "", record.read_text()))
     with pytest.raises(ValueError, match="does not say at which λ"):

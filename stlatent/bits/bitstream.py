@@ -82,7 +82,7 @@ def make_coding(
         steps_checked=True,
         priors=priors_fingerprint(model),
         target=target,
-        rate_chosen=target is not None and _rate_is_open(model),
+        rate_chosen=target is not None and ladder_in(model).rate_open,
         key_every=key_every,
     )
 
@@ -93,11 +93,6 @@ def usual_steps(model: Ladder) -> tuple[float, ...]:
     *coarser, finest = [STEP] * len(model.levels)
     rounded = model.config.posterior.kind == "rounded"
     return (*coarser, FINEST * finest if rounded else finest)
-
-
-def _rate_is_open(model: Ladder) -> bool:
-    rates = ladder_in(model).config.rate
-    return rates is not None and model.rate_weight == rates.middle
 
 
 def known_steps(model: Ladder, step: Sequence[float]) -> dict[Site, Tensor]:

@@ -57,6 +57,11 @@ class Dialled(nn.Module):
         model takes none."""
         return self._rate_weight or (self.config.rate and self.config.rate.middle)
 
+    @property
+    def rate_open(self) -> bool:
+        """Whether it takes λ, and nobody has chosen one."""
+        return self.config.rate is not None and self._rate_weight is None
+
     def at_rate(self: D, weight: float) -> D:
         """The same model, weights shared, at another λ; streams, prefixes and bits that were made
         at one are read at that alone.
