@@ -263,7 +263,7 @@ def test_what_is_killed_goes_on_to_the_same_bytes(model, videos, bits, tmp_path,
     work()
     assert content(tmp_path / "out") == content(bits)
     again = {"entropy_code": True, "unit_files": 1, "step": (5.0,)}
-    with pytest.raises(ValueError, match=r"other step"):
+    with pytest.raises(ValueError, match=r"other --step"):
         encode_folder(model, videos, tmp_path / "out", "tiny", EncodeOptions(**again))
     with pytest.raises(ValueError, match="entropy-code"):
         encode_folder(model, videos, tmp_path / "out", "tiny", EncodeOptions(unit_files=1))

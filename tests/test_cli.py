@@ -225,7 +225,7 @@ WRONG = {
     "encode videos --model video/base --out new": "video/base is a config and no model",
     "encode videos --model moving --out new": "`stlatent generate moving` draws from it",
     "encode videos --model image.safetensors --out new": "domain is 'image'",
-    "encode videos --model video.safetensors --out latents --fps 5": "fps (None there, 5.0",
+    "encode videos --model video.safetensors --out latents --fps 5": "--fps (left out there, 5",
     "encode videos/sub --model video.safetensors --out latents": "--replace",
     "encode videos --model video.safetensors --out new --tile 40": "such as 32",
     "encode videos --model video.safetensors --out new --dtype int8,int8": "2 dtypes",

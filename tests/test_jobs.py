@@ -25,9 +25,13 @@ from test_codec import EXACT, SIZES, moving_pattern, pixels, whole, write_video
 from torch.utils.data import DataLoader
 
 from stlatent import Ladder
+from stlatent.cli.jobs import add_encode
+from stlatent.cli.options import Verb
+from stlatent.geometry.field import FieldSettings
 from stlatent.jobs import reader
 from stlatent.jobs.decode import decode_store
 from stlatent.jobs.encode import encode_folder
+from stlatent.jobs.options import EncodeOptions, typed
 from stlatent.jobs.status import job_status
 from stlatent.media.coder import TiledDecoder, TiledEncoder
 from stlatent.media.tiles import Tiling
@@ -128,14 +132,32 @@ def test_shards_in_any_order_make_the_same_data_set(model, videos, undisturbed, 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"fps": 5.0}, r"fps \(None there, 5.0 here\)"),
-        ({"dtype": ("int8",)}, "dtype"),
-        ({"unit_files": 2}, "unit-files"),
+        ({"fps": 5.0}, r"other --fps \(left out there, 5 here\);"),
+        ({"dtype": ("int8",)}, r"--dtype \(float32 there, int8 here\)"),
+        ({"unit_files": 2}, r"--unit-files \(1 there, 2 here\)"),
+        ({"scenes": True}, r"--scenes \(left out there, given here\)"),
+        ({"size": (16, 32)}, r"--size \(left out there, 16x32 here\)"),
+        ({"background": (0, 0, 255)}, r"--background \(#ffffff there, #0000ff here\)"),
+        (
+            {"entropy_code": True, "step": (2.0, 2.0, 1.5), "dtype": ("float16",)},
+            r"--step \(left out there, 2,2,1.5 here\)",
+        ),
     ],
 )
 def test_jobs_do_not_mix(model, videos, undisturbed, options, said):
     with pytest.raises(ValueError, match=f"latents of 5 sources, by model 'tiny'.*{said}"):
         encode_folder(model, videos, undisturbed, "tiny", SMALL.model_copy(update=options))
+
+
+def test_differences_are_told_in_the_words_of_the_command_line():
+    verb = Verb()
+    add_encode(verb)
+    words = [word.split()[0] for word in typed(EncodeOptions()) if word.startswith("--")]
+    assert {*words} <= {*verb._option_string_actions}
+    fields = FieldSettings(resolution=64, axes=("x", "z", "-y"))
+    said = typed(EncodeOptions(fields=fields, step=(2.5, 2.5), entropy_code=True))
+    assert said["--resolution"] == "64" and said["--axes of meshes"] == "x,z,-y"
+    assert said["--step"] == "2.5" and said["--refine"] == "0" and said["--std"] == "left out"
 
 
 def test_jobs_with_other_models_or_sources_do_not_mix(model, videos, undisturbed, tmp_path):
@@ -259,7 +281,7 @@ def test_transparent_pixels_over_a_background(model, tmp_path):
             *(store.read(next(iter(store.items))).levels for store in levels), strict=True
         ):
             assert torch.equal(a, b)
-    with pytest.raises(ValueError, match="other background"):
+    with pytest.raises(ValueError, match="other --background"):
         encode_folder(model, tmp_path / "in", tmp_path / "white", "tiny", options)
 
 

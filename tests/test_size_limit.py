@@ -12,8 +12,8 @@ from test_jobs import content, killed
 import stlatent
 from stlatent.cli.options import byte_count
 from stlatent.jobs.encode import EncodeResult, encode_folder
-from stlatent.jobs.job import read_job
 from stlatent.jobs.options import EncodeOptions
+from stlatent.jobs.record import read_job
 from stlatent.jobs.verify import verify_store
 from stlatent.media.video.clips import centre_clip
 from stlatent.media.video.pixels import to_uint8
@@ -94,7 +94,7 @@ def test_what_is_killed_and_shared_comes_to_the_same_bytes(model, clips, limited
     work((1, 2))
     work((0, 2))
     assert content(tmp_path / "out") == content(limited)
-    with pytest.raises(ValueError, match=r"other size-limit \(6000 there, 6001 here\)"):
+    with pytest.raises(ValueError, match=r"other --size-limit \(6000 there, 6001 here\)"):
         encode(model, clips, tmp_path / "out", LIMIT + 1)
 
 

@@ -243,7 +243,7 @@ def test_what_is_killed_and_shared_comes_to_the_same_bytes(model, clips, aimed, 
     work((1, 2))
     work((0, 2))
     assert content(tmp_path / "out") == content(aimed)
-    with pytest.raises(ValueError, match=r"other psnr-db \(24.0 there, 25.0 here\)"):
+    with pytest.raises(ValueError, match=r"other --psnr \(24 there, 25 here\)"):
         encode_folder(model, clips, tmp_path / "out", "video", EncodeOptions(psnr_db=25.0))
 
 

@@ -22,12 +22,13 @@ from ..store.records import Failure
 from ..store.summary import LevelSummary, level_summaries, merged, table
 from .find import find_inputs, left_out
 from .folder import check_free, remove_own
-from .job import Job, read_job
+from .job import Job
 from .latents import source_medium
 from .options import TARGETS, EncodeOptions
 from .preview import write_preview
 from .ray_pool import RayPool
 from .reader import Reader
+from .record import read_job
 from .replace import Replacement
 from .scratch import scratch
 from .team import Team

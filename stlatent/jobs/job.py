@@ -13,100 +13,33 @@ who did what, or of how often it was interrupted.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
-from ..model.config import Strict
 from ..store.header import Header
 from ..store.manifest import (
     FAILED,
     MANIFEST,
     Manifest,
-    read_json,
     read_units,
     units_done,
     write_json,
 )
 from ..store.parse import parse_json, parse_record
 from ..store.place import Place
-from ..store.records import Count, Digest, Statistics, UnitRecord
+from ..store.records import Statistics, UnitRecord
 from ..store.summary import Total
-from .folder import INPUTS, JOB, JOB_FORMAT, check_free
+from .folder import INPUTS, JOB, check_free
 from .inputs import Input, cut
 from .marks import covered
 from .options import EncodeOptions
+from .record import InputRecord, JobRecord, digest_of, lines_of, read_job
 
 ADVICE = "give another folder, or --replace to put new ones in their place"
 Units = Sequence[Sequence[Input]] | Mapping[int, Sequence[Input]]
-
-
-class JobRecord(Strict):
-    """What is to be done. Two processes work at the same job if these are equal, but for what the
-    user calls the model.
-
-    Attributes:
-        format, version: of the record.
-        code: version of the library.
-        header: what its latents have in common.
-        options: as they were given.
-        sources: how many there are.
-        units: into how many units of work they were cut.
-        inputs: digest of the list of sources.
-        source_bytes: of all of them, where they share a limit.
-        captions: whether what is said of sources is in their list; in that of older jobs it is not.
-    """
-
-    format: Literal["stlatent-job"] = JOB_FORMAT
-    version: Literal[1] = 1
-    code: str
-    header: Header
-    options: EncodeOptions
-    sources: Count
-    units: Count
-    inputs: Digest
-    source_bytes: Count | None = None
-    captions: bool = False
-
-    def differences(self, other: JobRecord) -> list[str]:
-        """What is otherwise in `other`, in words; the inputs are compared elsewhere."""
-        mine, theirs = (
-            {"stlatent": job.code}
-            | job.header.model_dump(exclude={"model", "levels", "tile", "std", "coding"})
-            | {"entropy coder": job.header.coding and job.header.coding.numerics}
-            | {"priors": job.header.coding and job.header.coding.priors}
-            | job.options.model_dump()
-            for job in (self, other)
-        )
-        return [
-            f"{key.replace('_', '-')} ({mine[key]} there, {theirs[key]} here)"
-            for key in mine
-            if mine[key] != theirs[key]
-        ]
-
-
-class InputRecord(Strict):
-    """A line of `inputs.jsonl`: a source as it was when the job began, and the unit it is in.
-
-    Attributes:
-        name: its path below the folder that is encoded, with `/`.
-        kind: of the source, see `media.source`.
-        bytes: its size.
-        unit: number of the unit of work that it belongs to.
-        ends: see `marks.py`; older jobs have none.
-        caption: what is said of it, if anything.
-    """
-
-    name: str
-    kind: str
-    bytes: Count
-    unit: Count
-    ends: str | None = None
-    caption: str | None = None
 
 
 class Job:
@@ -133,7 +66,7 @@ class Job:
             options=options,
             sources=len(inputs),
             units=len(units),
-            inputs=_digest(units),
+            inputs=digest_of(units),
             source_bytes=sum(one.bytes for one in inputs) if options.size_limit else None,
             captions=True,
         )
@@ -184,13 +117,13 @@ class Job:
 
     def _forget_captions(self) -> None:
         self.units = [[replace(one, caption=None) for one in unit] for unit in self.units]
-        update = {"inputs": _digest(self.units), "captions": False}
+        update = {"inputs": digest_of(self.units), "captions": False}
         self.record = self.record.model_copy(update=update)
 
     def _write(self) -> None:
         """A folder is ours from the moment that the job's record is in it; so that comes first."""
         write_json(self.place, JOB, self.record, indent=1)
-        self.place.put(INPUTS, _lines(self.units))
+        self.place.put(INPUTS, lines_of(self.units))
 
     def _changed(self) -> dict[str, str]:
         """Sources that are not as the folder says, and how. The units become those of the folder,
@@ -212,7 +145,7 @@ class Job:
                 changed[one.name] = "described otherwise"
             units.setdefault(line.unit, []).append(one)
         self.units = [units[number] for number in sorted(units)]
-        update = {"inputs": _digest(self.units), "units": len(self.units)}
+        update = {"inputs": digest_of(self.units), "units": len(self.units)}
         self.record = self.record.model_copy(update=update)
         return changed
 
@@ -277,26 +210,3 @@ class Job:
             missed=len(total.missed) if self.record.options.target else None,
         )
         write_json(self.place, MANIFEST, manifest, indent=1)
-
-
-def read_job(place: Place) -> JobRecord | None:
-    """The job in a folder, if there is one; ValueError if it cannot be read."""
-    if not place.exists(JOB):
-        return None
-    return parse_record(JobRecord, read_json(place, JOB), place / JOB)
-
-
-def _lines(units: Sequence[Sequence[Input]]) -> Iterator[bytes]:
-    for number, unit in enumerate(units):
-        for one in unit:
-            about = {"name": one.name, "kind": one.kind, "bytes": one.bytes}
-            about |= {"unit": number, "ends": one.ends}
-            about |= {} if one.caption is None else {"caption": one.caption}
-            yield (json.dumps(about) + "\n").encode()
-
-
-def _digest(units: Sequence[Sequence[Input]]) -> str:
-    digest = hashlib.sha256()
-    for line in _lines(units):
-        digest.update(line)
-    return digest.hexdigest()

@@ -92,3 +92,32 @@ class EncodeOptions(SourceOptions, StorageOptions):
         if len(words) > 1:
             raise ValueError(f"{' and '.join(words)} all say how many bits there are; give one")
         return self
+
+
+def typed(options: EncodeOptions) -> dict[str, str]:
+    """What one would type for these options, by word of the command line. What is only settled by
+    the model or in Python stands there without dashes."""
+    values = options.model_dump()
+    fields = values.pop("fields") or {}
+    said = {
+        "--resolution": fields.get("resolution"),
+        "--axes of meshes": fields.get("axes"),
+        "--axes of volumes": values.pop("volume_axes"),
+        "band in voxels": fields.get("band_voxels"),
+        "margin": fields.get("margin"),
+        "--background": "#{:02x}{:02x}{:02x}".format(*values.pop("background")),
+        "--size": (size := values.pop("size")) and "x".join(map(str, size)),
+        "--buckets": (pixels := values.pop("buckets")) and f"{pixels} pixels",
+    }
+    said |= {TARGETS.get(n, f"--{n.replace('_', '-')}"): value for n, value in values.items()}
+    return {word: _typed(value) for word, value in said.items()}
+
+
+def _typed(value: Any) -> str:
+    if value is True:
+        return "given"
+    if value is None or value is False or value == ():
+        return "left out"
+    if isinstance(value, tuple):
+        return ",".join(map(_typed, value if len({*value}) > 1 else value[:1]))
+    return str(value).removesuffix(".0")

@@ -17,8 +17,9 @@ from ..media.base import Medium
 from ..store.place import Place
 from ..store.records import UnitRecord
 from .inputs import Input
-from .job import Job, JobRecord
+from .job import Job
 from .reader import Reader
+from .record import JobRecord
 from .scratch import scratch
 from .worker import Tally, encode_units
 

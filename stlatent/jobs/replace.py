@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..store.place import Place
 from .folder import check_free, remove_own
-from .job import Job, read_job
+from .job import Job
+from .record import read_job
 from .scratch import busy
 from .team import Team
 

@@ -14,7 +14,7 @@ from ..store.place import Place
 from ..store.records import Failure, UnitRecord
 from ..store.summary import merged
 from .folder import JOB
-from .job import read_job
+from .record import read_job
 
 RECENT = 32  # units from which the rate is taken
 BREAK = 10  # times the usual time between two units: nobody was at work
