@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ship_model
 import torch
 import trimesh
 from domains import SPARSE_CONFIG
@@ -26,6 +27,7 @@ from stlatent.media.output import Output
 from stlatent.media.sample import Sample
 from stlatent.media.shape.encode import copies
 from stlatent.media.shape.near import band_of, blocks_of, turned
+from stlatent.media.shape.near_medium import SparseShapes
 from stlatent.media.shape.refine import refine_blocks
 from stlatent.model.choose import Draw
 from stlatent.model.config import ModelConfig, parse
@@ -438,3 +440,26 @@ def test_train_resume_and_take_a_mesh_there_and_back(tmp_path: Path) -> None:
     assert main(["decode", str(tmp_path / "turned"), "--out", str(tmp_path / "copies")]) == 0
     copies = [trimesh.load(file) for file in sorted((tmp_path / "copies/box.glb").glob("*.glb"))]
     assert len(copies) == 8
+
+
+def test_a_run_is_put_among_the_models_that_ship(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """With figures of refined latents, and none where one is infinite."""
+    meshes, run, recipe = tmp_path / "meshes", tmp_path / "run", tmp_path / "run.yaml"
+    meshes.mkdir()
+    trimesh.creation.icosphere().export(meshes / "ball.ply")
+    trimesh.creation.box().export(meshes / "box.glb")
+    recipe.write_text(RUN.replace("ROOT", str(meshes)).replace("OUT", str(run)))
+    assert main(["train", str(recipe), "steps=1"]) == 0
+    monkeypatch.setattr(ship_model, "MODELS", tmp_path / "models")
+    compare = SparseShapes.compare
+    perfect = {"f_score_1": float("inf")}
+    monkeypatch.setattr(SparseShapes, "compare", lambda *both: compare(*both) | perfect)
+    given = [str(run), "ball", "--refine", "2", "--data"]
+    assert ship_model.main([*given, str(meshes)]) == 0
+    text = (tmp_path / "models" / "ball" / "figures.json").read_text()
+    figures = json.loads(text, parse_constant=pytest.fail)  # neither NaN nor Infinity
+    assert figures["untrained_f_score_1"] == [None, None]
+    assert figures["refined"]["steps"] == 2 and figures["samples"] == ["ball.ply"]
+    assert len(stlatent.load(tmp_path / "models" / "ball").levels) == 2

@@ -18,10 +18,12 @@ from stlatent import checkpoint
 from stlatent.cli.outcome import command
 from stlatent.evaluate.diagnostics import decode_prefixes, gather, sample_quality
 from stlatent.evaluate.latents import ABOUT, measure_latents
+from stlatent.evaluate.report import finite
 from stlatent.media.registry import medium_of
-from stlatent.media.shape.refine import refine
+from stlatent.media.shape.refine import refine, refine_blocks
 from stlatent.model.config import dump, load
 from stlatent.model.device import autocast
+from stlatent.sparse.blocks import Blocks
 from stlatent.train import RunConfig
 from stlatent.train.data import open_data
 
@@ -42,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = MODELS / options.name
     data = config.data.model_copy(update={"root": options.data})
     samples = open_data(config.model_copy(update={"data": data})).held_out
+    if not samples:
+        raise ValueError(f"{options.run} held nothing out that lies in {options.data}")
     model, about = stlatent.load(options.run), checkpoint.about(options.run)
     if isinstance(model, stlatent.Ladder) and not model.domain.sparse and ABOUT not in about:
         about[ABOUT] = measure_latents(model, samples.values()).model_dump()
@@ -59,8 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(config.seed)
     untrained = measure(checkpoint.build(config.model).eval(), samples)
     figures[f"untrained_{main}"] = [prefix[main] for prefix in untrained["prefixes"]]
-    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    print(json.dumps(figures, indent=1))
+    text = json.dumps(finite(figures), indent=1, allow_nan=False)
+    (out / "figures.json").write_text(text + "\n")
+    print(text)
 
 
 def anywhere(config: RunConfig, name: str) -> RunConfig:
@@ -75,15 +80,16 @@ def anywhere(config: RunConfig, name: str) -> RunConfig:
 
 @torch.inference_mode()
 def measure(
-    model: stlatent.Ladder, samples: Mapping[str, torch.Tensor], refined: int = 0
+    model: checkpoint.Model, samples: Mapping[str, torch.Tensor | Blocks], refined: int = 0
 ) -> dict[str, object]:
     """Figures of the held-out samples, as they are reported: means over them, per prefix.
 
     refined: steps of gradient descent that improve the latents; the rate is that from before."""
     medium, rows = medium_of(model), []
+    better = refine_blocks if model.domain.sparse else refine
     for x in samples.values():
         encoded = model.encode(x)
-        latents = refine(model, x, encoded, refined) if refined else encoded
+        latents = better(model, x, encoded, refined) if refined else encoded
         prefixes = decode_prefixes(model, latents)
         rows.append(sample_quality(medium, x, latents, encoded.kl, prefixes))
     return {

@@ -92,7 +92,7 @@ def write_report(
                 found = surfaces_of(medium, samples)
                 media.append(_write_media(folder / "clips" / stem, frames, fps, found))
         prefixes, levels, bands = measured.result()
-        numbers = _finite(_numbers(measured, prefixes, levels, bands, title))
+        numbers = finite(_numbers(measured, prefixes, levels, bands, title))
         drawn = list(_plots(folder / "plots", prefixes, levels, bands, medium.figures[0]))
         text = json.dumps(numbers, indent=1, allow_nan=False, ensure_ascii=False)
         (folder / "report.json").write_text(text + "\n", encoding="utf-8")
@@ -255,10 +255,10 @@ def _is_report(folder: Path) -> bool:
     return isinstance(content, dict) and content.get("format") == FORMAT
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no infinity: it becomes null."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
