@@ -123,8 +123,8 @@ class Writing:
         step = self.scales[site.level] * _along_channels(self.steps[site], prior)
         log_scale = prior.log_std - step.log()
         values = (posterior.mean - prior.mean) / step
-        symbols = cheapest(values, log_scale) if site.level == self._finest else values.round()
-        mass = bin_mass(symbols, log_scale)
+        choose = cheapest if site.level == self._finest else nearest
+        symbols, mass = choose(values, log_scale)
         self._numbers(site, symbols, _log_scale(prior, step), mass)
         return prior.mean + step * symbols
 
@@ -225,14 +225,22 @@ def _sum_bits(nats: Tensor) -> float:
     return BITS_PER_NAT * nats.cpu().double().sum().item()
 
 
-def cheapest(values: Tensor, log_scale: Tensor) -> Tensor:
-    """The nearest integers k or those one nearer to 0, whichever have the lesser
-    (value - k)^2 + PRICE * bits(k) under N(0, exp(log_scale))."""
-    nearest = values.round()
-    lower = nearest - nearest.sign()
-    saved = bin_mass(lower, log_scale).log2() - bin_mass(nearest, log_scale).log2()
-    lost = (values - lower).square() - (values - nearest).square()
-    return torch.where(PRICE * saved.to(lost) > lost, lower, nearest)
+def nearest(values: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest integers, and their probability under N(0, exp(log_scale))."""
+    symbols = values.round()
+    return symbols, bin_mass(symbols, log_scale)
+
+
+def cheapest(values: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of the nearest integers k or those one nearer to 0, whichever have the lesser
+    (value - k)^2 + PRICE * bits(k)."""
+    symbols, mass = nearest(values, log_scale)
+    lower = symbols - symbols.sign()
+    lower_mass = bin_mass(lower, log_scale)
+    saved = lower_mass.log2() - mass.log2()
+    lost = (values - lower).square() - (values - symbols).square()
+    cheaper = PRICE * saved.to(lost) > lost
+    return torch.where(cheaper, lower, symbols), torch.where(cheaper.cpu(), lower_mass, mass)
 
 
 def bin_mass(symbols: Tensor, log_scale: Tensor) -> Tensor:
