@@ -13,12 +13,8 @@ from torch import Tensor
 
 from . import hub
 from .foundation.autoencoder import FoundationAutoencoder
-from .foundation.frozen import (
-    FrozenAutoencoder,
-    check_named,
-    empty_foundation,
-    open_foundation,
-)
+from .foundation.frozen import FrozenAutoencoder
+from .foundation.opening import check_named, empty_foundation, open_foundation
 from .model.config import DecoderConfig, ModelConfig, Strict, parse
 from .model.device import check_device
 from .model.documents import from_json

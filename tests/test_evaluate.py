@@ -19,7 +19,7 @@ from stlatent.cli import main
 from stlatent.evaluate.networks import frechet_distance
 from stlatent.evaluate.peers import FrozenPeer, LadderPeer
 from stlatent.evaluate.yardstick import evaluate, table
-from stlatent.foundation.frozen import open_foundation
+from stlatent.foundation.opening import open_foundation
 from stlatent.media.metrics import psnr, ssim
 from stlatent.media.registry import yardstick
 from stlatent.media.video.yardsticks import SETS, read_yardstick

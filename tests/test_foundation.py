@@ -14,7 +14,8 @@ from stlatent.cli import main
 from stlatent.evaluate.report import write_report
 from stlatent.foundation.autoencoder import FoundationAutoencoder
 from stlatent.foundation.blur import blur_pixels, blurred
-from stlatent.foundation.frozen import FrozenAutoencoder, open_foundation
+from stlatent.foundation.frozen import FrozenAutoencoder
+from stlatent.foundation.opening import open_foundation
 from stlatent.foundation.seams import seams
 from stlatent.losses.pixels import pixel_error
 from stlatent.model.choose import Held

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Model
-from ..foundation.frozen import FrozenAutoencoder, open_foundation
+from ..foundation.frozen import FrozenAutoencoder
+from ..foundation.opening import open_foundation
 from ..model.config import FoundationConfig
 from ..model.gaussian import BITS_PER_NAT
 from ..model.latents import Latents

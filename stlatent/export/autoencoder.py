@@ -16,7 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..foundation.autoencoder import FoundationAutoencoder
-from ..foundation.frozen import FrozenAutoencoder, check_named, empty_foundation
+from ..foundation.frozen import FrozenAutoencoder
+from ..foundation.opening import check_named, empty_foundation
 from ..model.around import ladder_in
 from ..model.choose import Draw
 from ..model.config import ModelConfig, Positive, Strict, parse
@@ -41,18 +42,7 @@ PADDED = (
 
 
 class Exported(Strict):
-    """What `config.json` says for the constructor of `AutoencoderLadder`.
-
-    Attributes:
-        model: the config of the ladder, as in `ModelConfig`.
-        levels: how many are packed, from the coarsest on.
-        measured_mean, measured_std: of every channel of these levels, over data.
-        foundation: config of the autoencoder that the ladder stands on, whose weights lie beside
-            the ladder's.
-        frames: what becomes of those that fill no step of latents.
-        grid: stride of the packed latents.
-        least_channels: of the packed latents.
-    """
+    """What `config.json` says for the constructor of `AutoencoderLadder`, under the same names."""
 
     model: dict[str, Any]
     levels: Positive

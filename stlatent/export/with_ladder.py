@@ -12,7 +12,8 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
 from ..foundation.autoencoder import FoundationAutoencoder
-from ..foundation.frozen import FrozenAutoencoder, empty_foundation
+from ..foundation.frozen import FrozenAutoencoder
+from ..foundation.opening import empty_foundation
 from ..model.config import ModelConfig, Strict, parse
 from ..model.latents import Latents
 from .loading import Reloaded

@@ -28,7 +28,8 @@ from ..model.ladder import Ladder
 from ..model.passes import Encoded, Pass, Step
 from ..model.past import Past
 from .blur import blur_pixels, blurred
-from .frozen import FrozenAutoencoder, open_foundation
+from .frozen import FrozenAutoencoder
+from .opening import open_foundation
 from .tuned import TunedAutoencoder
 
 
