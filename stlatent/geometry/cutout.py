@@ -26,7 +26,9 @@ def cut_out(corners: np.ndarray, uv: np.ndarray, shown: np.ndarray, longest: flo
     Returns:
         `[G, 3, C + 2]`: the same of what is left, texture coordinates last.
     """
-    counts = np.pad(np.tile(shown, (2, 2)).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    counts = np.zeros((shown.shape[0] + 1, shown.shape[1] + 1), np.int32)
+    shown.cumsum(0, out=counts[1:, 1:])
+    counts.cumsum(1, out=counts)
     left, whole = np.concatenate([corners, uv], 2), []
     while len(left):
         share = _share(left[..., -2:], shown, counts)
@@ -43,17 +45,21 @@ def cut_out(corners: np.ndarray, uv: np.ndarray, shown: np.ndarray, longest: flo
 
 def _share(uv: np.ndarray, shown: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Of the pixels under the box around each triangle, what part is to be seen `[F]`; `counts` are
-    sums of `shown`, repeated once, over all rows above and columns to the left."""
+    sums of `shown` over all rows above and columns to the left `[H + 1, W + 1]`."""
     size, (height, width) = np.array(shown.shape), shown.shape
+
+    def above(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        """The same sums of the picture repeated."""
+        (down, row), (across, column) = np.divmod(row, height), np.divmod(column, width)
+        rest = down * counts[-1, column] + across * counts[row, -1] + counts[row, column]
+        return down * across * int(counts[-1, -1]) + rest
+
     spot = np.stack([(1 - uv[..., 1]) * height, uv[..., 0] * width], 2)
     low, high = np.floor(spot.min(1)).astype(np.int64), np.ceil(spot.max(1)).astype(np.int64)
     extent = np.maximum(high - low, 1)
-    top, left = (low % size).T
-    bottom = np.minimum(top + extent[:, 0], 2 * height)
-    right = np.minimum(left + extent[:, 1], 2 * width)
-    seen = counts[bottom, right] - counts[top, right] - counts[bottom, left] + counts[top, left]
-    share = seen / ((bottom - top) * (right - left))
-    return np.where((extent > size).any(1), shown.mean(), share)
+    (top, left), (bottom, right) = (low % size).T, (low % size + extent).T
+    seen = above(bottom, right) - above(top, right) - above(bottom, left) + above(top, left)
+    return np.where((extent > size).any(1), shown.mean(), seen / extent.prod(1))
 
 
 def _at(uv: np.ndarray, shown: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from .band import BLOCK, Band
 from .cube import Placement, from_index, voxel_size
 from .extras import needed
 from .field import COLOUR_BAND_VOXELS, FieldSettings, Route
-from .orient import enclosing, turned_faces
+from .orient import enclosing, wound_outwards
 from .scan import lattice
 from .surface import Surface, area_vectors, areas
 
@@ -37,33 +37,12 @@ def band_from_surface(surface: Surface, settings: FieldSettings | None = None) -
         raise ValueError(f"resolution is {settings.resolution}; give a multiple of {BLOCK}")
     placement = Placement.around(surface.vertices, settings.margin, settings.axes)
     vertices = placement.to_cube(surface.vertices)
-    faces = surface.faces[:, ::-1] if placement.mirrors else surface.faces
-    turned = turned_faces(vertices, faces)
-    faces = np.where(turned[:, None], faces[:, ::-1], faces)
+    faces, turned = wound_outwards(vertices, surface.faces, placement.mirrors)
     solid = enclosing(vertices, faces)
     blocks = _blocks(vertices[faces], settings.resolution)
-    shape = (len(blocks), *[BLOCK] * 3)
-    distance = np.empty(shape, np.float32)
-    colour, known = np.zeros((*shape, 3), np.uint8), np.zeros(shape, bool)
-    nearest = kernels.Nearest(vertices, surface.faces)  # wound as the colours are
-    for some in _parts(len(blocks)):
-        centres = _centres(blocks[some], settings.resolution)
-        away, face, spot = nearest(centres)
-        away /= voxel_size([settings.resolution])
-        shown = (away < COLOUR_BAND_VOXELS) & surface.coloured[face]
-        pixels = surface.colours(
-            face[shown], barycentric(nearest.triangles[face[shown]], spot[shown])
-        )
-        known[some].reshape(-1)[shown] = True
-        colour[some].reshape(-1, 3)[shown] = np.round(pixels * 255)
-        distance[some] = away.reshape(-1, *shape[1:])
-        if solid.any():
-            inside = _by_region(
-                lambda points: kernels.winding_number(vertices, faces[solid], points) > 0.5,
-                distance[some],
-                centres,
-            )
-            distance[some] *= np.where(inside, -1, 1)
+    distance, colour, known = _measured(
+        surface, vertices, faces[solid], blocks, settings.resolution
+    )
     kept = _seen(blocks, (distance >= 0).any((1, 2, 3)), settings.resolution)
     area = areas(vertices[faces])
     return Band(
@@ -90,6 +69,40 @@ def barycentric(triangles: np.ndarray, points: np.ndarray) -> np.ndarray:
     weights = np.stack([np.einsum("nk,nk->n", part, whole) for part in parts], 1).clip(0)
     total = weights.sum(1, keepdims=True)
     return np.where(total > 0, weights / np.maximum(total, np.finfo(float).tiny), 1 / 3)
+
+
+def _measured(
+    surface: Surface,
+    vertices: np.ndarray,
+    solid: np.ndarray,
+    blocks: np.ndarray,
+    resolution: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of all voxels of blocks: distance in voxels, `[K, 4, 4, 4]`, negative inside of the faces
+    that enclose a `solid` `[F, 3]`; colour, and where it is known."""
+    shape = (len(blocks), *[BLOCK] * 3)
+    distance = np.empty(shape, np.float32)
+    colour, known = np.zeros((*shape, 3), np.uint8), np.zeros(shape, bool)
+    nearest = kernels.Nearest(vertices, surface.faces)  # wound as the colours are
+    for some in _parts(len(blocks)):
+        centres = _centres(blocks[some], resolution)
+        away, face, spot = nearest(centres)
+        away /= voxel_size([resolution])
+        shown = (away < COLOUR_BAND_VOXELS) & surface.coloured[face]
+        pixels = surface.colours(
+            face[shown], barycentric(nearest.triangles[face[shown]], spot[shown])
+        )
+        known[some].reshape(-1)[shown] = True
+        colour[some].reshape(-1, 3)[shown] = np.round(pixels * 255)
+        distance[some] = away.reshape(-1, *shape[1:])
+        if len(solid):
+            inside = _by_region(
+                lambda points: kernels.winding_number(vertices, solid, points) > 0.5,
+                distance[some],
+                centres,
+            )
+            distance[some] *= np.where(inside, -1, 1)
+    return distance, colour, known
 
 
 def _blocks(triangles: np.ndarray, resolution: int) -> np.ndarray:

@@ -13,6 +13,16 @@ TIGHT, TIGHT_SHARE = 0.1, 0.9  # of what encloses a solid: how nearly, and on ho
 STEP = 2e-4  # how far from a face its two sides are looked at, in the cube [-1, 1]^3
 
 
+def wound_outwards(
+    vertices: np.ndarray, faces: np.ndarray, mirrored: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Faces `[F, 3]` of a mesh in the cube that all face outwards, and which of them had to be
+    turned for that `[F]`, beside all of them where the cube mirrors the asset."""
+    faces = faces[:, ::-1] if mirrored else faces
+    turned = turned_faces(vertices, faces)
+    return np.where(turned[:, None], faces[:, ::-1], faces), turned
+
+
 def turned_faces(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Which faces `[F]` must be turned for all to face outwards.
 

@@ -22,6 +22,7 @@ GLTF_SUFFIXES = (".glb", ".gltf")  # their colours are in linear light
 MAX_PIECES = 100_000
 MAX_FACES = 20_000_000
 WELD = 1e-6  # vertices closer than this share of the extent are one
+MISSING = color_image().convert("RGBA")  # what trimesh puts where a texture is missing
 
 
 class BadMeshError(UnreadableError):
@@ -214,6 +215,6 @@ def _material(material: object) -> tuple[Image.Image | None, np.ndarray | None]:
             factor = material.diffuse
     else:
         return None, None
-    if picture is not None and picture.convert("RGBA") == color_image().convert("RGBA"):
-        picture = None  # trimesh puts it where a texture is missing
+    if picture is not None and picture.size == MISSING.size and picture.convert("RGBA") == MISSING:
+        picture = None
     return picture, factor

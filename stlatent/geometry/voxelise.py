@@ -18,7 +18,7 @@ from . import kernels
 from .cube import Placement, to_index, voxel_centres, voxel_size
 from .extras import needed
 from .field import COLOUR_BAND_VOXELS, Field, FieldSettings, Route
-from .orient import sheets, turned_faces
+from .orient import sheets, wound_outwards
 from .scan import lattice
 from .surface import Surface, areas, normals
 
@@ -85,9 +85,7 @@ class _Body:
 
 
 def _body(vertices: np.ndarray, faces: np.ndarray, mirrored: bool) -> _Body:
-    faces = faces[:, ::-1] if mirrored else faces
-    turned = turned_faces(vertices, faces)
-    faces = np.where(turned[:, None], faces[:, ::-1], faces)
+    faces, turned = wound_outwards(vertices, faces, mirrored)
     return _Body(vertices, faces, turned, ~sheets(vertices, faces))
 
 
