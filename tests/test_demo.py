@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import stlatent
+from stlatent.demo.app import AGE_S, new_place
 from stlatent.demo.studio import Studio
 from stlatent.media.options import Extent
 from stlatent.media.video.pixels import to_uint8
@@ -44,6 +46,15 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with VideoReader(CLIP) as clip:
         Image.fromarray(clip.read([0])[0]).save(path)
     return path
+
+
+def test_what_was_made_goes_after_an_hour(tmp_path):
+    first, second = new_place(tmp_path), new_place(tmp_path)
+    (first / "decoded.mp4").touch()
+    before = time.time() - AGE_S - 1
+    os.utime(first, (before, before))
+    third = new_place(tmp_path)
+    assert {*tmp_path.iterdir()} == {second, third}
 
 
 def test_what_the_studio_gives_is_what_the_model_gives(studio, tmp_path):

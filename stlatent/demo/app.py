@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import inspect
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +25,8 @@ MODELS = ("video", "voxel")
 MOST_BYTES = 64 * 2**20  # of an upload
 MOST_FRAMES, MOST_SIDE = 65, 512
 SWEEP_S, AGE_S = 600, 3600  # how often old files are looked for, and how old they may get
+MADE = "made-"  # the folders of what is made
+SESSIONS = 8  # visitors whose levels are kept at a time, up to 1 GB each
 HIDDEN = "hidden"  # and there: a viewer of shapes that comes later stays empty
 ABOUT = """# stlatent
 Drop a clip, a picture or a mesh. It is encoded on several levels, level 0 the coarsest; every \
@@ -56,7 +60,7 @@ class Page:
             title="stlatent", analytics_enabled=False, delete_cache=(SWEEP_S, AGE_S)
         ) as self.blocks:
             gr.Markdown(ABOUT)
-            self.opened = gr.State(None)
+            self.opened = gr.State(None, time_to_live=AGE_S)
             with gr.Row():
                 with gr.Column(scale=1):
                     self._inputs()
@@ -148,7 +152,7 @@ class Page:
             raise ValueError("drop a file first")
         frames, side = min(int(frames), MOST_FRAMES), min(int(side), MOST_SIDE)
         opened = self.studio.open(file, Extent(frames, (side, side)))
-        place, levels = self._place(), [str(k) for k in range(len(opened.latents.levels))]
+        place, levels = new_place(self.folder), [str(k) for k in range(len(opened.latents.levels))]
         rows = "\n".join(f"| {' | '.join(row)} |" for row in self.studio.table(opened))
         figure = opened.medium.figures[0].title
         head = f"| level | stride | numbers | bits | {figure}, up to it |\n|---|---|---|---|---|\n"
@@ -188,12 +192,9 @@ class Page:
         return self._kept(opened, mixed, "mixed")
 
     def _kept(self, opened: Opened, x: Any, name: str) -> list[Any]:
-        place = self._place()
+        place = new_place(self.folder)
         path = self.studio.write(opened, x, place, name)
         return [*self._shown(path), [str(self.studio.save_latents(opened, place)), str(path)]]
-
-    def _place(self) -> Path:
-        return Path(tempfile.mkdtemp(dir=self.folder))
 
     def _shown(self, path: Path) -> list[Any]:
         """Updates of the three places, of which the one for this file is seen."""
@@ -223,6 +224,16 @@ def _needed(opened: Opened | None) -> Opened:
     return opened
 
 
+def new_place(folder: Path) -> Path:
+    """A folder in there for what is made now; those that are too old go, which gradio, with copies
+    of its own, does not do."""
+    for place in folder.glob(f"{MADE}*"):
+        with suppress(FileNotFoundError):
+            if time.time() - place.stat().st_mtime > AGE_S:
+                shutil.rmtree(place, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=MADE, dir=folder))
+
+
 @contextmanager
 def scratch() -> Iterator[Path]:
     """The folder of everything that is uploaded or made, while the page runs."""
@@ -245,6 +256,7 @@ def launch(page: Page, **options: Any) -> Any:
         theme=theme,
         max_file_size=MOST_BYTES,
         allowed_paths=[str(page.folder)],
+        state_session_capacity=SESSIONS,
         share=False,
         ssr_mode=False,
         footer_links=[],

@@ -49,7 +49,7 @@ class Opened:
 
 
 class Studio:
-    """The models that there are, each for its kinds of files, loaded when it is first needed."""
+    """The models that there are, each for its kinds of files."""
 
     def __init__(self, references: Sequence[str], device: str = "cpu") -> None:
         """ValueError where a model cannot be loaded."""
@@ -120,19 +120,18 @@ class Studio:
 
     def table(self, opened: Opened) -> list[list[str]]:
         """Per level: stride, numbers, bits, and the first figure of the prefix that ends there."""
-        medium, latents = opened.medium, opened.latents
-        rows, before = [], 0
-        found = sample_quality(medium, opened.x, latents, [k.cpu() for k in latents.kl],
-                               opened.prefixes)  # fmt: skip
-        bits_before = 0.0
+        medium, latents, rows = opened.medium, opened.latents, []
+        main, before, bits_before = medium.figures[0], 0, 0.0
+        kl = [nats.cpu() for nats in latents.kl]
+        found = sample_quality(medium, opened.x, latents, kl, opened.prefixes)
         for k, (level, one) in enumerate(zip(opened.model.levels, found, strict=True)):
-            figure = one.figures[medium.figures[0].key]
+            figure = one.figures[main.key]
             rows.append([
                 str(k),
                 "×".join(map(str, level.stride)),
                 f"{one.numbers - before:,}",
                 f"{one.bits - bits_before:,.0f}",
-                f"{figure:.{medium.figures[0].digits}f}" if math.isfinite(figure) else "–",
+                f"{figure:.{main.digits}f}" if math.isfinite(figure) else main.none,
             ])  # fmt: skip
             before, bits_before = one.numbers, one.bits
         return rows
