@@ -288,6 +288,8 @@ def test_patches_are_undone(domain):
         ({"condition": [0.5]}, "one class from 0 to 1"),
         ({"condition": "cat"}, "no names of classes"),
         ({"num_inference_steps": [1, 2]}, "1, one per stage"),
+        ({"augmentation": 1.5}, "augmentation is 1.5; give 0 to 1"),
+        ({"callback_on_step_end_tensor_inputs": ["prompt"]}, "has 'prompt'; give latents"),
         ({"num_inference_steps": 0}, "from 1 on"),
         ({"output_type": "pil"}, "pt or latent"),
         ({"size": (3, 3)}, "3 axes|reshape"),
@@ -362,6 +364,17 @@ def test_the_command_trains_on_a_data_set_and_leaves_a_pipeline(clips, tmp_path)
     by_name, by_number = (draw(pipeline, asked) for asked in (["b", "a"], [1, 0]))
     assert torch.equal(by_name, by_number)
     assert main([*arguments, "data.batch_size=2"]) == 2  # another run lies there
+
+
+def test_a_file_of_classes_holds_none_beyond_those_of_the_config(clips, tmp_path, capsys):
+    labels = tmp_path / "kinds.json"
+    arguments = ["train", str(CONFIGS / "tiny.yaml"), f"data.root={clips / 'latents'}"]
+    arguments += ["diffusion.condition.classes=2", f"data.labels={labels}", "--dry-run"]
+    for number, code in ((1, 0), (2, 2), (-1, 2)):
+        names = [f"{'ab'[k % 2]}/{k}.mp4" for k in range(6)]
+        labels.write_text(json.dumps(dict.fromkeys(names, 0) | {"b/1.mp4": number}))
+        assert main(arguments) == code
+    assert "b/1.mp4 is of class -1, but condition.classes says 0 to 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["packed", "coarse", "cascade"])

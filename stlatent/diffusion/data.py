@@ -155,15 +155,21 @@ def _labels(
             f'data.labels={file} holds no classes, such as {{"a.mp4": 0}} or {{"a.mp4": "dog"}}'
         )
     if kinds == {int}:
+        most = condition.classes - 1
+        if wrong := [name for name, kind in said.items() if not 0 <= kind <= most]:
+            raise ValueError(
+                f"data.labels={file}: {wrong[0]} is of class {said[wrong[0]]}, but "
+                f"condition.classes says 0 to {most}"
+            )
         return said, ()
     classes = sorted({*said.values()})
     _check_classes(condition.classes, len(classes), f"{file} names {len(classes)} classes")
     return {name: classes.index(kind) for name, kind in said.items()}, classes
 
 
-def _check_classes(there: int, needed: int, why: str) -> None:
-    if needed > there:
-        raise ValueError(f"condition.classes is {there}, but {why}")
+def _check_classes(configured: int, needed: int, why: str) -> None:
+    if needed > configured:
+        raise ValueError(f"condition.classes is {configured}, but {why}")
 
 
 class _Nothing(Dataset):

@@ -17,16 +17,23 @@ from ..files import writing
 from ..media.registry import medium_of
 from ..shipped import locate_pipeline
 from ..sparse.blocks import Blocks
+from .asked import (
+    Asked,
+    Steps,
+    check_augmentation,
+    check_callback,
+    check_similar,
+    check_windows,
+    read_condition,
+    read_output_type,
+    read_steps,
+)
 from .context import Context
 from .corruption import Scheduler, generator_on
 from .denoiser import LadderDenoiser
 from .output import LadderPipelineOutput
 from .similar import Similar
 from .sparse import Autoencoder
-from .text import embed, words
-
-Steps = int | Sequence[int]
-Asked = int | str | Sequence[int] | Sequence[str] | Tensor | None
 
 
 class LadderPipeline(DiffusionPipeline):
@@ -117,18 +124,22 @@ class LadderPipeline(DiffusionPipeline):
                 every step, counted over all of them; may return other latents under the same name.
 
         Raises:
-            ValueError: a wrong condition, size, number of steps, levels, strength or output type.
+            ValueError: a wrong condition, size, number of steps, augmentation, levels, strength or
+                output type, or a callback is to be given what there is not.
         """
-        condition, count = self._condition(condition, batch_size)
+        device = self._execution_device
+        condition, count = read_condition(self.denoiser, condition, batch_size, device)
         size = tuple(size or self.denoiser.config.size)
-        steps = self._steps(num_inference_steps)
-        kind = self._output_type(output_type)
+        steps = read_steps(num_inference_steps, len(self.denoiser.stages))
+        kind = read_output_type(output_type, self.vae.ladder)
         self.denoiser.domain.check(size)
-        self._check_windows(windows)
+        check_windows(windows, bool(self.denoiser.config.past))
+        check_augmentation(augmentation)
+        check_callback(callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
         similar = Similar()
         if similar_to is not None:
-            self._check_similar(similar_to.shape, (count, *size), windows)
-            x = similar_to.to(self._execution_device)
+            check_similar(similar_to.shape, (count, *size), windows)
+            x = similar_to.to(device)
             similar = Similar.of(x, self.vae, self.denoiser, levels, strength)
         self._guidance_scale, self._interrupt = guidance_scale, False
         self._num_timesteps = windows * sum(map(similar.steps, range(len(steps)), steps))
@@ -244,69 +255,9 @@ class LadderPipeline(DiffusionPipeline):
         generator = list(generator) if isinstance(generator, Sequence) else generator
         return randn_tensor(shape, generator, self._execution_device, self.denoiser.dtype)
 
-    # checks -------------------------------------------------------------------------------------
-
     def check_condition(self, condition: Asked) -> None:
         """Raise ValueError unless samples can be asked for like this."""
-        self._condition(condition, 1)
-
-    def _condition(self, condition: Asked, batch: int) -> tuple[Tensor | None, int]:
-        if condition is None:
-            return None, batch
-        if texts := words(condition):
-            kinds = self.denoiser.condition
-            read = torch.tensor(kinds.numbers(texts)) if kinds.names else self._embedded(texts)
-            condition = read.squeeze(0)
-        given = torch.as_tensor(condition, device=self._execution_device)
-        single = 1 if self.denoiser.condition.embedding else 0
-        if given.ndim == single:
-            given = given.expand(batch, *given.shape)
-        self.denoiser.check_condition(given, len(given))
-        return given, len(given)
-
-    def _embedded(self, texts: Sequence[str]) -> Tensor:
-        """By the encoder that the model was trained with."""
-        encoder = self.denoiser.condition.encoder
-        if encoder is None:
-            raise ValueError("this model has no text encoder and no names of classes; give numbers")
-        return embed(texts, encoder)
-
-    def _steps(self, steps: Steps) -> list[int]:
-        stages = len(self.denoiser.stages)
-        found = [steps] * stages if isinstance(steps, int) else list(steps)
-        if len(found) != stages or min(found) < 1:
-            raise ValueError(
-                f"num_inference_steps is {steps}; give one number from 1 on, or {stages}, one per "
-                f"stage"
-            )
-        return found
-
-    def _check_similar(self, given: Sequence[int], wanted: Sequence[int], windows: int) -> None:
-        if windows > 1:
-            raise ValueError(f"windows is {windows}; what is similar to a sample is 1 window long")
-        if (*given[2:],) != (*wanted[1:],) or given[0] not in (1, wanted[0]):
-            raise ValueError(
-                f"similar_to is of size {list(given)}; {wanted[0]} samples of size "
-                f"{list(wanted[1:])} are to be drawn"
-            )
-
-    def _check_windows(self, windows: int) -> None:
-        if windows < 1:
-            raise ValueError(f"windows is {windows}; give 1 or more")
-        if windows > 1 and not self.denoiser.config.past:
-            raise ValueError(
-                f"windows is {windows}; this model makes 1, since it was trained without a past"
-            )
-
-    def _output_type(self, kind: str | None) -> str:
-        shown = medium_of(self.vae.ladder).object_type
-        legal = list(dict.fromkeys((shown, "pt", "latent")))
-        if kind not in (None, *legal):
-            raise ValueError(
-                f"output_type is '{kind}'; of domain '{self.denoiser.domain.name}' give "
-                f"{' or '.join(legal)}"
-            )
-        return kind or shown
+        read_condition(self.denoiser, condition, 1, self._execution_device)
 
     @classmethod
     def from_pretrained(cls, reference: str | Path, **options: Any) -> LadderPipeline:
