@@ -227,10 +227,10 @@ class LadderPipeline(DiffusionPipeline):
         if kind == "latent":
             return tuple(levels)
         packed = self.vae.packing.fold(levels)
+        medium = medium_of(self.vae.ladder)
         x = self.vae.decode(packed, generator=generator, size=size, return_dict=False)[0]
-        if kind == "pt":
-            return x
-        return medium_of(self.vae.ladder).objects(self.vae.ladder, x)
+        x = medium.tidied(x)
+        return x if kind == "pt" else medium.objects(self.vae.ladder, x)
 
     def _given(
         self, stage: int, levels: Sequence[Tensor], augmentation: float, generator: Generators

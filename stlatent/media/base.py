@@ -303,6 +303,10 @@ class Medium(ABC, Generic[Part]):
 
     # shapes, and objects of any kind ------------------------------------------------------------
 
+    def tidied(self, x: Tensor) -> Tensor:
+        """What a pipeline has drawn, without what nobody would keep; here, as it is."""
+        return x
+
     def solid(self, x: Tensor) -> Field | None:
         """The field of a sample `[1, C, *axes]`, in the cube, where it is a shape, or a solid in
         its place where shapes need not have an inside; else None."""

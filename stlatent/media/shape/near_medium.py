@@ -31,6 +31,7 @@ from ..output import Output
 from ..sample import Sample, Stored
 from ..source import Source
 from ..training import TrainingSet
+from .crumbs import without_crumbs
 from .decoded import shape_fields
 from .figures import DEFINITIONS, EDGE, FIGURES, POINTS, THRESHOLDS
 from .medium import PIXELS, Shapes
@@ -171,6 +172,9 @@ class SparseShapes(Shapes):
         if not len(mesh.faces):
             return np.full((1, PIXELS, PIXELS, 3), 255, np.uint8)
         return turntable(mesh, 1, PIXELS)
+
+    def tidied(self, x: Blocks) -> Blocks:
+        return without_crumbs(x, self.band_voxels)
 
     def solid(self, x: Blocks) -> Field:
         """With the layer around it at which the surface of what is written is found, see
