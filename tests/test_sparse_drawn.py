@@ -245,3 +245,14 @@ def test_an_open_sheet_is_as_whole_as_a_solid(assets: Path, model: SparseLadder)
     assert measured("apart.ply")["loose"] == pytest.approx(0.5, abs=0.01)
     solid = medium.solid(medium.open(assets / "meshes/one/rug.ply", blank)[0])
     assert np.count_nonzero(solid.inside) > 64
+
+
+@pytest.mark.parametrize(("none", "all_there"), [(-0.7, False), (-0.5, True)])
+def test_a_drawn_mark_is_one_from_a_chance_of_a_fifth_on(
+    model: SparseLadder, pair: list[SparseEncoded], none: float, all_there: bool
+) -> None:
+    (grid, *_) = model.grids(pair[0])
+    given = grid.clone()
+    given[:, -1][grid[:, -1] < 0] = none
+    (marks,) = model.from_grids([given]).marks
+    assert torch.equal(marks, pair[0].marks[0] | all_there)
