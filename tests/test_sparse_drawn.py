@@ -19,6 +19,7 @@ from stlatent import LadderPipeline, load
 from stlatent.checkpoint import build, save
 from stlatent.cli import main
 from stlatent.evaluate.assets import measure_assets
+from stlatent.geometry.flaws import Flaws
 from stlatent.media import medium_of
 from stlatent.media.options import Extent
 from stlatent.model.choose import Draw
@@ -256,3 +257,28 @@ def test_a_drawn_mark_is_one_from_a_chance_of_a_fifth_on(
     given[:, -1][grid[:, -1] < 0] = none
     (marks,) = model.from_grids([given]).marks
     assert torch.equal(marks, pair[0].marks[0] | all_there)
+
+
+def test_of_several_tries_the_first_whole_shape_is_taken_or_the_best(
+    assets: Path, tmp_path: Path
+) -> None:
+    given = [
+        "generate",
+        str(assets / "run" / "pipeline"),
+        "-n",
+        "1",
+        "--steps",
+        "1",
+        "--class=tree",
+    ]
+
+    def drawn(name: str, *more: str) -> tuple[bytes, Flaws]:
+        assert main([*given, "--out", str(tmp_path / name), *more]) == 0
+        found = json.loads((tmp_path / name / "figures.json").read_text())
+        flaws = Flaws(*(found[flaw] for flaw in ("loose", "thin", "gaps", "cut")))
+        return (tmp_path / name / "0000.glb").read_bytes(), flaws
+
+    each = [drawn(f"seed{k}", "--seed", str(k)) for k in range(3)]
+    whole = [one for one in each if one[1].valid]
+    best = whole[0] if whole else min(each, key=lambda one: one[1].gravest)
+    assert drawn("tries", "--tries", "3") == best

@@ -48,6 +48,8 @@ def add_generate(verb: Verb) -> None:
     )
     add("--steps", type=shared.positive, nargs="+", default=[25], metavar="N", help="of "
         "diffusion: one number, or one per stage (25)")  # fmt: skip
+    add("--tries", type=shared.positive, default=1, metavar="N", help="of shapes: draw anew what "
+        "is not whole, N times in all at most, and take the best (1)")  # fmt: skip
     add("--windows", type=shared.positive, default=1, metavar="N", help="of the length in "
         "training, one after the other (1)")  # fmt: skip
     add("--fps", type=shared.rate, metavar="F", help="of mp4 files (24)")
@@ -77,7 +79,7 @@ def generate(options: Options) -> int:
     if not sys.stderr.isatty():
         logging.disable_progress_bar()  # of the parts of a pipeline, as they are loaded
     names = ("count", "seed", "temperature", "classes", "prompts", "steps", "guidance", "windows",
-             "shape_of", "similar_to", "levels", "strength")  # fmt: skip
+             "shape_of", "similar_to", "levels", "strength", "tries")  # fmt: skip
     wish = Wish(
         **{name: getattr(options, name) for name in names},
         extent=Extent(options.frames, options.size, options.seconds),

@@ -8,8 +8,10 @@ DIR/figures.json     of shapes: what is measured of them, see `evaluate/assets.p
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from torch import Tensor
 from ..checkpoint import Model, load
 from ..evaluate.assets import Beside, measure_assets
 from ..files import replace_text
+from ..geometry.flaws import Flaws
 from ..geometry.preview import contact_sheet
 from ..jobs.sample import draw_samples, held_levels
 from ..media.options import Extent
@@ -56,6 +59,8 @@ class Wish:
         levels: in so many levels, coarsest first; None is those of a pipeline's first stage, and 1
             else.
         strength: how far from it, from 0 to 1, a draw that knows nothing of it.
+        tries: draws of a shape until one is whole, see `Flaws`, at most; of those that are not, the
+            one whose gravest flaw is least is taken.
 
     Raises:
         ValueError: these contradict each other, or the strength is not in [0, 1].
@@ -74,6 +79,7 @@ class Wish:
     similar_to: str | Path | None = None
     levels: int | None = None
     strength: float = 0.5
+    tries: int = 1
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
@@ -137,30 +143,53 @@ class Drawn:
         return x
 
     def __iter__(self) -> Iterator[Tensor]:
-        if self.pipeline and not self.wish.shape_of:
-            return self._diffused(self.pipeline)
-        return self._from_prior()
+        draw = self._diffused if self.pipeline and not self.wish.shape_of else self._from_prior
+        draws = draw()
+        for k in range(self.wish.count):
+            yield self._best(draws, k)
 
-    def _diffused(self, pipeline: LadderPipeline) -> Iterator[Tensor]:
-        wish, vae = self.wish, pipeline.vae
+    def _best(self, draw: Callable[[int], Tensor], sample: int) -> Tensor:
+        """See `Wish.tries`."""
+        best, least = None, math.inf
+        for _ in range(self.wish.tries):
+            x = draw(sample)
+            if self.wish.tries == 1:
+                return x
+            field = self.medium.solid(as_volume(self.model, x))
+            if field is None:
+                raise ValueError("--tries is for shapes: of nothing else is known what is whole")
+            gravest = Flaws.of_field(field).gravest
+            if gravest < least:
+                best, least = x, gravest
+            if gravest <= 1:
+                break
+        return best
+
+    def _diffused(self) -> Callable[[int], Tensor]:
+        """What draws a sample of some number, each time with the next seed."""
+        wish, pipeline, seeds = self.wish, self.pipeline, itertools.count(self.wish.seed)
+        vae = pipeline.vae
         if vae.config.levels < len(vae.ladder.levels) and wish.temperature:
             vae.enable_prior_sampling(wish.temperature)
         if wish.windows > 1:
             vae.enable_tiling()  # decodes piece by piece in time
         pipeline.set_progress_bar_config(disable=None)
-        for k in range(wish.count):
-            yield pipeline(
+
+        def draw(k: int) -> Tensor:
+            return pipeline(
                 wish.asked[k % len(wish.asked)] if wish.asked else None,
                 size=self._size(pipeline.denoiser.config.size),
                 windows=wish.windows,
                 num_inference_steps=wish.steps if len(wish.steps) > 1 else wish.steps[0],
                 guidance_scale=wish.guidance,
-                generator=torch.Generator().manual_seed(wish.seed + k),
+                generator=torch.Generator().manual_seed(next(seeds)),
                 similar_to=self.near,
                 levels=wish.levels,
                 strength=wish.strength,
                 output_type="pt",
             ).frames
+
+        return draw
 
     def _size(self, usual: Sequence[int]) -> tuple[int, ...]:
         """As in training, but for what is wished for."""
@@ -170,14 +199,17 @@ class Drawn:
         axes = self.medium.config.axes
         return axes.size(frames or axes.of_time(usual), size or axes.of_space(usual))
 
-    def _from_prior(self) -> Iterator[Tensor]:
+    def _from_prior(self) -> Callable[[int], Tensor]:
+        """As `_diffused`, but of one stream of random numbers."""
         wish, size = self.wish, self.sample.size
         usual = 0.0 if wish.similar_to else 1.0
         temperature = usual if wish.temperature is None else wish.temperature
         strength, held = wish.strength if wish.similar_to else 0.0, None
         if self.near is not None:
             held = held_levels(self.model, self.near, range(wish.levels or 1))
-        return draw_samples(self.model, size, wish.count, held, temperature, wish.seed, strength)
+        most = wish.count * wish.tries
+        draws = draw_samples(self.model, size, most, held, temperature, wish.seed, strength)
+        return lambda k: next(draws)
 
 
 @torch.inference_mode()

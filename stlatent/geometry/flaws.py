@@ -17,6 +17,7 @@ from .field import Field
 NARROW = 0.45  # voxels: half the width below which a part is too thin, and a gap a crack
 SLACK = 0.75  # samples that edges and corners may be sharper than what is taken away and put back
 JUMP = 2.0  # voxels that a distance changes by from a voxel to the next only where a block ends
+LIMITS = {"loose": 0.01, "thin": 0.005, "gaps": 0.01, "cut": 0.01}  # that an eye sees
 FINE = 96  # samples per edge at which a field is looked at, at least, and at least 2 per voxel
 
 
@@ -38,10 +39,14 @@ class Flaws:
     cut: float = 0.0
 
     @property
+    def gravest(self) -> float:
+        """How many times its limit the gravest flaw is."""
+        return max(getattr(self, name) / limit for name, limit in LIMITS.items())
+
+    @property
     def valid(self) -> bool:
         """Whether an eye would take the shape: no flaw is above its limit."""
-        whole = self.loose <= 0.01 and self.thin <= 0.005 and self.gaps <= 0.01
-        return bool(whole and self.cut <= 0.01)
+        return self.gravest <= 1
 
     @classmethod
     def of(cls, inside: np.ndarray, voxel: float) -> Flaws:
