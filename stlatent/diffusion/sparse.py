@@ -24,6 +24,7 @@ from ..model.config import ModelConfig, Positive, Strict, parse
 from ..model.packing import Packing
 from ..shipped import FILE
 from ..sparse.blocks import Blocks, joined
+from ..sparse.choose import Ample
 from ..sparse.ladder import SparseLadder
 from ..store.stored import channels_of
 
@@ -46,7 +47,7 @@ class SparseSettings(Strict):
 class AutoencoderSparse(ModelMixin, Checked):
     """Decodes the first levels of a sparse ladder from whole grids `[B, C, n, n, n]`; what no cell
     is at is left aside. Finer levels are those of the prior: its mean, or draws from it after
-    `enable_prior_sampling`.
+    `enable_prior_sampling`, and cells wherever there may be one.
 
     A folder without weights means the model that lies beside it, see `tools/ship_pipeline.py`.
 
@@ -126,10 +127,9 @@ class AutoencoderSparse(ModelMixin, Checked):
 
     def _decoded(self, z: Tensor, generator: Generators) -> Blocks:
         latents = self.ladder.from_grids(self.packing.unpack(z))
-        if not self.prior_temperature:
-            return self.ladder.decode(latents, draw=choosing.mean)
-        drawn = draw(generator, z.device, self.prior_temperature)
-        return self.ladder.decode(latents, draw=drawn)
+        temperature = self.prior_temperature
+        finer = draw(generator, z.device, temperature) if temperature else choosing.mean
+        return self.ladder.decode(latents, draw=Ample(finer))
 
 
 Autoencoder = AutoencoderLadder | AutoencoderSparse  # of a pipeline

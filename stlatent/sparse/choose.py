@@ -11,7 +11,7 @@ from torch import Tensor
 from ..model.choose import Choose, Distribution, Draw, Site, check_strength
 from .cells import Cells
 from .latents import SparseLatents
-from .marks import MarkPrior
+from .marks import LEAST_DRAWN, MarkPrior
 from .places import Places
 
 
@@ -30,6 +30,18 @@ class Given:
         if isinstance(prior, MarkPrior) and site.level == len(self.latents.marks):
             return self.rest(site, posterior, prior)
         return _stored(self.latents, site, prior, self.widths)
+
+
+@dataclass(frozen=True)
+class Ample:
+    """Cells wherever there may be one, see `marks.LEAST_DRAWN`, and latents by `rest`."""
+
+    rest: Choose
+
+    def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
+        if isinstance(prior, MarkPrior):
+            return prior.likelier(LEAST_DRAWN)
+        return self.rest(site, posterior, prior)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from ..model.choose import redrawn
 # The chance from which on there is a cell where nobody says: one that is missing is a hole in the
 # surface, one too many costs its time alone.
 LEAST = 0.2
+# The same of a draw, in which marks are guesses throughout, and from which what hangs in the air is
+# taken afterwards (`media/shape/crumbs.py`).
+LEAST_DRAWN = 0.02
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,11 @@ class MarkPrior:
     @property
     def mean(self) -> Tensor:
         """Whether there had better be a cell, bool `[N, 1]`."""
-        return self.logits > math.log(LEAST / (1 - LEAST))
+        return self.likelier(LEAST)
+
+    def likelier(self, chance: float) -> Tensor:
+        """Whether a cell is likelier than that, bool `[N, 1]`."""
+        return self.logits > math.log(chance / (1 - chance))
 
     def sample(self, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
         """A draw, bool `[N, 1]`; at temperature 0 the mean."""
