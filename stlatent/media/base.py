@@ -308,8 +308,7 @@ class Medium(ABC, Generic[Part]):
         return x
 
     def solid(self, x: Tensor) -> Field | None:
-        """The field of a sample `[1, C, *axes]`, in the cube, where it is a shape, or a solid in
-        its place where shapes need not have an inside; else None."""
+        """The field of a shape `[1, C, *axes]`, or of a solid around an open one; else None."""
         return None
 
     def surface(self, x: Tensor) -> Any:
