@@ -168,8 +168,8 @@ def _check(x: Tensor, grey_values: int | None) -> None:
     grey = _grey(x, grey_values)
     if x.abs().max() > 1 or (grey - grey.round()).abs().max() > ON_GRID:
         raise ValueError(
-            f"a batch has values between {grey_values} grey values of [-1, 1]; round them, or give "
-            "grey_values=None for the density of real numbers"
+            f"a batch has values outside of [-1, 1], or between its {grey_values} grey values; "
+            "round them, or give grey_values=None for the density of real numbers"
         )
 
 
