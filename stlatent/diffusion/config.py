@@ -65,7 +65,8 @@ class NoiseConfig(Strict):
     """How latents are corrupted, see `corruption.py`.
 
     Attributes:
-        kind: `flow`, sampled with FlowMatchEulerDiscreteScheduler, or `ddpm`, with DDIMScheduler.
+        kind: `flow`, sampled with FlowMatchEulerDiscreteScheduler, or `ddpm`, with DDPMScheduler,
+            which wants more steps and forgives more errors.
         prediction: what a `ddpm` denoiser says; one of `flow` says the velocity.
         shift: more than 1 spends more of training and sampling at high noise (`flow`).
         logit_std: spread of the training times of `flow` around the middle, before a sigmoid.

@@ -15,20 +15,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.training_utils import compute_density_for_timestep_sampling
 from torch import Tensor
 
 from .config import NoiseConfig
 
-Scheduler = FlowMatchEulerDiscreteScheduler | DDIMScheduler | DDPMScheduler
+Scheduler = FlowMatchEulerDiscreteScheduler | DDPMScheduler
 
 
 def make_scheduler(config: NoiseConfig) -> Scheduler:
     """The scheduler that a run is trained for, and sampled with until another is chosen."""
     if config.kind == "flow":
         return FlowMatchEulerDiscreteScheduler(shift=config.shift)
-    return DDIMScheduler(
+    # noise anew at every step mends what the steps before it got wrong
+    return DDPMScheduler(
         beta_schedule="squaredcos_cap_v2",
         prediction_type=config.prediction,
         rescale_betas_zero_snr=config.prediction != "epsilon",  # noise alone says nothing of x
