@@ -42,7 +42,18 @@ PADDED = (
 
 
 class Exported(Strict):
-    """What `config.json` says for the constructor of `AutoencoderLadder`, under the same names."""
+    """What `config.json` says for the constructor of `AutoencoderLadder`.
+
+    Attributes:
+        model: the config of the ladder, as in `ModelConfig`.
+        levels: how many are packed, from the coarsest on.
+        measured_mean, measured_std: of every channel of these levels, over data.
+        foundation: config of the autoencoder that the ladder stands on, whose weights lie beside
+            the ladder's.
+        frames: what becomes of those that fill no step of latents.
+        grid: stride of the packed latents.
+        least_channels: of the packed latents.
+    """
 
     model: dict[str, Any]
     levels: Positive
