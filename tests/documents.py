@@ -47,6 +47,7 @@ TINY = {
     "inspect voxel": "--count 1",
     "inspect": "--frames 9 --size 64 --count 2",
     "generate runs/diffusion": "--steps 2 -n 2",
+    "generate assets": "--steps 2 -n 2",
 }
 
 

@@ -250,15 +250,10 @@ def test_an_open_sheet_is_as_whole_as_a_solid(assets: Path, model: SparseLadder)
     assert np.count_nonzero(solid.inside) > 64
 
 
-@pytest.mark.parametrize(("none", "all_there"), [(-0.98, False), (-0.9, True)])
-def test_a_drawn_mark_is_one_unless_it_is_all_but_certain_not_to_be(
-    model: SparseLadder, pair: list[SparseEncoded], none: float, all_there: bool
-) -> None:
+def test_drawn_marks_may_be_rough(model: SparseLadder, pair: list[SparseEncoded]) -> None:
     (grid, *_) = model.grids(pair[0])
-    given = grid.clone()
-    given[:, -1][grid[:, -1] < 0] = none
-    (marks,) = model.from_grids([given]).marks
-    assert torch.equal(marks, pair[0].marks[0] | all_there)
+    grid[:, -1] *= 0.1
+    assert torch.equal(model.from_grids([grid]).marks[0], pair[0].marks[0])
 
 
 def test_of_several_tries_the_first_whole_shape_is_taken_or_the_best(

@@ -31,7 +31,7 @@ from .blocks import Blocks
 from .cells import Cells
 from .choose import Given, Kept, NearCells, Shared
 from .latents import SparseEncoded, SparseLatents, SparsePass
-from .marks import LEAST_DRAWN, MarkPrior, Marks
+from .marks import MarkPrior, Marks
 from .places import Places, start
 
 
@@ -187,15 +187,15 @@ class SparseLadder(Ladder):
         return self._grids(latents, rows)
 
     def from_grids(self, grids: Sequence[Tensor]) -> SparseLatents:
-        """The inverse: from the first levels, whatever lies where no cell is. Of marks that are not
-        1 or -1, as diffusion makes them, a chance of `LEAST_DRAWN` is enough."""
+        """The inverse: from the first levels, whatever lies where no cell is. Marks are what is
+        above 0, so that diffusion may say them roughly."""
         batch, _, side, *_ = grids[0].shape
         resolution, levels = side * self.strides[0], []
         places = start(self.strides, resolution, batch, grids[0].device)
         for grid in grids:
             rows = grid.movedim(1, -1)[places.cells.index.unbind(1)]
             levels.append(rows[:, :-1])
-            places.mark(rows[:, -1] > 2 * LEAST_DRAWN - 1)
+            places.mark(rows[:, -1] > 0)
             places.at += 1
         return SparseLatents(tuple(levels), tuple(places.marks), resolution, batch)
 

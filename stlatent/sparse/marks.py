@@ -18,8 +18,8 @@ from ..model.choose import redrawn
 # The chance from which on there is a cell where nobody says: one that is missing is a hole in the
 # surface, one too many costs its time alone.
 LEAST = 0.2
-# The same of a draw, in which marks are guesses throughout, and from which what hangs in the air is
-# taken afterwards (`media/shape/crumbs.py`).
+# The same below levels that were drawn: from a draw, what hangs in the air is taken afterwards
+# (`media/shape/crumbs.py`).
 LEAST_DRAWN = 0.02
 
 
