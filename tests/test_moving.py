@@ -116,6 +116,8 @@ def test_the_command_takes_words(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "'drop-cat' is no class" in said and "turn-wizard" in said
     assert not (tmp_path / "out").exists()
+    assert main([*arguments, "--tries", "2"]) == 2
+    assert "--tries is for shapes" in capsys.readouterr().err and not (tmp_path / "out").exists()
     assert main([*arguments, "--classes", "drop-barrel", "1"]) == 0
     assert len(list((tmp_path / "out").glob("*.mp4"))) == 2
 

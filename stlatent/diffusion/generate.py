@@ -143,18 +143,16 @@ class Drawn:
         return x
 
     def __iter__(self) -> Iterator[Tensor]:
-        draw = self._diffused if self.pipeline and not self.wish.shape_of else self._from_prior
-        draws = draw()
+        diffused = self.pipeline and not self.wish.shape_of
+        draw = self._diffused() if diffused else self._from_prior()
         for k in range(self.wish.count):
-            yield self._best(draws, k)
+            yield draw(k) if self.wish.tries == 1 else self._best(draw, k)
 
     def _best(self, draw: Callable[[int], Tensor], sample: int) -> Tensor:
         """See `Wish.tries`."""
         best, least = None, math.inf
         for _ in range(self.wish.tries):
             x = draw(sample)
-            if self.wish.tries == 1:
-                return x
             field = self.medium.solid(as_volume(self.model, x))
             if field is None:
                 raise ValueError("--tries is for shapes: of nothing else is known what is whole")
