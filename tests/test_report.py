@@ -194,6 +194,20 @@ def image_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_what_is_no_number_is_called_so_and_no_perfect_copy(tmp_path: Path) -> None:
+    """Of weights as a training that went astray leaves them."""
+    broken, x = ladder("image"), clip(1)[:, :, 0]
+    with torch.no_grad():
+        broken.head.conv.bias.fill_(math.nan)
+    report = write_report(broken, [("a.png", x), ("b.png", x)], tmp_path / "report")
+    assert "decode to values that are not numbers (NaN)" in report["summary"]
+    assert "perfect" not in report["summary"] and "nan" not in report["summary"]
+    assert report["verdicts"][0].startswith("Of 2 pictures 2, such as a.png, decode to values")
+    assert report["prefixes"][0]["psnr_db"] is None  # JSON has no NaN
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "∞" not in page and "<td>–</td>" in page and "– (a.png)" in page
+
+
 def test_numbers_on_disk_are_those_measured(
     video_report: Path, model: Ladder, named: list[tuple[str, torch.Tensor]]
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,13 +124,12 @@ class Studio:
         kl = [nats.cpu() for nats in latents.kl]
         found = sample_quality(medium, opened.x, latents, kl, opened.prefixes)
         for k, (level, one) in enumerate(zip(opened.model.levels, found, strict=True)):
-            figure = one.figures[main.key]
             rows.append([
                 str(k),
                 "×".join(map(str, level.stride)),
                 f"{one.numbers - before:,}",
                 f"{one.bits - bits_before:,.0f}",
-                f"{figure:.{main.digits}f}" if math.isfinite(figure) else main.none,
+                main.text(one.figures[main.key]),
             ])  # fmt: skip
             before, bits_before = one.numbers, one.bits
         return rows

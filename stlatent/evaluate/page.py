@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..media.figures import Figure
 from .media import data_uri
 from .plots import prefix_name
 from .surfaces import Surfaces, viewer
@@ -45,7 +47,8 @@ class ClipMedia:
 
 
 def page(report: dict[str, Any], plots: Iterable[Plot], media: Sequence[ClipMedia]) -> str:
-    """The whole page, from the numbers of `report.json`, the plots and the first clips' media."""
+    """The whole page, from the numbers of a report, those that JSON has not included, the plots and
+    the first clips' media."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -67,7 +70,7 @@ def page(report: dict[str, Any], plots: Iterable[Plot], media: Sequence[ClipMedi
         ],
         plots=list(plots),
         clips=[
-            _clip(clip, shown, report["figures"])
+            _clip(clip, shown, _figures(report))
             for clip, shown in zip(report["clips"], media, strict=False)
         ],
         unshown=len(report["clips"]) - len(media),
@@ -99,7 +102,7 @@ def _facts(report: dict[str, Any]) -> list[str]:
 
 
 def _prefix_table(report: dict[str, Any]) -> Table:
-    (main, *others), prefixes = report["figures"], report["prefixes"]
+    (main, *others), prefixes = _figures(report), report["prefixes"]
     foundation = report["foundation"]
     rows = []
     for k, prefix in enumerate(prefixes):
@@ -120,17 +123,17 @@ def _prefix_table(report: dict[str, Any]) -> Table:
     if foundation:
         figures = [_number(foundation, figure) for figure in (main, *others)]
         rows.append(["foundation alone", figures[0], "–", *figures[1:], *"–" * 5, "100.0%"])
-    _name, _, unit = main["title"].partition(", ")
-    header = ["Kept", main["title"], "Gain" + (f", {unit}" if unit else "")]
-    header += [*(figure["title"] for figure in others), "Mean numbers", "Numbers per value"]
-    header += ["Bits per value", "Mean kbit", f"Worst {main['title']}"]
+    _name, _, unit = main.title.partition(", ")
+    header = ["Kept", main.title, "Gain" + (f", {unit}" if unit else "")]
+    header += [*(figure.title for figure in others), "Mean numbers", "Numbers per value"]
+    header += ["Bits per value", "Mean kbit", f"Worst {main.title}"]
     return [*header, *(["Latents explained"] if foundation else [])], rows
 
 
-def _worst(clips: Sequence[dict[str, Any]], k: int, main: dict[str, Any]) -> str:
+def _worst(clips: Sequence[dict[str, Any]], k: int, main: Figure) -> str:
     def value(clip: dict[str, Any]) -> float:
-        found = clip["prefixes"][k][main["key"]]
-        return float("inf") if found is None else found
+        found = clip["prefixes"][k][main.key]
+        return -math.inf if math.isnan(found) else found
 
     worst = min(clips, key=value)
     return f"{_number(worst['prefixes'][k], main)} ({worst['name']})"
@@ -190,9 +193,7 @@ def _code_table(codes: Sequence[dict[str, Any]]) -> Table:
     return ["Codebook", "Codes used", "Perplexity"], rows
 
 
-def _clip(
-    clip: dict[str, Any], media: ClipMedia, figures: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
+def _clip(clip: dict[str, Any], media: ClipMedia, figures: Sequence[Figure]) -> dict[str, Any]:
     total = len(clip["prefixes"])
     rows = [
         [
@@ -205,18 +206,21 @@ def _clip(
         ]
         for k, quality in enumerate(clip["prefixes"])
     ]
-    header = ["Kept", *(figure["title"] for figure in figures)]
+    header = ["Kept", *(figure.title for figure in figures)]
     header += ["Numbers", "Numbers per value", "Bits per value", "kbit"]
     size = "×".join(map(str, clip["size"]))
     return {"name": clip["name"], "size": size, "table": (header, rows), "media": media}
 
 
-def _number(quality: dict[str, Any], figure: dict[str, Any]) -> str:
-    """`None` stands for what JSON has not: infinity, or nothing to measure."""
-    value = quality[figure["key"]]
-    return figure["none"] if value is None else f"{value:.{figure['digits']}f}"
+def _figures(report: dict[str, Any]) -> list[Figure]:
+    return [Figure(**one) for one in report["figures"]]
 
 
-def _gain(prefixes: Sequence[dict[str, Any]], k: int, main: dict[str, Any]) -> str:
-    here, before = (prefixes[i][main["key"]] for i in (k, max(k - 1, 0)))
-    return "–" if k == 0 or None in (here, before) else f"{here - before:+.{main['digits']}f}"
+def _number(quality: dict[str, Any], figure: Figure) -> str:
+    return figure.text(quality[figure.key])
+
+
+def _gain(prefixes: Sequence[dict[str, Any]], k: int, main: Figure) -> str:
+    here, before = (prefixes[i][main.key] for i in (k, max(k - 1, 0)))
+    known = k and all(map(math.isfinite, (here, before)))
+    return f"{here - before:+.{main.digits}f}" if known else "–"

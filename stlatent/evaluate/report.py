@@ -92,11 +92,12 @@ def write_report(
                 found = surfaces_of(medium, samples)
                 media.append(_write_media(folder / "clips" / stem, frames, fps, found))
         prefixes, levels, bands = measured.result()
-        numbers = finite(_numbers(measured, prefixes, levels, bands, title))
+        told = _numbers(measured, prefixes, levels, bands, title)
+        numbers = finite(told)
         drawn = list(_plots(folder / "plots", prefixes, levels, bands, medium.figures[0]))
         text = json.dumps(numbers, indent=1, allow_nan=False, ensure_ascii=False)
         (folder / "report.json").write_text(text + "\n", encoding="utf-8")
-        (folder / "index.html").write_text(page(numbers, drawn, media), encoding="utf-8")
+        (folder / "index.html").write_text(page(told, drawn, media), encoding="utf-8")
     return numbers
 
 

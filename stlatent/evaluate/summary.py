@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -77,10 +78,10 @@ def summary(report: dict[str, Any]) -> str:
     else:
         sentences += [_prefix(*pair, main) for pair in zip(levels, prefixes, strict=True)]
         bands = report["bands"].get("spatial") or report["bands"].get("temporal")
-        sentences += [_bands(bands)] if bands else []
+        known = bands and all(map(math.isfinite, itertools.chain(*bands["of_level"])))
+        sentences += [_bands(bands)] if known else []
     if found := report["foundation"]:
-        name, _, unit = main["title"].partition(", ")
-        alone = f"{found[main['key']]:.{main['digits']}f} {unit or name}"
+        alone = _quality(found, main)
         sentences.append(f"The foundation alone gives {alone}, which is the ceiling.")
     active = sum(sum(level["active_by_rate"]) for level in levels)
     channels = sum(level["channels"] for level in levels)
@@ -95,13 +96,19 @@ def _prefix(level: dict[str, Any], prefix: dict[str, Any], main: dict[str, Any])
     return f"{subject} ({channels}) gives {_figures(prefix, main)}."
 
 
+def _quality(found: dict[str, Any], main: dict[str, Any]) -> str:
+    value, (name, _, unit) = found[main["key"]], main["title"].partition(", ")
+    if math.isnan(value):
+        return "values that are not numbers (NaN)"
+    if math.isinf(value):
+        return "a perfect copy"
+    return f"{value:.{main['digits']}f} {unit}" if unit else f"{name} {value:.3f}"
+
+
 def _figures(prefix: dict[str, Any], main: dict[str, Any]) -> str:
-    value, (name, _, unit) = prefix[main["key"]], main["title"].partition(", ")
-    quality = f"{value:.{main['digits']}f} {unit}" if unit else f"{name} {value:.3f}"
-    quality = quality if math.isfinite(value) else "a perfect copy"
     return (
-        f"{quality} from one number for {prefix['values_per_number']:,.0f} input values and "
-        f"{prefix['bits_per_value']:.3g} bits per value"
+        f"{_quality(prefix, main)} from one number for {prefix['values_per_number']:,.0f} input "
+        f"values and {prefix['bits_per_value']:.3g} bits per value"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 LEAST_ACTIVE = 0.25  # of a level's channels
@@ -11,7 +12,7 @@ LEAST_USED = 0.1  # of a codebook's codes
 
 def verdicts(report: dict[str, Any]) -> list[str]:
     """One sentence or two per finding; empty where every level does its job."""
-    found = []
+    found = _undefined(report)
     for level in report["levels"]:
         found += _activity(level)
     config, main = report["model"]["config"], report["figures"][0]
@@ -23,6 +24,20 @@ def verdicts(report: dict[str, Any]) -> list[str]:
     ]
     found += [_use(use) for use in report["codes"] if use["used"] < LEAST_USED * use["size"]]
     return found
+
+
+def _undefined(report: dict[str, Any]) -> list[str]:
+    main, clips = report["figures"][0]["key"], report["clips"]
+    found = [
+        clip["name"] for clip in clips if any(math.isnan(one[main]) for one in clip["prefixes"])
+    ]
+    if not found:
+        return []
+    return [
+        f"Of {len(clips)} {report['noun']}s {len(found)}, such as {found[0]}, decode to values "
+        f"that are not numbers (NaN); means leave them out. The weights are damaged, or training "
+        f"went astray: take an earlier checkpoint, or train at a lower rate (optimiser.lr)."
+    ]
 
 
 def _activity(level: dict[str, Any]) -> list[str]:
@@ -40,7 +55,7 @@ def _activity(level: dict[str, Any]) -> list[str]:
 
 def _too_small(before: dict[str, Any], after: dict[str, Any], main: dict[str, Any]) -> bool:
     values = before[main["key"]], after[main["key"]]
-    if None in values:  # a perfect copy
+    if not all(map(math.isfinite, values)):  # a perfect copy, or none at all
         return False
     return values[1] < values[0] + main["least_gain"]
 

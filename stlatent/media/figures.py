@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -15,14 +16,18 @@ class Figure:
         digits: after the point.
         least_gain: that a level should add to it; only of the first figure of a kind, which is
             better the higher.
-        none: what is shown where there is no finite one.
     """
 
     key: str
     title: str
     digits: int
     least_gain: float = 0.0
-    none: str = "∞"
+
+    def text(self, value: float) -> str:
+        """As it is shown: infinite of a perfect copy, and a dash where there is none (NaN)."""
+        if math.isnan(value):
+            return "–"
+        return f"{value:.{self.digits}f}" if math.isfinite(value) else "∞"
 
 
 PSNR = Figure("psnr_db", "PSNR, dB", 2, least_gain=0.1)

@@ -16,10 +16,10 @@ POINTS = 30_000  # on either surface
 
 FIGURES = (
     Figure("volume_iou", "Volume IoU", 3, least_gain=0.005),
-    Figure("chamfer_percent", "Chamfer distance, % of the edge", 3, none="–"),
+    Figure("chamfer_percent", "Chamfer distance, % of the edge", 3),
     *(Figure(f"f_score_{i}", f"F-score at {t:.1%}", 3) for i, t in enumerate(THRESHOLDS)),
-    Figure("normal_consistency", "Normal consistency", 3, none="–"),
-    Figure("colour_psnr_db", "Colour PSNR, dB", 2, none="–"),
+    Figure("normal_consistency", "Normal consistency", 3),
+    Figure("colour_psnr_db", "Colour PSNR, dB", 2),
 )
 DEFINITIONS = {
     "Volume IoU": "Voxels inside both shapes over voxels inside either; the mean over shapes.",

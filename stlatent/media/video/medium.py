@@ -40,8 +40,8 @@ FRAMES, SIDE = 17, 128  # of a sample that is drawn, unless one asks
 SHOWN = 9  # frames of an item at most are read for its picture; the last of them is shown
 
 SSIM = Figure("ssim", "SSIM", 3)
-SHARPNESS = Figure("sharpness", "Sharpness", 2, none="–")
-BORDERS = Figure("borders", "Border ratio", 2, none="–")
+SHARPNESS = Figure("sharpness", "Sharpness", 2)
+BORDERS = Figure("borders", "Border ratio", 2)
 DEFINITIONS = {
     "PSNR": "Over all values of a clip after rounding to 8 bits; the mean over clips.",
     "SSIM": (
