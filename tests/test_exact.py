@@ -88,7 +88,7 @@ def test_it_streams(variant):
     pieces.append(encode_end(model, state)[0].levels)
     levels = [torch.cat(parts, 2) for parts in zip(*pieces, strict=True)]
     for found, expected in zip(levels, whole.levels, strict=True):
-        assert torch.allclose(found, expected, rtol=1e-3, atol=1e-3)
+        assert (found - expected).abs().max() <= 1e-4 * (10 + expected.abs().max())
     y, _ = decode_chunk(model, levels, x.shape[3:])
     assert ((y[:, :, : x.shape[2]] - x).abs() <= 1e-4 * (1 + left_over(model, whole, x))).all()
 
