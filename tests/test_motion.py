@@ -20,6 +20,7 @@ from stlatent.losses.elbo import LossConfig
 from stlatent.media.metrics import psnr
 from stlatent.model import stream
 from stlatent.model.config import parse
+from stlatent.model.grow import with_motion
 from stlatent.model.motion import UNIT, Motion
 from stlatent.model.past import Past
 from stlatent.train.loss import batch_loss
@@ -146,6 +147,25 @@ def test_bits_give_back_what_they_were_written_from():
     codes = written(moving, x)
     found = read(moving, codes, x.shape[2:])
     assert all(torch.equal(z, code.latents) for z, code in zip(found, codes, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["residual", "rounded", "precision"])
+def test_a_model_goes_on_with_motion_and_says_all_else_as_before(kind: str):
+    without = model().config.model_copy(update={"motion": False}).model_dump()
+    without |= {"posterior": {"kind": kind}, "recall": 1}
+    known = Ladder(ModelConfig.model_validate(without)).requires_grad_(False)
+    for parameter in known.parameters():
+        parameter += 0.02 * torch.randn(parameter.shape)
+    moving, x = with_motion(known.eval()).eval().requires_grad_(False), pan()
+    velocity = moving.motion.estimate(x, Past())
+    assert velocity.abs().max() > 0.1
+    before, found = known.encode(moving.motion.still(x, velocity, Past())), moving.encode(x)
+    torch.testing.assert_close(found.levels[0][:, -2:], velocity)
+    torch.testing.assert_close(found.levels[0][:, :-2], before.levels[0])
+    for a, b in zip(found.levels[1:], before.levels[1:], strict=True):
+        torch.testing.assert_close(a, b)
+    decoded = moving.motion.moved(known.decode(before), found.levels[0], Past())
+    torch.testing.assert_close(moving.decode(found), decoded)
 
 
 def test_training_learns_how_exactly_motion_is_told():

@@ -1,4 +1,4 @@
-"""What a run starts from: a model of images is one of videos, frame by frame."""
+"""What a run starts from: a model of images is one of videos, and one of videos tells motion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from domains import batch, config, ladder
 
 import stlatent
 from stlatent import Ladder
-from stlatent.model.inflate import frame_by_frame
+from stlatent.model.grow import frame_by_frame, with_motion
 from stlatent.train.config import RunConfig
 from stlatent.train.start import start_weights
 
@@ -53,3 +53,15 @@ def test_one_that_is_not_factorised_is_refused():
 def test_levels_remember_as_many_as_are_listed():
     with pytest.raises(ValueError, match="recall has 2 entries; the model has 3 levels"):
         config("video", recall=(1, 2))
+
+
+def test_a_run_with_motion_starts_from_one_without(tmp_path: Path):
+    known = ladder("video")
+    stlatent.save(known, tmp_path / "model.safetensors")
+    wanted = with_motion(known).config
+    run = RunConfig(model=wanted, data={"root": "videos"}, out="run", start=tmp_path)
+    Ladder(wanted).load_state_dict(start_weights(run, wanted))
+    first, *rest = wanted.levels
+    other = wanted.model_copy(update={"levels": (first.model_copy(update={"latent": 7}), *rest)})
+    with pytest.raises(ValueError, match="differ in levels"):
+        start_weights(run, other)

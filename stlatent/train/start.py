@@ -8,14 +8,14 @@ from torch import Tensor
 
 from .. import checkpoint
 from ..model.config import ModelConfig
-from ..model.inflate import frame_by_frame
+from ..model.grow import frame_by_frame, with_motion
 from .config import RunConfig
 
 
 def start_weights(run: RunConfig, wanted: ModelConfig) -> Mapping[str, Tensor]:
     """Of the model to start from: the same one, whatever the size of the shapes that it saw, and
     whether or not its priors remember, or its decoder is its own. A model of videos may also start
-    from one of images, see `model/inflate.py`.
+    from one of images, and one that tells motion from one that does not, see `model/grow.py`.
 
     wanted: what the new one is, with all that its foundation says of itself.
 
@@ -25,6 +25,8 @@ def start_weights(run: RunConfig, wanted: ModelConfig) -> Mapping[str, Tensor]:
     start = checkpoint.load(run.start)
     if wanted.axes.has_time and not start.config.axes.has_time:
         start = frame_by_frame(start)
+    if wanted.motion and not start.config.motion:
+        start = with_motion(start)
     update = {"cube": wanted.cube, "latents_of": wanted.latents_of}
     update |= {} if start.config.recall else {"recall": wanted.recall}
     update["recall_threshold"] = wanted.recall_threshold
