@@ -92,3 +92,11 @@ def test_only_borders_are_cut_finely() -> None:
     assert 1_000 < len(leaf) < 20_000  # of 524,288 at this size
     noise = np.random.default_rng(0).random((512, 512)) < 0.5
     assert len(cut_out(triangles, uv, noise, 1e-9)) <= 2**19 * 1.01
+
+
+def test_corners_that_are_no_numbers_come_to_an_end() -> None:
+    """They are refused when all of the file has been read."""
+    triangles, uv = CARD[[[0, 1, 2], [0, 2, 3]]], UV[[[0, 1, 2], [0, 2, 3]]]
+    triangles[0, 1] = np.nan
+    left = cut_out(triangles, uv, disc(65) > 0, 2 / 512)
+    assert np.isnan(left).any() and len(left) < 20_000

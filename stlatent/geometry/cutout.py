@@ -37,7 +37,7 @@ def cut_out(corners: np.ndarray, uv: np.ndarray, shown: np.ndarray, longest: flo
         edges = np.linalg.norm(left[..., :3] - np.roll(left[..., :3], 1, 1), axis=2).max(1)
         if sum(map(len, whole)) + 4 * len(left) > MOST_FACES:
             longest = np.inf
-        fine = edges <= longest
+        fine = ~(edges > longest)  # whatever is not finite, too, which would never become so
         whole.append(left[fine & _at(left[..., -2:].mean(1), shown)])
         left = _quartered(left[~fine])
     return np.concatenate([np.empty((0, 3, corners.shape[2] + 2)), *whole])
