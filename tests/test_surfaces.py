@@ -19,7 +19,8 @@ import stlatent
 from stlatent.checkpoint import build
 from stlatent.evaluate.report import write_report
 from stlatent.evaluate.surfaces import STEPS, lighter, surfaces
-from stlatent.geometry.field import FieldSettings
+from stlatent.geometry.extract import mesh_from_field
+from stlatent.geometry.field import Field, FieldSettings
 from stlatent.geometry.near import band_from_surface
 from stlatent.geometry.read import surface_of
 from stlatent.geometry.voxelise import field_from_surface
@@ -165,6 +166,15 @@ def test_a_surface_with_more_faces_than_a_page_takes_is_made_lighter() -> None:
     outwards = np.einsum("nk,nk->n", small.face_normals, small.triangles_center) > 0
     assert (outwards == (colours[small.faces[:, 0], 0] == 255)).mean() > 0.98
     assert np.abs(np.linalg.norm(small.vertices, axis=1) - 0.9).max() < 0.02
+
+
+def test_of_noise_as_much_is_shown_as_a_page_takes() -> None:
+    """Faces that come to have the same corners become one, so that there are fewer every time."""
+    noise = np.random.default_rng(0).normal(size=(24, 24, 24)).astype(np.float32)
+    none = np.zeros((3, *noise.shape), np.float32)
+    small = lighter(mesh_from_field(Field(noise, none, none[0] > 0, 4.0)), 4000)
+    assert 500 < len(small.faces) <= 4000
+    assert len(np.unique(np.sort(small.faces, 1), axis=0)) == len(small.faces)
 
 
 def test_other_media_have_no_viewer(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ def lighter(mesh: Trimesh, most_faces: int = MOST_FACES) -> Trimesh:
         values = np.concatenate([mesh.vertices, values], 1)
         sums = [np.bincount(row, column) for column in values.T]
         values = (np.stack(sums) / np.bincount(row)).T
-        faces = row[mesh.faces]
+        _, once = np.unique(np.sort(row[mesh.faces], 1), axis=0, return_index=True)
+        faces = row[mesh.faces[once]]
         faces = faces[(faces != np.roll(faces, 1, 1)).all(1)]
         colours = np.round(values[:, 3:]).astype(np.uint8) if coloured else None
         mesh = Trimesh(values[:, :3], faces, vertex_colors=colours, process=False)
