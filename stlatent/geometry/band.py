@@ -9,7 +9,6 @@ The grid is that of `cube.py`: everything is measured at the centres of voxels.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -168,44 +167,66 @@ class Band(Measured):
         parts.transpose(0, 2, 4, 1, 3, 5)[tuple(at.T)] = self.distance[here]
         return values[start - first * BLOCK : stop - first * BLOCK]
 
+    @cached_property
+    def _first(self) -> np.ndarray:
+        """Of every place, the number of its first voxel among those of all blocks and of two more:
+        the first of them is all outside, the second all inside."""
+        block = np.where(self.table < 0, len(self.blocks) + self.filled, self.table)
+        return block.reshape(-1).astype(np.int64) * BLOCK**3
+
+    def _with_beyond(self, values: np.ndarray, outside: float = 0, inside: float = 0) -> np.ndarray:
+        """Values of the voxels of blocks, one after the other, and of these two."""
+        values = values.reshape(-1, *values.shape[4:])
+        ends = [
+            np.full((BLOCK**3, *values.shape[1:]), end, values.dtype) for end in (outside, inside)
+        ]
+        return np.concatenate([values, *ends])
+
+    @cached_property
+    def _distances(self) -> np.ndarray:
+        return self._with_beyond(self.distance, 1, -1)[:, None]
+
+    @cached_property
+    def _knowns(self) -> np.ndarray:
+        return self._with_beyond(self.known)[:, None]
+
+    @cached_property
+    def _colours(self) -> np.ndarray:
+        """Red, green and blue, each 0 where unknown, and whether they are known."""
+        return np.concatenate([self._with_beyond(self.colour) * self._knowns, self._knowns], 1)
+
     def distance_at(self, points: np.ndarray) -> np.ndarray:
         """Trilinear distance `[n]` at points of the cube `[n, 3]`, in [-1, 1]."""
-        beyond = np.array([1, -1], np.float32)
-        return self._mixed(
-            points,
-            lambda block, voxel, place: np.where(
-                block >= 0, self.distance[(block, *voxel.T)], beyond[self.filled[place] * 1]
-            )[:, None],
-        )[:, 0]
+        return self._mixed(points, self._distances)[:, 0]
 
     def _known_at(self, points: np.ndarray) -> np.ndarray:
         """Whether any of the voxels around points knows a colour, bool `[n]`."""
-        share = self._mixed(
-            points, lambda block, voxel, _: ((block >= 0) & self.known[(block, *voxel.T)])[:, None]
-        )
-        return share[:, 0] > 0
+        return self._mixed(points, self._knowns)[:, 0] > 0
 
     def colour_at(self, points: np.ndarray) -> np.ndarray:
         """Colour `[n, 3]` in [-1, 1] at points of the cube: trilinear over the known voxels."""
-
-        def weighed(block: np.ndarray, voxel: np.ndarray, place: tuple) -> np.ndarray:
-            known = ((block >= 0) & self.known[(block, *voxel.T)])[:, None]
-            return np.concatenate([self.colour[(block, *voxel.T)] * known, known], 1)
-
-        mixed = self._mixed(points, weighed)
+        mixed = self._mixed(points, self._colours)
         return mixed[:, :3] / np.maximum(mixed[:, 3:], 1e-6) / 127.5 - 1
 
-    def _mixed(self, points: np.ndarray, values: Callable) -> np.ndarray:
-        """Trilinear mixture of what the voxels around each point hold; the edge is repeated."""
+    def _mixed(self, points: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Trilinear mixture of what the voxels around each point hold, by `values` of all voxels
+        `[N, channels]`; the edge is repeated."""
         index = to_index(points, (self.resolution,) * 3).clip(0, self.resolution - 1)
         low = np.minimum(np.floor(index).astype(np.int64), self.resolution - 2)
-        share = index - low
+        shares, count = (1 - (index - low), index - low), self._grid[0]
+        # along each axis on its own: 8 corners are 2 voxels times 2 times 2
+        near = [np.divmod(low + step, BLOCK) for step in (0, 1)]
+        places = [place * [count * count, count, 1] for place, _ in near]
+        voxels = [voxel * [BLOCK * BLOCK, BLOCK, 1] for _, voxel in near]
         total = 0.0
         for corner in CORNERS:
-            place, voxel = np.divmod(low + corner, BLOCK)
-            weight = np.where(corner, share, 1 - share).prod(1)
-            place = tuple(place.T)
-            total = total + weight[:, None] * values(self.table[place], voxel, place)
+            place, voxel, share = (
+                [one[c][:, axis] for axis, c in enumerate(corner)]
+                for one in (places, voxels, shares)
+            )
+            weight = share[0] * share[1] * share[2]
+            first = self._first.take(place[0] + place[1] + place[2])
+            total = total + weight[:, None] * values.take(first + voxel[0] + voxel[1] + voxel[2], 0)
         return total
 
     def at(self, resolution: int) -> Band:

@@ -4,9 +4,9 @@
     python tools/benchmarks/benchmark_assets.py MODEL --sheets --resolutions 64 96 128
 
 The F-score at 1 % of the longest edge is of points against the mesh itself, as in
-`benchmark_bands.py`; the colour PSNR of voxels within one of the surface. Meshes in folders of
-their own are also averaged folder by folder. A sheet is a plate of some voxels' thickness, turned
-so that it lies along no axis.
+`benchmark_bands.py`; the colour PSNR of voxels within one of the surface; the IoU of voxels inside,
+where all of a mesh is closed. Meshes in folders of their own are also averaged folder by folder. A
+sheet is a plate of some voxels' thickness, turned so that it lies along no axis.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import stlatent
 from stlatent.cli.outcome import command
 from stlatent.files import replace_text
 from stlatent.geometry import (
+    Band,
     FieldSettings,
     Surface,
     band_from_surface,
@@ -32,12 +33,12 @@ from stlatent.geometry import (
     read_surface,
     surface_of,
 )
-from stlatent.geometry.metrics import band_colour_psnr
+from stlatent.geometry.metrics import band_colour_psnr, volume_iou
 from stlatent.media.shape.decoded import shape_fields
 from stlatent.media.shape.near import DecodedBlocks, block_shape, blocks_of
 from stlatent.sparse.ladder import SparseLadder
 
-FIGURES = ("numbers", "f_1.0%", "f_0.5%", "colour_psnr_db")
+FIGURES = ("numbers", "f_1.0%", "f_0.5%", "volume_iou", "colour_psnr_db")
 THICKNESS = (0.5, 1.0, 2.0, 4.0)  # voxels
 TILT = trimesh.transformations.euler_matrix(0.3, 0.5, 0.2)
 
@@ -51,15 +52,24 @@ def prefixes(model: SparseLadder, surface: Surface, settings: FieldSettings) -> 
     about = band.band_voxels, band.placement, band.route
     latents = model.encode(read)
     whole = scores(reference, mesh_from_band(band))
-    yield {"levels": 0, "numbers": read.numel(), **whole, "colour_psnr_db": float("inf")}
+    perfect = {"volume_iou": 1.0, "colour_psnr_db": float("inf")}
+    yield {"levels": 0, "numbers": read.numel(), **whole, **perfect}
     for levels in range(1, len(latents.levels) + 1):
         decoded = DecodedBlocks(model.decode(latents, levels), *about)
         yield {
             "levels": levels,
             "numbers": sum(z.numel() for z in latents.levels[:levels]),
             **scores(reference, decoded.mesh()),
+            "volume_iou": inside_iou(band, decoded.band()),
             "colour_psnr_db": band_colour_psnr(band, decoded.band()),
         }
+
+
+def inside_iou(reference: Band, decoded: Band) -> float:
+    """Of voxels inside; NaN where some of the reference has no inside."""
+    if reference.route.sheets:
+        return float("nan")
+    return volume_iou(reference.field().distance, decoded.field().distance)
 
 
 def of_meshes(model: SparseLadder, root: Path, names: Iterable[str]) -> list[Row]:
