@@ -82,14 +82,16 @@ def test_a_chair_is_valid_and_crumbs_and_floating_parts_are_not() -> None:
 
 def layered(y: np.ndarray) -> Field:
     """A field whose distance in voxels follows the y axis alone."""
-    distance = np.zeros((32, 32, 32)) + np.clip(y / 3, -1, 1)[:, None]
-    plain = field(CHAIR)
-    return Field(distance.astype(np.float32), plain.colour, plain.known, 3.0)
+    n = len(y)
+    distance = np.zeros((n, n, n)) + np.clip(y / 3, -1, 1)[:, None]
+    colour = np.zeros((3, n, n, n), np.float32)
+    return Field(distance.astype(np.float32), colour, colour[0] > 0, 3.0)
 
 
+@pytest.mark.parametrize("resolution", [32, 64, 96])
 @pytest.mark.parametrize("voxels, valid", [(0.5, False), (1.5, True)])
-def test_thickness_under_a_voxel_counts(voxels: float, valid: bool) -> None:
-    found = Flaws.of_field(layered(np.abs(np.arange(32) - 15.0) - voxels / 2))
+def test_thickness_under_a_voxel_counts(voxels: float, valid: bool, resolution: int) -> None:
+    found = Flaws.of_field(layered(np.abs(np.arange(resolution) - 15.0) - voxels / 2))
     assert found.valid is valid and (found.thin > 0.5) is not valid
 
 

@@ -18,7 +18,8 @@ NARROW = 0.45  # voxels: half the width below which a part is too thin, and a ga
 SLACK = 0.75  # samples that edges and corners may be sharper than what is taken away and put back
 JUMP = 2.0  # voxels that a distance changes by from a voxel to the next only where a block ends
 LIMITS = {"loose": 0.01, "thin": 0.005, "gaps": 0.01, "cut": 0.01}  # that an eye sees
-FINE = 96  # samples per edge at which a field is looked at, at least, and at least 2 per voxel
+FINE = 96  # samples per edge at which a field is looked at, at least
+LEAST = 3  # samples per voxel: of two, none is nearer to the outside than a part may be
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Flaws:
         """
         if not inside.any():
             return cls(1.0, 1.0, 1.0, 1.0)
-        inside = np.pad(_bounded(inside), int(np.ceil(voxel)) + 1)
+        inside = np.pad(inside[_box(inside)], int(np.ceil(voxel)) + 1)
         reach = NARROW * voxel
         label, _ = needed("scipy.ndimage").label(inside, np.ones((3,) * inside.ndim))
         volume = np.count_nonzero(inside)
@@ -74,9 +75,9 @@ class Flaws:
     @classmethod
     def of_field(cls, field: Field) -> Flaws:
         """Of a field, which is looked at between its voxels, too."""
-        finer = max(2, -(-FINE // max(field.distance.shape)))
-        zoom = needed("scipy.ndimage").zoom
-        distance = zoom(field.distance, finer, order=1, mode="nearest", grid_mode=True)
+        finer = max(LEAST, -(-FINE // max(field.distance.shape)))
+        distance, zoom = field.distance[_box(field.inside)], needed("scipy.ndimage").zoom
+        distance = zoom(distance, finer, order=1, mode="nearest", grid_mode=True)
         return replace(cls.of(distance < 0, finer), cut=_cut(field))
 
 
@@ -91,16 +92,26 @@ def _cut(field: Field) -> float:
     return float(jumps / faces) if faces else 0.0
 
 
-def _bounded(inside: np.ndarray) -> np.ndarray:
-    """The smallest box that holds all."""
-    at = np.argwhere(inside)
-    box = zip(at.min(0), at.max(0) + 1, strict=True)
-    return inside[tuple(slice(low, high) for low, high in box)]
+def _box(inside: np.ndarray) -> tuple[slice, ...]:
+    """The smallest one that holds all, and a sample more on every side."""
+    found = []
+    for axis in range(inside.ndim):
+        at = np.flatnonzero(inside.any(tuple(k for k in range(inside.ndim) if k != axis)))
+        found.append(slice(max(at[0] - 1, 0), at[-1] + 2) if len(at) else slice(0, None))
+    return tuple(found)
 
 
 def _grown(inside: np.ndarray, reach: float) -> np.ndarray:
-    return needed("scipy.ndimage").distance_transform_edt(~inside) <= reach
+    """What is within `reach` samples of it."""
+    steps = np.indices((2 * int(reach) + 1,) * inside.ndim).reshape(inside.ndim, -1).T - int(reach)
+    grown = inside.copy()
+    for step in steps[np.linalg.norm(steps, axis=1) <= reach]:
+        there = tuple(slice(max(n, 0), min(n, 0) or None) for n in step)
+        here = tuple(slice(max(-n, 0), min(-n, 0) or None) for n in step)
+        grown[there] |= inside[here]
+    return grown
 
 
 def _shrunk(inside: np.ndarray, reach: float) -> np.ndarray:
-    return needed("scipy.ndimage").distance_transform_edt(inside) > reach
+    """What is further than `reach` samples from what is outside."""
+    return ~_grown(~inside, reach)
