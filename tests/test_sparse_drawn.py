@@ -213,6 +213,9 @@ def test_finer_levels_of_another_stand_where_both_have_cells(
     assert 0 < shared.sum() < len(shared)  # some cells are in both
     assert not torch.equal(mixed.dense(), alone.dense())
     assert not torch.equal(mixed.dense(), model.decode(b).dense())
+    stored = SparseLatents(b.levels, b.marks, b.resolution)  # as a data set has them
+    for one in (a.with_finer(b, 1).to("cpu"), a.with_finer(stored, 1)):
+        assert torch.equal(model.decode(one).dense(), mixed.dense())
     unlike = SparseLatents((a.levels[0],), a.marks[:1], a.resolution)  # without what b has
     assert torch.equal(model.decode(unlike).dense(), alone.dense())
 
@@ -226,6 +229,8 @@ def test_level_0_goes_from_one_shape_to_another(
     assert torch.allclose(half.levels[0], (a.levels[0] + b.levels[0]) / 2, atol=1e-5)
     between, drawn = model.decode(half), model.decode(half, draw=Draw(1.0))
     assert between.resolution == drawn.resolution == 48
+    near = model.sample(half.size, 1, half, 0.0, strength=1e-9)  # without marks, as these are
+    torch.testing.assert_close(near.dense(), between.dense())
     with pytest.raises(ValueError, match="between two of them can be level 0"):
         a.towards(b, 0.5, [1])
     with pytest.raises(ValueError, match="differ in their sizes"):

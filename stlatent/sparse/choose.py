@@ -25,11 +25,8 @@ class Given:
     widths: Sequence[int]
 
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
-        if site.level >= self.kept:
-            return self.rest(site, posterior, prior)
-        if isinstance(prior, MarkPrior) and site.level == len(self.latents.marks):
-            return self.rest(site, posterior, prior)
-        return _stored(self.latents, site, prior, self.widths)
+        stored = _stored(self.latents, self.kept, site, prior, self.widths)
+        return self.rest(site, posterior, prior) if stored is None else stored
 
 
 @dataclass(frozen=True)
@@ -56,9 +53,9 @@ class Shared:
 
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
         rest = self.rest(site, posterior, prior)
-        if site.level >= len(self.other.levels):
+        theirs = _stored(self.other, len(self.other.levels), site, prior, self.widths)
+        if theirs is None:
             return rest
-        theirs = _stored(self.other, site, prior, self.widths)
         row = self.cells[site.level].find(self.places.cells.index)
         theirs = torch.cat([theirs, theirs.new_zeros(1, theirs.shape[1])])[row]
         there = (row < len(self.other.levels[site.level]))[:, None]
@@ -84,11 +81,13 @@ class NearCells(Shared):
 
 
 def _stored(
-    latents: SparseLatents, site: Site, prior: Distribution, widths: Sequence[int]
-) -> Tensor:
-    """What latents hold of a group, or of marks."""
+    latents: SparseLatents, kept: int, site: Site, prior: Distribution, widths: Sequence[int]
+) -> Tensor | None:
+    """What the first `kept` levels hold of a group, or of marks; None where they do not."""
+    if site.level >= kept:
+        return None
     if isinstance(prior, MarkPrior):
-        return latents.marks[site.level][:, None]
+        return latents.marks[site.level][:, None] if site.level < len(latents.marks) else None
     width = widths[site.level]
     return latents.levels[site.level].narrow(1, site.group * width, width)
 

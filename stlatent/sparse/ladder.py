@@ -118,7 +118,7 @@ class SparseLadder(Ladder):
         self._check_given(latents, kept)
         places, finer = self._start(latents), latents.finer
         if finer:
-            draw = Shared(finer, finer.places.levels, self._widths, places, draw)
+            draw = Shared(finer, self._cells(finer), self._widths, places, draw)
         return self._generate(Given(latents, kept, draw, self._widths), places, latents.batch)
 
     def sample(

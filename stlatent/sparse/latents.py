@@ -34,7 +34,7 @@ class SparseLatents:
     marks: tuple[Tensor, ...]
     resolution: int
     batch: int = 1
-    finer: SparseEncoded | None = None
+    finer: SparseLatents | None = None
 
     @property
     def movable(self) -> Sequence[int]:
@@ -74,7 +74,7 @@ class SparseLatents:
         first = self.levels[:count], self.marks[:count]
         return SparseLatents(*first, self.resolution, self.batch)
 
-    def with_finer(self, other: SparseEncoded, levels: int) -> SparseLatents:
+    def with_finer(self, other: SparseLatents, levels: int) -> SparseLatents:
         """The first `levels` levels of these, and the finer ones of `other` in those cells that
         both have.
 
