@@ -540,6 +540,9 @@ def test_volumes_are_read_as_they_are(tmp_path: Path) -> None:
         ({"a": np.zeros((4, 4, 4), int), "b": np.zeros(1)}, "holds a, b; expected one array"),
         ({"occupancy": np.zeros((2, 4), np.uint8), "count": 3}, r"uint8 \[3, bytes\]"),
         ({"occupancy": np.zeros((2, 4), np.uint8), "count": 2}, "32 bits, which make no cube"),
+        ({"occupancy": np.zeros((2, 8), np.uint8), "count": [1, 1]}, r"volumes are uint8"),
+        ({"occupancy": np.zeros((2, 8), np.uint8), "count": np.inf}, r"uint8 \[inf, bytes\]"),
+        ({"occupancy": np.zeros((2, 0), np.uint8), "count": 2}, r"occupancy is uint8 \[2, 0\]"),
         ({"a": np.array([{}])}, "damaged, or holds something other than arrays"),
     ],
 )

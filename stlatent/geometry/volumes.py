@@ -102,8 +102,9 @@ def _field(distance: np.ndarray, band_voxels: float, placement: Placement, sourc
     return Field(distance, colour, known, band_voxels, placement, Route(source=source))
 
 
-def _load(path: Path, max_voxels: int) -> tuple[np.ndarray, int | None]:
-    """The array of a file, and the number of volumes where their bits are packed."""
+def _load(path: Path, max_voxels: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """The array of a file, and what it says of how many volumes there are, where their bits are
+    packed."""
     try:
         if path.suffix.lower() == ".npz":
             _check_claims(path, max_voxels)
@@ -119,7 +120,7 @@ def _load(path: Path, max_voxels: int) -> tuple[np.ndarray, int | None]:
     if isinstance(arrays, np.ndarray):
         return arrays, None
     if arrays.keys() == {"occupancy", "count"}:
-        return arrays["occupancy"], int(arrays["count"])
+        return arrays["occupancy"], arrays["count"]
     if len(arrays) != 1:
         raise ValueError(
             f"holds {', '.join(sorted(arrays)) or 'nothing'}; expected one array, or packed bits "
@@ -163,9 +164,10 @@ def _check_voxels(shape: tuple[int, ...], max_voxels: int) -> None:
         raise TooLargeError(f"{held}, beyond {max_voxels:,}; raise max_voxels (--max-voxels)")
 
 
-def _checked(array: np.ndarray, count: int | None) -> np.ndarray:
+def _checked(array: np.ndarray, count: np.ndarray | None) -> np.ndarray:
     if count is not None:
-        if array.dtype != np.uint8 or array.ndim != 2 or len(array) != count:
+        known = array.dtype == np.uint8 and array.ndim == 2 and array.size > 0
+        if not known or not np.array_equal(count, len(array)):
             raise ValueError(
                 f"occupancy is {array.dtype} {list(array.shape)}; packed bits of {count} volumes "
                 f"are uint8 [{count}, bytes]"
