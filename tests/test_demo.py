@@ -75,6 +75,27 @@ def test_what_the_studio_gives_is_what_the_model_gives(studio, tmp_path):
     assert numbers == [z.numel() for z in opened.latents.levels]
 
 
+def test_a_sparse_model_does_what_others_do(tmp_path):
+    """Where one level says where the next one is, not all mixtures and draws are."""
+    studio, meshes = Studio(["assets"]), MESH.parent
+    opened = studio.open(MESH, Extent())
+    other = studio.open(meshes / "featuretype.stl", Extent(), like=opened)
+    whole = opened.prefixes[-1].dense()
+    torch.testing.assert_close(studio.redraw(opened, [0, 1, 2], 1.0, 0).dense(), whole)
+    assert not torch.equal(studio.redraw(opened, [], 0.5, 0).dense(), whole)
+    mixed = studio.mix(opened, other, [1, 2])
+    assert torch.equal(studio.mix(other, opened, [0]).dense(), mixed.dense())
+    assert torch.equal(studio.mix(opened, other, []).dense(), whole)
+    with pytest.raises(ValueError, match="all from a level on"):
+        studio.mix(opened, other, [1])
+    assert trimesh.load_mesh(studio.write(opened, mixed, tmp_path, "mixed")).faces.size > 3000
+    assert Image.open(studio.panels(opened, tmp_path)).width > 400
+    assert len(studio.table(opened)) == 3
+    saved = load_file(studio.save_latents(opened, tmp_path))
+    back = opened.model.from_grids([saved[f"level_{k}"] for k in range(3)])
+    assert torch.equal(opened.model.decode(back).dense(), whole)
+
+
 def test_what_cannot_be_read_is_said_in_one_line(studio, tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"no video")
     (tmp_path / "a.txt").write_text("no")

@@ -78,24 +78,21 @@ class Studio:
         x, sample = medium.open(path, blank)
         sample = replace(sample, kind=medium.kinds.get(path.suffix.lower(), sample.kind))
         latents = model.encode(x.to(next(model.parameters()).device))
-        prefixes = [y.cpu() for y in decode_prefixes(model, latents)]
+        prefixes = [y.to("cpu") for y in decode_prefixes(model, latents)]
         return Opened(path.name, model, medium, sample, x, latents, prefixes)
 
     @torch.inference_mode()
     def redraw(self, opened: Opened, held: Sequence[int], temperature: float, seed: int) -> Tensor:
         """A draw `[1, C, *axes]` with these levels held, see `draw_samples`."""
-        levels = {k: z for k, z in enumerate(opened.latents.levels) if k in held}
-        size = opened.latents.size
-        (drawn,) = draw_samples(opened.model, size, 1, levels, temperature, seed)
-        return as_volume(opened.model, drawn).cpu()
+        kept, size = opened.latents.held(held) if held else None, opened.latents.size
+        (drawn,) = draw_samples(opened.model, size, 1, kept, temperature, seed)
+        return as_volume(opened.model, drawn).to("cpu")
 
     @torch.inference_mode()
     def mix(self, a: Opened, b: Opened, of_b: Sequence[int]) -> Tensor:
         """`[1, C, *axes]` from the levels `of_b` of b and the others of a."""
-        pairs = enumerate(zip(a.latents.levels, b.latents.levels, strict=True))
-        levels = tuple(y if k in of_b else x for k, (x, y) in pairs)
-        mixed = replace(a.latents, levels=levels)
-        return as_volume(a.model, a.model.decode(mixed)).cpu()
+        mixed = a.latents.mixed(b.latents, of_b)
+        return as_volume(a.model, a.model.decode(mixed)).to("cpu")
 
     def write(self, opened: Opened, x: Tensor, folder: Path, name: str) -> Path:
         """A sample `[1, C, *axes]` as the file that people open."""
@@ -135,10 +132,12 @@ class Studio:
         return rows
 
     def save_latents(self, opened: Opened, folder: Path) -> Path:
-        """`level_0`, `level_1`, ... as one safetensors file that says of which model and size."""
-        path = folder / "latents.safetensors"
-        levels = {f"level_{k}": z.cpu().contiguous() for k, z in enumerate(opened.latents.levels)}
-        said = {"model": fingerprint(opened.model), "size": json.dumps(opened.latents.size)}
+        """`level_0`, `level_1`, ... as one safetensors file that says of which model and size; of a
+        sparse model whole grids, see `SparseLadder.grids`."""
+        path, model = folder / "latents.safetensors", opened.model
+        grids = model.grids(opened.latents) if model.domain.sparse else opened.latents.levels
+        levels = {f"level_{k}": z.cpu().contiguous() for k, z in enumerate(grids)}
+        said = {"model": fingerprint(model), "size": json.dumps(opened.latents.size)}
         save_file(levels, path, said)
         return path
 

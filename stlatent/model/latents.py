@@ -55,8 +55,17 @@ class Latents:
         Raises:
             ValueError: the two differ in their sizes.
         """
+        return self.mixed(other, range(levels, len(self.levels)))
+
+    def mixed(self, other: Latents, levels: Sequence[int]) -> Latents:
+        """These, but for `levels`, which are those of `other`.
+
+        Raises:
+            ValueError: the two differ in their sizes.
+        """
         self._check(other)
-        return Latents((*self.levels[:levels], *other.levels[levels:]), self.size)
+        pairs = enumerate(zip(self.levels, other.levels, strict=True))
+        return Latents(tuple(b if k in levels else a for k, (a, b) in pairs), self.size)
 
     def towards(self, other: Latents, share: float, levels: Sequence[int] | None = None) -> Latents:
         """On the straight line to `other`: 0 is these, 1 the other; only `levels` move, if given.

@@ -87,6 +87,23 @@ class SparseLatents:
         first = self.levels[:levels], self.marks[:levels]
         return SparseLatents(*first, self.resolution, self.batch, other)
 
+    def mixed(self, other: SparseLatents, levels: Sequence[int]) -> SparseLatents:
+        """These, but for `levels`, which are those of `other`: all from one on, or all up to one.
+
+        Raises:
+            ValueError: the two differ in their sizes, or other levels are asked for.
+        """
+        count, taken = len(self.levels), {*levels}
+        for first in range(count + 1):
+            if taken == {*range(first, count)}:
+                return self.with_finer(other, first)
+            if taken == {*range(first)}:
+                return other.with_finer(self, first)
+        raise ValueError(
+            f"levels {sorted(taken)} cannot come from another shape alone, since the coarser ones "
+            f"say in which cells the finer ones are: give all from a level on, or all up to one"
+        )
+
     def towards(
         self, other: SparseLatents, share: float, levels: Sequence[int] | None = None
     ) -> SparseLatents:
