@@ -30,7 +30,7 @@ from stlatent.media import psnr
 from stlatent.model.kinds import EmaCodebook
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-NASTY = 'a/<b>"clip" & $more.mp4'
+NASTY = f'{"名" * 90}/a/<b>"clip" & $more.mp4'
 
 
 def clip(frames: int = 9, height: int = 48, width: int = 61) -> torch.Tensor:

@@ -40,6 +40,7 @@ from .verdict import verdicts
 
 FORMAT = "stlatent.report.1"
 STRIP_FRAMES = 5
+NAMED = 50  # letters of a clip's name, its last ones, in those of its files: at most 200 bytes
 
 
 def write_report(
@@ -87,10 +88,11 @@ def write_report(
         for index, (name, x) in enumerate(tqdm(clips, unit="file", disable=None)):
             samples = measured.add(name, x)
             if index < shown:
-                stem = re.sub(r"[^\w.-]+", "_", f"{index:02d}_{os.path.splitext(name)[0]}")
+                named = re.sub(r"[^\w.-]+", "_", os.path.splitext(name)[0])[-NAMED:]
                 frames = {label: fitted(medium.frames(y)) for label, y in samples.items()}
                 found = surfaces_of(medium, samples)
-                media.append(_write_media(folder / "clips" / stem, frames, fps, found))
+                place = folder / "clips" / f"{index:02d}_{named}"
+                media.append(_write_media(place, frames, fps, found))
         prefixes, levels, bands = measured.result()
         told = _numbers(measured, prefixes, levels, bands, title)
         numbers = finite(told)
@@ -257,7 +259,7 @@ def _is_report(folder: Path) -> bool:
 
 
 def finite(value: Any) -> Any:
-    """JSON has no infinity: it becomes null."""
+    """JSON has neither infinity nor NaN: they become null."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
