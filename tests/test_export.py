@@ -266,11 +266,19 @@ def test_export_appears_when_a_fresh_process_agrees(tmp_path: Path, monkeypatch)
         next(vae.ladder.head.parameters()).mul_(1.001)
         return vae
 
+    decode, exactly = model.decode, []
+
+    def told(*given):
+        exactly.append(not torch.backends.cudnn.allow_tf32)
+        return decode(*given)
+
+    monkeypatch.setattr(model, "decode", told)
     monkeypatch.setattr(folder, "wrap", other)
     monkeypatch.setattr(folder, "in_fresh_process", differences)  # in this one: seconds less
     monkeypatch.setattr(dynamic_modules_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     with pytest.raises(ValueError, match="differs from the model in decoded"):
         export(model, out, data=[x], replace=True)
+    assert exactly == [True] and torch.backends.cudnn.allow_tf32  # as on the CPU, on a GPU, too
     assert AutoencoderLadder.from_pretrained(out).config.levels == 1
     assert {path.name for path in tmp_path.iterdir()} == {"vae", "modules"}
 

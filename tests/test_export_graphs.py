@@ -55,6 +55,13 @@ def test_a_stream_through_onnx_gives_what_the_whole_gives(vae, tmp_path: Path) -
         export_onnx(vae, tmp_path / "onnx")
 
 
+def test_graphs_are_made_on_the_cpu_and_examples_where_the_model_is(tmp_path: Path) -> None:
+    elsewhere = tiny("image", ((4, 4),)).to("meta")
+    with pytest.raises(ValueError, match="on the CPU, not meta"):
+        export_onnx(elsewhere, tmp_path / "onnx")
+    assert example(Encoder(elsewhere, started=False), 1, 1)[0].is_meta
+
+
 def test_a_program_takes_other_sizes() -> None:
     part = Encoder(tiny("image", ((4, 4),)), started=False)
     traced = program(part).module()

@@ -19,6 +19,7 @@ from ..checkpoint import load
 from ..files import writing
 from ..foundation.autoencoder import FoundationAutoencoder
 from ..model.around import ladder_in
+from ..model.device import as_written
 from ..model.ladder import Ladder
 from ..model.layout import grid_of
 from ..model.torch_modules import opened
@@ -159,7 +160,7 @@ def _check_free(out: Path, replace: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     config = out / CONFIG_NAME
-    ours = config.is_file() and any(cls.__name__ in config.read_text() for cls in CLASSES)
+    ours = config.is_file() and any(cls.__name__.encode() in config.read_bytes() for cls in CLASSES)
     if not ours:
         raise ValueError(f"{out} holds other things; give a new folder")
     if not replace:
@@ -173,9 +174,11 @@ def _check_free(out: Path, replace: bool) -> None:
 def _compare(model: Ladder, x: Tensor, levels: int | None, folder: Path) -> None:
     """ValueError unless a fresh process gets from `folder` what `model` gives for `x`."""
     x = model.domain.pad(x[:1].to(next(model.parameters())), model.levels[0].stride)
-    latents = model.encode(x)
+    with as_written(x.device):  # a GPU would round to 10 bits, and the other process is on a CPU
+        latents = model.encode(x)
+        decoded = model.decode(latents, levels)
     expected = {f"level_{k}": z for k, z in enumerate(latents.levels[:levels])}
-    expected |= {"x": x, "decoded": model.decode(latents, levels)}
+    expected |= {"x": x, "decoded": decoded}
     with tempfile.TemporaryDirectory() as scratch:
         probe = Path(scratch) / "probe.safetensors"
         write(probe, {k: v.contiguous().cpu() for k, v in expected.items()}, {})

@@ -104,10 +104,12 @@ def export_onnx(vae: AutoencoderLadder, out: str | Path) -> dict[str, Path]:
     under its name.
 
     Raises:
-        ValueError: `out` is there, the extra `onnx` is not installed, or a graph does not give what
-            the model gives.
+        ValueError: `out` is there, the extra `onnx` is not installed, `vae` is not on the CPU, or a
+            graph does not give what the model gives.
     """
     out = Path(out)
+    if vae.device.type != "cpu":
+        raise ValueError(f"graphs are made and checked on the CPU, not {vae.device}: vae.to('cpu')")
     if out.exists():
         raise ValueError(f"{out} is there already; give a new folder")
     runtime = _runtime()
@@ -139,7 +141,8 @@ def example(part: Part, batch: int, steps: int) -> tuple[Tensor, State]:
         size = domain.samples(grid, vae.packing.stride, part.started)
         channels = vae.config.in_channels
     noise = torch.Generator().manual_seed(0)
-    return torch.rand(batch, channels, *size, generator=noise) * 2 - 1, state
+    values = torch.rand(batch, channels, *size, generator=noise) * 2 - 1
+    return values.to(vae.device), state
 
 
 def _dimensions(part: Part, inputs: tuple[Tensor, State]) -> tuple[Any, Any]:
