@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from domains import SIZES, ladder
+from pyarrow import parquet
 from test_codec import EXACT, write_video
 
 from stlatent.checkpoint import save
 from stlatent.cli import main
 from stlatent.export import export
 from stlatent.export.convert import convert
+from stlatent.export.exchange import HuggingFace, WebDataset
 from stlatent.jobs.encode import encode_folder
 from stlatent.jobs.options import EncodeOptions
 from stlatent.jobs.unit import UnitWriter
@@ -226,6 +229,30 @@ def test_broken_collections_are_one_line(work, tmp_path, capsys, change, said):
     convert(work / "z", tmp_path / "wds", "webdataset")
     line = refused(shard(tmp_path / "wds", change), tmp_path / "new", capsys)
     assert re.search(said, line)
+
+
+def test_a_shard_that_claims_more_than_it_holds_is_not_read(tmp_path):
+    """A sparse member of a tar stands for as many zeros as it says."""
+    member = tarfile.TarInfo(FIRST)
+    member.size, member.type = 512, tarfile.GNUTYPE_SPARSE
+    head = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    head[386:410] = tarfile.itn(0, 12) + tarfile.itn(512, 12)
+    head[483:495] = tarfile.itn(2**45, 12, tarfile.GNU_FORMAT)
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    (tmp_path / "00000.tar").write_bytes(bytes(head) + bytes(512 + 1024))
+    with tarfile.open(tmp_path / "00000.tar") as shard:
+        assert shard.getmembers()[0].size == 2**45
+    with pytest.raises(ValueError, match="has no"):
+        list(WebDataset.read(tmp_path / "00000.tar", 1))
+
+
+@pytest.mark.parametrize("strange", [{"item": [None]}, {"level_0": [1]}, {"level_0_shape": [None]}])
+def test_a_table_of_other_things_is_refused(tmp_path, strange):
+    table = {"item": ["{}"], "level_0": [[1.0]], "level_0_shape": [[1]]} | strange
+    parquet.write_table(pyarrow.table(table), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="columns of another kind"):
+        list(HuggingFace.read(tmp_path / "a.parquet", 1))
 
 
 def test_other_folders_are_refused(work, tmp_path, capsys):

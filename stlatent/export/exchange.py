@@ -111,7 +111,10 @@ class WebDataset(Collection):
             with tarfile.open(file, "r:") as shard:
                 samples = itertools.groupby(shard, lambda member: member.name.partition(".")[0])
                 for number, members in samples:
-                    files = {m.name: shard.extractfile(m).read() for m in members if m.isfile()}
+                    held = (
+                        m for m in members if m.isfile() and not m.issparse()
+                    )  # as long as said
+                    files = {m.name: shard.extractfile(m).read() for m in held}
                     yield _sample(file, number, files, levels)
         except (tarfile.TarError, OSError) as error:
             raise ValueError(f"{file} cannot be read: {error}") from None
@@ -156,9 +159,13 @@ class HuggingFace(Collection):
                 raise ValueError(f"{file} has no column '{min(missing)}': convert them anew")
             for rows in table.iter_batches(batch_size=1, columns=["item", *parts]):
                 said, *values = (rows.column(name)[0] for name in ("item", *parts))
-                numbers = [value.values.to_numpy(zero_copy_only=False) for value in values]
+                try:
+                    numbers = [value.values.to_numpy(zero_copy_only=False) for value in values]
+                    content = said.as_py().encode()
+                except AttributeError:  # no list, or no text
+                    raise ValueError(f"{file} has columns of another kind than ours") from None
                 pairs = zip(numbers[::2], numbers[1::2], strict=True)
-                item = parse_record(Item, parse_json(said.as_py().encode(), file), str(file))
+                item = parse_record(Item, parse_json(content, file), str(file))
                 yield item, [_shaped(flat, shape, item.name) for flat, shape in pairs]
 
 
