@@ -100,7 +100,7 @@ def test_what_has_no_public_set_says_so(sets, capsys):
     assert "`stlatent inspect` measures" in capsys.readouterr().err
 
 
-def test_networks_are_graphs_that_are_given(sets, capsys):
+def test_networks_are_graphs_that_are_given(sets, monkeypatch, capsys):
     """LPIPS by a graph of two pictures, FVD by one of a clip: here simple ones, known by hand."""
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
@@ -132,6 +132,13 @@ def test_networks_are_graphs_that_are_given(sets, capsys):
     assert last["lpips"] == pytest.approx(apart, abs=1e-3)
     means = [[np.asarray(x.mean((0, 2, 3, 4)), float) for x in one] for one in (clips, decoded)]
     assert last["fvd"] == pytest.approx(frechet_distance(*means), abs=0.01)
+    (one := Path("sets", "one")).mkdir()
+    write_video(one / "0.mp4", (20, 72, 96))
+    words[words.index("davis")] = "one"
+    with monkeypatch.context() as patch:
+        patch.setattr(LadderPeer, "encode", lambda *_: pytest.fail("it has measured"))
+        assert main([*words[:-2], "--fvd", "fvd.onnx"]) == 2
+    assert "FVD compares sets of clips, 2 or more; 1 is here" in capsys.readouterr().err
     assert main([*words[:-2], "--lpips", "fvd.onnx"]) == 2
     assert "fvd.onnx has 1 inputs; a graph of 2 fits" in capsys.readouterr().err
     assert main([*words[:-2], "--fvd", "a.json"]) == 2

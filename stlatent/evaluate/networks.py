@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 from ..runtime import session
 
+LEAST_CLIPS = 2  # that a Gaussian is fitted to
+
 
 class PictureDistance:
     """LPIPS, the mean over the frames of a clip."""
@@ -51,14 +53,22 @@ class ClipFeatures:
         return np.asarray(self.graph.run(None, {self.name: given})[0], np.float64).reshape(-1)
 
 
+def check_clips(count: int) -> None:
+    """ValueError if FVD cannot be taken of so many clips."""
+    if count < LEAST_CLIPS:
+        raise ValueError(
+            f"FVD compares sets of clips, {LEAST_CLIPS} or more; {count} is here: give more, or "
+            "leave FVD out"
+        )
+
+
 def frechet_distance(real: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
     """Between Gaussians fitted to two sets of features `[D]` (Dowson & Landau 1982).
 
     Raises:
         ValueError: there are fewer than two of each.
     """
-    if min(len(real), len(other)) < 2:
-        raise ValueError("FVD compares sets of clips, and needs two of them at least")
+    check_clips(min(len(real), len(other)))
     a, b = (torch.from_numpy(np.stack(features)) for features in (real, other))
     apart = (a.mean(0) - b.mean(0)).square().sum()
     # tr sqrt(A^T A B^T B), of matrices as small as the fewer of clips and features

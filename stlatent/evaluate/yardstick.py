@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
@@ -16,7 +17,13 @@ from torch import Tensor
 
 from ..media.metrics import psnr, ssim
 from ..model.device import autocast
-from .networks import ClipFeatures, PictureDistance, frechet_distance
+from .networks import (
+    LEAST_CLIPS,
+    ClipFeatures,
+    PictureDistance,
+    check_clips,
+    frechet_distance,
+)
 from .peers import Peer
 
 WAIT_S = 0.005  # between two looks at the memory
@@ -78,8 +85,9 @@ def evaluate(
         precision: `fp32`, `bf16`, or what the device is made for.
 
     Raises:
-        ValueError: there are no clips.
+        ValueError: there are no clips, or with `fvd` fewer than two.
     """
+    clips = _enough(clips) if fvd else clips
     tallies: dict[tuple[int, str], RowTally] = {}
     real: list[np.ndarray] = []
     for _, x in clips:
@@ -97,6 +105,13 @@ def evaluate(
         raise ValueError("there is nothing to measure on; give a folder of videos or pictures")
     rows = sorted(tallies.items(), key=lambda item: item[0][0])
     return [_row(peers[place], levels, tally, real) for (place, levels), tally in rows]
+
+
+def _enough(clips: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """The clips, of which there are enough for FVD; said before anything is measured."""
+    first = list(itertools.islice(clips := iter(clips), LEAST_CLIPS))
+    check_clips(len(first))
+    return itertools.chain(first, clips)
 
 
 def _measured(
