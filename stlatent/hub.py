@@ -41,7 +41,7 @@ def fetch(name: re.Match[str], files: tuple[tuple[str, ...], ...]) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    where = {"repo_id": name[1], "revision": name[2], "endpoint": endpoint()}
+    where = _where(name[1], name[2])
     with in_one_line(name[0]):
         where |= {"local_files_only": not _answers(files[0][0], where)}
         for wanted in files:
@@ -54,6 +54,33 @@ def fetch(name: re.Match[str], files: tuple[tuple[str, ...], ...]) -> Path:
             raise missing
     held = " nor ".join(wanted[0] for wanted in files)
     raise ValueError(f"{name[0]} on the Hugging Face hub holds neither {held}: no stlatent model")
+
+
+def only_local(name: str, file: str, revision: str | None = None) -> bool:
+    """Whether a library that fetches by itself has to keep to what was fetched before, as the hub
+    is out of reach; it would ask for a minute and more.
+
+    Args:
+        file: of those that the library needs.
+
+    Raises:
+        OSError: as of such a library, where the file was not fetched before either.
+    """
+    from huggingface_hub import hf_hub_download
+
+    where = _where(name, revision)
+    if _answers(file, where):
+        return False
+    try:
+        with in_one_line(name):
+            hf_hub_download(filename=file, local_files_only=True, **where)
+    except ValueError as error:
+        raise FileNotFoundError(str(error)) from None
+    return True
+
+
+def _where(name: str, revision: str | None) -> dict[str, str | None]:
+    return {"repo_id": name, "revision": revision, "endpoint": endpoint()}
 
 
 def _answers(file: str, where: Mapping[str, str | None]) -> bool:

@@ -7,17 +7,23 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from documents import videos
+from documents import foundation, videos
 from domains import ladder
 from hub_server import TOKEN, Hub, hub
 
 import stlatent
 from stlatent import checkpoint
 from stlatent.cli import main
+from stlatent.diffusion.text import embed
+from stlatent.foundation.opening import open_foundation
+from stlatent.losses.perceptual import _from_hub
+from stlatent.model.config import FoundationConfig
 
+COMMIT = "0123456789" * 4
 NOBODY = "http://127.0.0.1:9"  # where nobody listens
 TINY = ["steps=1", "data.frames=9", "data.crop=64", "data.batch_size=1", "data.workers=0"]
 
@@ -123,6 +129,28 @@ def test_a_hub_out_of_reach_is_one_line_at_once(server, deaf, silent, monkeypatc
     assert "is out of reach" in line and line.count("\n") == 1
     assert time.monotonic() - began < 15  # the library below tries for 23 s and more
     assert not caplog.records  # nothing of trying again
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_so_it_is_for_what_other_libraries_fetch(server, deaf, silent, monkeypatch):
+    """Foundations, text encoders, backbones; what was fetched before opens nevertheless."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "cache")
+    monkeypatch.setenv("HF_ENDPOINT", deaf if silent else NOBODY)
+    monkeypatch.setattr("stlatent.hub.PATIENCE", 0.2)
+    began, home = time.monotonic(), Path("cache", "models--ada--vae")
+    timm = SimpleNamespace(get_pretrained_cfg=lambda _: SimpleNamespace(hf_hub_id="ada/other"))
+    for opens in (
+        lambda: open_foundation(FoundationConfig(path="ada/other", subfolder="vae")),
+        lambda: embed(["a cat"], "ada/other"),
+        lambda: _from_hub(timm, "resnet"),
+    ):
+        with pytest.raises(ValueError, match="is not here, was not fetched before, and .* reach"):
+            opens()
+    foundation(home / "snapshots" / COMMIT)
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(COMMIT)
+    assert open_foundation(FoundationConfig(path="ada/vae")).commit == COMMIT
+    assert time.monotonic() - began < 15
 
 
 def test_what_may_be_a_path_does_not_go_to_the_hub(server):

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..hub import only_local
 from ..store.reader import LatentStore
 from ..weights import write
 
@@ -91,8 +92,9 @@ def _opened(encoder: str) -> tuple[Any, Any]:
             "a text encoder needs transformers: pip install 'stlatent[text]'"
         ) from None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(encoder)
-        model = AutoModel.from_pretrained(encoder, use_safetensors=True)
+        local = Path(encoder).is_dir() or only_local(encoder, "config.json")
+        tokenizer = AutoTokenizer.from_pretrained(encoder, local_files_only=local)
+        model = AutoModel.from_pretrained(encoder, use_safetensors=True, local_files_only=local)
     except (OSError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"condition.encoder is {encoder}, which does not open: {reason}") from None

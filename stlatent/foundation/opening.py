@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..hub import only_local
 from ..model.config import FoundationConfig
 from .classes import class_of
 from .frozen import FrozenAutoencoder
@@ -56,6 +57,8 @@ def _opened(config: FoundationConfig, named: str) -> tuple[nn.Module, str | None
         place, options, commit = str(Path(config.path, config.subfolder or "")), {}, None
         about = _read_config(Path(place, "config.json"))
     else:
+        file = "/".join(filter(None, (config.subfolder, "config.json")))
+        options["local_files_only"] = only_local(place, file, config.revision)
         about, commit = AutoencoderKL.load_config(place, return_commit_hash=True, **options)
         options["revision"] = commit or config.revision
     if (cls := class_of(name := str(about.get("_class_name")))) is None:

@@ -13,6 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ..hub import only_local
+
+WEIGHTS = "model.safetensors"  # of a backbone on the hub
 TINY = 1e-4  # feature vectors shorter than this hold nothing that could be compared
 
 
@@ -131,7 +134,8 @@ def _from_hub(timm: ModuleType, backbone: str) -> Path:
         repository = getattr(timm.get_pretrained_cfg(backbone), "hf_hub_id", None)
         if not repository:
             raise ValueError("the hub has none")
-        return Path(hf_hub_download(repository, "model.safetensors"))
+        local = only_local(repository, WEIGHTS)
+        return Path(hf_hub_download(repository, WEIGHTS, local_files_only=local))
     except Exception as error:  # no network, no cache, no such tag: each has its own class
         raise ValueError(
             f"the weights of {backbone} could not be fetched from the hub ({_line(error)}); "
