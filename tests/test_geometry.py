@@ -335,8 +335,10 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
         write_mesh(bake_texture(ball_at(), blue_above, placement), tmp_path / "ball.ply")
     with pytest.raises(ValueError, match="is empty"):
         write_mesh(mesh_from_function(lambda p: 1 + 0 * p[:, 0], 16), tmp_path / "none.glb")
-    with pytest.raises(ValueError, match="at least 5 texels"):
+    with pytest.raises(ValueError, match="texels is 4; give 5 or more"):
         bake_texture(ball_at(), blue_above, placement, texels=4)
+    with pytest.raises(ValueError, match=r"triangles need a texture of \d+ pixels .* coarser res"):
+        bake_texture(ball_at(), blue_above, placement, texels=2000)
 
 
 @pytest.mark.parametrize(

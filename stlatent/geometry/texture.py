@@ -11,7 +11,8 @@ from trimesh.visual.material import PBRMaterial
 from .cube import Placement
 from .extract import Values, in_parts
 
-MAX_SIZE = 8192
+MAX_SIZE = 8192  # pixels per edge of a texture
+LEAST_TEXELS = 5
 
 
 def bake_texture(
@@ -33,10 +34,13 @@ def bake_texture(
     """
     squares = -(-len(mesh.faces) // 2)
     side = int(np.ceil(np.sqrt(squares)))
-    if texels < 5 or side * texels > MAX_SIZE:
+    if texels < LEAST_TEXELS:
+        raise ValueError(f"texels is {texels}; give {LEAST_TEXELS} or more")
+    if side * texels > MAX_SIZE:
         raise ValueError(
-            f"{len(mesh.faces)} triangles with {texels} texels need a texture of {side * texels} "
-            f"pixels; give at least 5 texels, and at most {MAX_SIZE} pixels"
+            f"{len(mesh.faces):,} triangles need a texture of {side * texels} pixels per edge, and "
+            f"{MAX_SIZE} are the most: give a coarser resolution, or keep the colours at the "
+            f"vertices"
         )
     i, j = (axis.ravel() for axis in np.indices((texels, texels)))
     i, j = i[i + j < texels - 1], j[i + j < texels - 1]  # of a square's lower triangle
