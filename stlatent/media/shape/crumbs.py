@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import product
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,7 +14,10 @@ from ...sparse.cells import Cells
 from .near import OUTWARDS
 
 CRUMB = 0.1  # of the surface of the largest part
-FACES = [4, 10, 12, 14, 16, 22]  # which of the 3^3 voxels around one share a face with it
+AROUND = (3, 3, 3)  # voxels, in the order of `Cells.neighbours`
+FACES = [  # those around one that share a face with it: a step along one axis
+    k for k, step in enumerate(product((-1, 0, 1), repeat=3)) if np.abs(step).sum() == 1
+]
 
 
 def without_crumbs(blocks: Blocks, band_voxels: float) -> Blocks:
@@ -40,7 +46,7 @@ def without_crumbs(blocks: Blocks, band_voxels: float) -> Blocks:
 def _parts(voxels: Cells) -> tuple[Tensor, Tensor]:
     """The part that each of `N` voxels belongs to `[N]`, and how many of its faces are bare, of
     each part."""
-    count, around = len(voxels), voxels.neighbours((3, 3, 3))
+    count, around = len(voxels), voxels.neighbours(AROUND)
     there = around < count
     own = torch.arange(count, device=around.device)[:, None].expand_as(around)
     pairs = own[there].cpu().numpy(), around[there].cpu().numpy()
