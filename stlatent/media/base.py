@@ -145,21 +145,11 @@ class Medium(ABC, Generic[Part]):
     ) -> Iterator[Part]:
         """An item from its latents, in pieces along time, in constant memory. `draw` chooses the
         levels that are not given."""
-        axes, space = self.config.axes, self.config.axes.of_space(sample.size)
-        decoder = TiledDecoder(model, space, draw, self.tile(how.tile))
-        steps = self.units(decoder.device, space)
-        weights = latents.rate_weights(steps)
-        if not axes.has_time:
-            yield self.take(model, decoder.push(latents.whole().levels, next(weights)), sample)
-            return
-        left = axes.of_time(sample.size)
-        for levels, weight in zip(latents.stream(steps), weights, strict=False):
-            if not left:
-                return
-            x = decoder.push(levels, weight)
-            count = min(left, axes.of_time(x.shape[2:]))
-            left -= count
-            yield self.take(model, axes.steps(x, 0, count), sample)
+        size = self.config.axes.of_space(sample.size)
+        decoder = TiledDecoder(model, size, draw, self.tile(how.tile))
+        units = self.units(decoder.device, size)
+        for x in decoder.pieces(latents, sample.size, units):
+            yield self.take(model, x, sample)
 
     def units(self, device: torch.device, size: Sequence[int]) -> int:
         """Steps of the coarsest level, of a `size` in space, that go through at a time."""

@@ -15,6 +15,7 @@ from ..model.latents import Latents
 from ..model.passes import Encoded
 from ..model.stream import State, decode_chunk, encode_chunk, encode_end
 from .codes import Code, codes_of, on_cpu, stored
+from .sample import Stored
 from .tiles import Tiling
 
 
@@ -104,6 +105,22 @@ class TiledDecoder:
         other = copy(self)
         other._states = list(self._states)
         return other
+
+    def pieces(self, latents: Stored, size: Sequence[int], steps: int) -> Iterator[Tensor]:
+        """A sample of this size as `[1, C, *axes]`, piece by piece where there is time, each of so
+        many steps of the coarsest level at most."""
+        axes, weights = self.model.domain, latents.rate_weights(steps)
+        if not axes.has_time:
+            yield self.push(latents.whole().levels, next(weights))
+            return
+        left = axes.of_time(size)
+        for levels, weight in zip(latents.stream(steps), weights, strict=False):
+            if not left:
+                return
+            x = self.push(levels, weight)
+            count = min(left, axes.of_time(x.shape[2:]))
+            left -= count
+            yield axes.steps(x, 0, count)
 
     def push(self, levels: Sequence[Tensor], rate_weight: float | None = None) -> Tensor:
         """`[1, C, *axes]` from the next latents `[1, C, *axes]` of the first levels, at a λ, or at
