@@ -110,14 +110,18 @@ def test_a_seed_and_a_class_say_what_is_drawn(shipped):
     assert green > orange  # what was asked for comes out
 
 
-def test_the_command_takes_words(tmp_path, capsys):
+def test_the_command_takes_words(tmp_path, monkeypatch, capsys):
     arguments = ["generate", "moving", f"--out={tmp_path / 'out'}", "-n2", "--steps=1"]
     assert main([*arguments, "--classes", "drop-barrel", "drop-cat"]) == 2
     said = capsys.readouterr().err
     assert "'drop-cat' is no class" in said and "turn-wizard" in said
     assert not (tmp_path / "out").exists()
-    assert main([*arguments, "--tries", "2"]) == 2
-    assert "--tries is for shapes" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(LadderPipeline, "__call__", lambda *_, **__: pytest.fail("it has drawn"))
+        for option in ("--tries", "--beside-data"):
+            assert main([*arguments, option, "2"]) == 2
+            said = capsys.readouterr().err
+            assert f"{option} is for shapes" in said and not (tmp_path / "out").exists()
     assert main([*arguments, "--classes", "drop-barrel", "1"]) == 0
     assert len(list((tmp_path / "out").glob("*.mp4"))) == 2
 

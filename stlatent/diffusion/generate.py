@@ -27,6 +27,7 @@ from ..files import replace_text
 from ..geometry.flaws import Flaws
 from ..geometry.preview import contact_sheet
 from ..jobs.sample import draw_samples, held_levels
+from ..media.base import Medium
 from ..media.options import Extent
 from ..media.output import Output, check_outputs
 from ..media.registry import medium_of
@@ -130,6 +131,8 @@ class Drawn:
                     f"{reference} is none (it has no {LadderPipeline.config_name})"
                 )
         self.medium, self.near = medium_of(self.model), None
+        if wish.tries > 1:
+            _check_shapes(self.medium, "--tries")
         self.sample = self.medium.blank(wish.extent)
         if file := wish.shape_of or wish.similar_to:
             self.near = self._opened(file)
@@ -153,10 +156,7 @@ class Drawn:
         best, least = None, math.inf
         for _ in range(self.wish.tries):
             x = draw(sample)
-            field = self.medium.solid(as_volume(self.model, x))
-            if field is None:
-                raise ValueError("--tries is for shapes: of nothing else is known what is whole")
-            gravest = Flaws.of_field(field).gravest
+            gravest = Flaws.of_field(self.medium.solid(as_volume(self.model, x))).gravest
             if gravest < least:
                 best, least = x, gravest
             if gravest <= 1:
@@ -230,6 +230,8 @@ def generate(
     """
     medium = drawn.medium
     medium.check_output(how)
+    if beside:
+        _check_shapes(medium, "--beside-data")
     data = Beside(beside) if beside else None
     ending = medium.ending(drawn.sample.kind, how)
     paths = [out / f"{k:04d}{ending}" for k in range(drawn.wish.count)]
@@ -251,3 +253,10 @@ def generate(
     found = measure_assets(fields) | (data.measure(fields) if data else {})
     replace_text(out / "figures.json", json.dumps(found, indent=1) + "\n")
     return found
+
+
+def _check_shapes(medium: Medium, option: str) -> None:
+    try:
+        medium.check_solid()
+    except ValueError as error:
+        raise ValueError(f"{option} is for shapes: {error}; leave it out") from None

@@ -297,6 +297,10 @@ class Medium(ABC, Generic[Part]):
         """What a pipeline has drawn, without what nobody would keep; here, as it is."""
         return x
 
+    def check_solid(self) -> None:
+        """ValueError unless samples are shapes, which `solid` gives."""
+        raise ValueError(f"{self.what} are no shapes: of nothing else is known what is whole")
+
     def solid(self, x: Tensor) -> Field | None:
         """The field of a shape `[1, C, *axes]`, or of a solid around an open one; else None."""
         return None

@@ -167,6 +167,9 @@ class Shapes(Medium[DecodedShape]):
         """`[1, C, X, Y, Z]` as a field that fills the cube."""
         return self.values.to_field(x[0], shape_fields(self.config).band_voxels)
 
+    def check_solid(self) -> None:
+        Values.of(self.config)
+
     def solid(self, x: Tensor) -> Field:
         return self.field(x)
 

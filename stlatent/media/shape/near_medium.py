@@ -176,6 +176,9 @@ class SparseShapes(Shapes):
     def tidied(self, x: Blocks) -> Blocks:
         return without_crumbs(x, self.band_voxels)
 
+    def check_solid(self) -> None:
+        pass
+
     def solid(self, x: Blocks) -> Field:
         """With the layer around it at which the surface of what is written is found, see
         `geometry/offset.py`."""
