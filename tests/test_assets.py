@@ -20,7 +20,7 @@ from stlatent.geometry import (
     surface_of,
 )
 from stlatent.geometry.flaws import Flaws
-from stlatent.geometry.likeness import likeness
+from stlatent.geometry.likeness import likeness, nearest
 from stlatent.geometry.offset import solid_around
 
 DRAWS = Path(__file__).parents[1] / "docs" / "pictures" / "drawn_assets.png"
@@ -123,14 +123,26 @@ def test_figures_of_draws() -> None:
     assert found["loose"] == pytest.approx(0.25) and found["diversity"] > 0.9
 
 
-def test_copies_are_seen_and_sets_compared() -> None:
+def test_copies_are_seen_in_any_of_the_turns_that_are_given() -> None:
+    shapes = [solid(np.s_[4 : 8 + 3 * k, 4:20, 2:9]) for k in range(6)]
+    assert nearest([[shape] for shape in shapes[::2]], shapes) == 0
+    turned = [np.rot90(shape, axes=(0, 2)) for shape in shapes[1:3]]
+    assert nearest([[shape] for shape in turned], shapes) > 1
+    back = [[np.rot90(shape, k, axes=(0, 2)) for k in range(4)] for shape in turned]
+    assert nearest(back, shapes) == 0
+    assert nearest([back[0], [solid(np.s_[0:2, 0:2, 0:2])]], shapes) > 1  # one is no copy
+    with pytest.raises(ValueError, match="no shapes"):
+        nearest([], shapes)
+
+
+def test_sets_compared() -> None:
     shapes = [solid(np.s_[4 : 8 + 3 * k, 4:20, 4:20]) for k in range(6)]
     same, apart = likeness(shapes, shapes), likeness(shapes[:3], shapes[3:])
-    assert (same.coverage, same.mmd, same.nearest) == (1, 0, 0)
-    assert apart.mmd > 0 and apart.nearest > 0 and apart.neighbour > 0.5
+    assert (same.coverage, same.mmd) == (1, 0)
+    assert apart.mmd > 0 and apart.neighbour > 0.5
     assert likeness(shapes[:1] * 6, shapes).coverage < 0.2
     far = likeness([np.zeros((32, 32, 32), bool)], shapes)
-    assert far.mmd == far.nearest == 64
+    assert far.mmd == 64
     with pytest.raises(ValueError, match="no shapes"):
         likeness(shapes, [])
 

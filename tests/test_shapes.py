@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import stlatent
 from stlatent import Ladder, LadderPipeline, TriplaneAutoencoder, checkpoint
 from stlatent.cli import main
 from stlatent.evaluate import write_report
+from stlatent.evaluate.assets import Beside
 from stlatent.evaluate.spectrum import spatial_energy
 from stlatent.geometry import (
     Field,
@@ -36,14 +38,14 @@ from stlatent.geometry.values import PLAIN, Values
 from stlatent.jobs import reader
 from stlatent.jobs.encode import encode_folder
 from stlatent.jobs.options import EncodeOptions
-from stlatent.media.shape.data import ShapeDataset, find_shapes, symmetries
+from stlatent.media.shape.data import ShapeDataset, find_shapes
 from stlatent.media.shape.decoded import DecodedShape, shape_fields
 from stlatent.media.shape.figures import compared
 from stlatent.model.config import ModelConfig, parse
 from stlatent.model.likelihoods import make_likelihood
 from stlatent.store.reader import LatentStore
 from stlatent.train import run
-from stlatent.triplane.planes import turn_volume
+from stlatent.triplane.planes import symmetries, turn_volume
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 COARSE = FieldSettings(resolution=16)
@@ -472,3 +474,14 @@ def test_the_shapes_of_a_run_are_measured_beside_its_draws(config, meshes, tmp_p
     assert data["assets"] == 2 and data["valid"] == 1 and 0 < data["diversity"] < 1
     assert found["nearest_trained_on"] > 0 and 0 <= found["neighbour"] <= 1
     assert 0 < found["coverage"] <= 1 and found["mmd"] > 0
+
+
+def test_a_turned_copy_of_a_shape_trained_on_is_told_as_one(config, meshes, tmp_path):
+    given = [*options(meshes, tmp_path), "data.upright=true", "data.variants=1"]
+    run(config, [*given, "steps=1"])
+    beside = Beside(tmp_path / "run")
+    (shown, *_) = beside._trained_on(1)
+    flat = np.moveaxis(shown.distance, 2, 0)[:, ::-1]  # lies on its side: y is no longer up
+    for turned, near in ((shown.distance[::-1].swapaxes(0, 2), True), (flat, False)):
+        found = beside.measure([replace(shown, distance=np.ascontiguousarray(turned))])
+        assert (found["nearest_trained_on"] == 0) is near

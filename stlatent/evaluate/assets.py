@@ -9,15 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..geometry.field import Field
 from ..geometry.flaws import Flaws
-from ..geometry.likeness import likeness
+from ..geometry.likeness import likeness, nearest
 from ..geometry.metrics import volume_iou
 from ..media.registry import medium_of
 from ..model.config import load
 from ..train.config import RunConfig
 from ..train.data import open_data
+from ..triplane.planes import symmetries, turn_volume
 
 SIDE = 32  # voxels per edge at which shapes are compared with others
 MOST = 1000  # shapes trained on that draws are compared with
@@ -52,6 +54,7 @@ class Beside:
         config = load(RunConfig, Path(run) / "config.yaml")
         known = medium_of(config.model).known(config.data)
         self.medium = medium_of(config.model.model_copy(update=known))
+        self.medium.check_solid()
         self.data = open_data(config)
 
     def measure(self, drawn: Sequence[Field]) -> dict[str, object]:
@@ -60,20 +63,30 @@ class Beside:
         Returns:
             data: as many shapes that were trained on, turned and varied as there, measured as draws
                 are.
-            nearest_trained_on: voxels of a grid of 32 from a draw to the nearest of up to 1,000
-                shapes that were trained on, mean; of copies it is 0.
+            nearest_trained_on: voxels of a grid of 32 from a draw, in whichever of its turns and
+                reflections comes nearest, to the nearest of up to 1,000 shapes that were trained
+                on, mean; of copies, turned ones included, it is 0. Of a shape with variants one is
+                compared with.
             coverage, mmd, neighbour: of the held-back shapes, see `Likeness`; left out where none
                 are held back.
         """
         solids = [at_side(field.inside) for field in drawn]
-        learned = likeness(solids, (at_side(field.inside) for field in self._trained_on(MOST)))
+        learned = (at_side(field.inside) for field in self._trained_on(MOST))
         found = {"data": measure_assets([*self._trained_on(len(drawn))])}
-        found["nearest_trained_on"] = learned.nearest
+        found["nearest_trained_on"] = nearest(map(self._turned, solids), learned)
         if self.data.held_out:
             held = map(self.medium.solid, self.data.held_out.values())
             new = asdict(likeness(solids, (at_side(field.inside) for field in held)))
             found |= {name: new[name] for name in ("coverage", "mmd", "neighbour")}
         return found
+
+    def _turned(self, solid: np.ndarray) -> Iterator[np.ndarray]:
+        """In every way in which y stays up, as data sets with turned copies have it; or in all in
+        which the run has shown shapes, where these are more."""
+        shown = self.data.config.data
+        values = torch.from_numpy(solid)[None, None]
+        for axes in symmetries(upright=shown.upright or not shown.turned):
+            yield turn_volume(values, axes)[0, 0].numpy()
 
     def _trained_on(self, most: int) -> Iterator[Field]:
         """The first shapes of training, in its order, at most each of them once."""

@@ -9,6 +9,8 @@ import numpy as np
 
 from .extras import needed
 
+NOTHING = "there are no shapes to compare with"
+
 
 @dataclass(frozen=True)
 class Likeness:
@@ -19,13 +21,11 @@ class Likeness:
         mmd: minimum matching distance: from a reference to the nearest sample, mean.
         neighbour: accuracy of telling samples from references by the nearest other one of both;
             0.5 where the two cannot be told apart.
-        nearest: from a sample to the nearest reference, mean; of copies it is 0.
     """
 
     coverage: float
     mmd: float
     neighbour: float
-    nearest: float
 
 
 def likeness(samples: Iterable[np.ndarray], references: Iterable[np.ndarray]) -> Likeness:
@@ -43,8 +43,24 @@ def likeness(samples: Iterable[np.ndarray], references: Iterable[np.ndarray]) ->
         coverage=len(np.unique(across.argmin(1))) / across.shape[1],
         mmd=float(across.min(0).mean()),
         neighbour=float(right) / sum(across.shape),
-        nearest=float(across.min(1).mean()),
     )
+
+
+def nearest(samples: Iterable[Iterable[np.ndarray]], references: Iterable[np.ndarray]) -> float:
+    """Distance in voxels from a sample to the nearest reference, mean; of copies it is 0.
+
+    Args:
+        samples: each as all that counts as the same, such as its turns.
+        references: solids, bool `[n, n, n]`.
+
+    Raises:
+        ValueError: a set is empty.
+    """
+    b = _Surfaces.of(references)
+    apart = [_Surfaces.of(turns).chamfer(b).min() for turns in samples]
+    if not apart:
+        raise ValueError(NOTHING)
+    return float(np.mean(apart))
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ class _Surfaces:
             share.append(surface.ravel() / np.float32(max(surface.sum(), 1)))
             distance.append(away.ravel().astype(np.float32))
         if not share:
-            raise ValueError("there are no shapes to compare with")
+            raise ValueError(NOTHING)
         return _Surfaces(np.stack(share), np.stack(distance), far)
 
     def chamfer(self, other: _Surfaces) -> np.ndarray:

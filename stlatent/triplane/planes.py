@@ -15,6 +15,7 @@ transposes those whose axes come to stand in another order: `turn_planes`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -62,6 +63,18 @@ def sample_volume(volume: Tensor, points: Tensor) -> Tensor:
     places = points.flip(-1)[:, :, None, None]
     found = F.grid_sample(volume, places, padding_mode="border", align_corners=False)
     return found.flatten(2)
+
+
+def symmetries(upright: bool) -> list[tuple[str, ...]]:
+    """The 48 ways to turn and mirror a cube, as axes of `turn_planes`; with `upright`, the 8 that
+    leave the y axis alone."""
+    signs = list(itertools.product(("", "-"), repeat=3))
+    found = [
+        tuple(map("".join, zip(own, order, strict=True)))
+        for order in itertools.permutations("xyz")
+        for own in signs
+    ]
+    return [axes for axes in found if not upright or axes[1] == "y"]
 
 
 def turn_volume(volume: Tensor, axes: Sequence[str]) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,18 +35,6 @@ def find_shapes(root: str | Path) -> dict[str, Path]:
     the log. Raises ValueError where there are none.
     """
     return {source.name: source.path for source in named_files(root, KINDS, WHAT, BESIDE)}
-
-
-def symmetries(upright: bool) -> list[tuple[str, ...]]:
-    """The 48 ways to turn and mirror a cube, as axes of `turn_volume`; with `upright`, the 8 that
-    leave the y axis alone."""
-    signs = list(itertools.product(("", "-"), repeat=3))
-    found = [
-        tuple(map("".join, zip(own, order, strict=True)))
-        for order in itertools.permutations("xyz")
-        for own in signs
-    ]
-    return [axes for axes in found if not upright or axes[1] == "y"]
 
 
 class ShapeDataset(Dataset):

@@ -15,10 +15,10 @@ from ...geometry.field import Field
 from ...geometry.values import Values
 from ...geometry.whereabouts import Shape
 from ...model.choose import Held
-from ...triplane.planes import turn_volume
+from ...triplane.planes import symmetries, turn_volume
 from ..codes import stored, whole_codes
 from ..encoder import About, Named, Sink, SourceEncoder
-from .data import AS_IT_IS, symmetries
+from .data import AS_IT_IS
 from .decoded import shape_size
 from .refine import refine
 

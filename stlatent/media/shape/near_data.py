@@ -11,8 +11,9 @@ from ...geometry.cache import BandCache
 from ...geometry.read import MESH_SUFFIXES
 from ...model.config import ModelConfig
 from ...sparse.blocks import Blocks, joined
+from ...triplane.planes import symmetries
 from ..training import SampleRead, SampleReads, TrainingSet
-from .data import AS_IT_IS, ShapeDataset, find_shapes, symmetries
+from .data import AS_IT_IS, ShapeDataset, find_shapes
 from .near import block_shape, blocks_of, turned
 from .training import ShapeData, held_out
 

@@ -12,13 +12,13 @@ from ...geometry.values import Values
 from ...losses.elbo import Share
 from ...model.config import ModelConfig, Positive
 from ...model.domain import Domain
+from ...triplane.planes import symmetries
 from ..training import DataConfig, TrainingSet
 from .data import (
     AS_IT_IS,
     ShapeDataset,
     find_shapes,
     held_out_shapes,
-    symmetries,
 )
 
 
