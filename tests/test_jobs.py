@@ -28,9 +28,10 @@ from stlatent import Ladder
 from stlatent.cli.jobs import add_encode
 from stlatent.cli.options import Verb
 from stlatent.geometry.field import FieldSettings
-from stlatent.jobs import reader
+from stlatent.jobs import preview, reader
 from stlatent.jobs.decode import decode_store
 from stlatent.jobs.encode import encode_folder
+from stlatent.jobs.inputs import fetch
 from stlatent.jobs.options import EncodeOptions, typed
 from stlatent.jobs.status import job_status
 from stlatent.media.coder import TiledDecoder, TiledEncoder
@@ -72,6 +73,21 @@ def content(folder: Path) -> dict[str, bytes]:
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
         for path in sorted(folder.rglob("*"))
     }
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_preview_shows_each_of_a_few_sources_once(
+    model: Ladder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """With nothing read or decoded in vain for the columns that stay empty."""
+    shown = []
+    monkeypatch.setattr(preview, "fetch", lambda some, to: shown.extend(some) or fetch(some, to))
+    for k in range(count):
+        write_video(tmp_path / "few" / f"{k}.mp4", (5, 32, 32))
+    encode_folder(model, tmp_path / "few", tmp_path / "out", "tiny", EXACT)
+    assert sorted(one.name for one in shown) == [f"{k}.mp4" for k in range(count)]
+    width = Image.open(tmp_path / "out" / "preview.png").width
+    assert width == count * preview.HEIGHT + (count - 1) * preview.GAP
 
 
 def killed(work: Callable[[], object], at: int) -> bool:

@@ -46,6 +46,8 @@ def write_preview(medium: Medium, model: Model, job: Job, reader: Reader, folder
         if not items:
             continue
         item = items[int(place % 1 * len(items))]
+        if item.name in columns:  # there are fewer than there is room for
+            continue
         source = next(one for one in job.units[unit] if one.name == item.source)
         first = medium.beginning(sample_of(item), item.start)
         above = []
@@ -54,14 +56,13 @@ def write_preview(medium: Medium, model: Model, job: Job, reader: Reader, folder
             if original is None:
                 continue
             above = [original]
-        if item.name not in columns:
-            prefixes = [
-                medium.part_picture(
-                    decode_item(medium, model, store, item, levels, how=how), sample_of(item)
-                )
-                for levels in range(1, len(model.levels) + 1)
-            ]
-            columns[item.name] = _column(above, prefixes)
+        prefixes = [
+            medium.part_picture(
+                decode_item(medium, model, store, item, levels, how=how), sample_of(item)
+            )
+            for levels in range(1, len(model.levels) + 1)
+        ]
+        columns[item.name] = _column(above, prefixes)
     if columns:
         buffer = io.BytesIO()
         Image.fromarray(_joined([*columns.values()], 1)).save(buffer, "png")
