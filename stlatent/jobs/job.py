@@ -105,7 +105,7 @@ class Job:
         if names:
             some = f"{names[0]} is {changed[names[0]]}"
             more = f", and {len(names) - 1} more" if len(names) > 1 else ""
-            different.append(f"the sources ({some}{more})")
+            different.append(f"sources ({some}{more})")
         if different:
             what = "the latents" if self.complete() else "a job"
             raise ValueError(
