@@ -74,7 +74,8 @@ class Cache(Generic[Made]):
         for part in waiting:
             content = part.read_bytes() if part.is_file() else b""
             digest.update(len(content).to_bytes(8, "little") + content)
-            names = re.findall(NAMED.get(part.suffix.lower(), rb"(?!)"), content)
+            naming = NAMED.get(part.suffix.lower())
+            names = re.findall(naming, content) if naming else []
             beside = [part.parent / name.decode(errors="replace") for name in names]
             waiting += [file for file in beside if file not in waiting]
         return digest.hexdigest()[:20]
