@@ -26,11 +26,13 @@ from stlatent.geometry import (
     FieldSettings,
     Placement,
     Surface,
+    Volumes,
     bake_texture,
     cache,
     colour_psnr,
     compare_surfaces,
     contact_sheet,
+    cube,
     extract,
     field_from_occupancy,
     field_from_surface,
@@ -39,6 +41,7 @@ from stlatent.geometry import (
     read,
     read_surface,
     read_volumes,
+    resample,
     scan,
     surface_of,
     turntable,
@@ -47,6 +50,7 @@ from stlatent.geometry import (
     voxel_size,
     write_mesh,
 )
+from stlatent.geometry.resample import volume_field
 from stlatent.geometry.surface import to_screen
 from stlatent.media.shape.data import find_shapes
 
@@ -552,6 +556,22 @@ def test_other_volumes_are_refused(tmp_path: Path, arrays: dict, reason: str) ->
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(BadMeshError, match=reason):
         read_volumes(tmp_path / "a.npz")
+
+
+def test_volumes_are_resampled_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, z = np.indices((20, 20, 16))
+    solid = np.hypot(np.hypot(x - 9, y - 9), z - 8) < 6
+    volumes, settings = Volumes(solid[None], 4.0, Placement()), FieldSettings(resolution=32)
+    whole, asked = volume_field(volumes, 0, settings), []
+
+    def sampled(volume: np.ndarray, points: np.ndarray) -> np.ndarray:
+        asked.append(len(points))
+        return cube.sample(volume, points)
+
+    monkeypatch.setattr(cube, "SLAB", 3000)
+    monkeypatch.setattr(resample, "sample", sampled)
+    assert np.array_equal(volume_field(volumes, 0, settings).distance, whole.distance)
+    assert max(asked) <= 3000 and sum(asked) == 32**3
 
 
 # fields to meshes -------------------------------------------------------------------------------

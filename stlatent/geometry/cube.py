@@ -8,7 +8,7 @@ with n voxels per edge, voxel i is centred at (2 i + 1) / n - 1: the convention 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from pydantic import Field as Limit
 from ..model.config import Strict
 from .extras import needed
 
+SLAB = 2_000_000  # voxels looked at in one go, which bounds the memory
 Direction = Literal["x", "y", "z", "-x", "-y", "-z"]
 
 
@@ -93,6 +94,20 @@ def voxel_centres(shape: Sequence[int], start: int = 0, stop: int | None = None)
     stop = shape[0] if stop is None else stop
     index = np.indices((stop - start, *shape[1:])).reshape(3, -1).T + np.array([start, 0, 0])
     return from_index(index, shape)
+
+
+def by_slab(
+    function: Callable[[np.ndarray, slice], np.ndarray], shape: tuple[int, ...]
+) -> np.ndarray:
+    """A function of the centres of voxels and of which first indices these have, for a bounded
+    number of them at a time: float32, of that shape."""
+    values = np.empty(shape, np.float32)
+    step = max(1, SLAB // (shape[1] * shape[2]))
+    for start in range(0, shape[0], step):
+        here = slice(start, min(start + step, shape[0]))
+        found = function(voxel_centres(shape, here.start, here.stop), here)
+        values[here] = found.reshape(-1, *shape[1:])
+    return values
 
 
 def from_index(index: np.ndarray, shape: Sequence[int]) -> np.ndarray:

@@ -34,7 +34,7 @@ def mesh_from_function(
 ) -> trimesh.Trimesh:
     """The surface of a function on the cube, at any resolution, in the asset's own coordinates.
 
-    Memory grows with the surface, and with no more than one layer of the grid.
+    Memory grows with the surface, and holds no more than `SLAB` samples of the grid, or one layer.
 
     Args:
         distance_at: from points `[n, 3]` in the cube to any values `[n]` that are negative inside.

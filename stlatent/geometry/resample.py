@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .cube import Placement, sample, voxel_centres
+from .cube import Placement, by_slab, sample
 from .field import Field, FieldSettings
 from .volumes import Volumes
 
@@ -32,7 +32,8 @@ def volume_field(volumes: Volumes, index: int, settings: FieldSettings) -> Field
     grid = (settings.resolution,) * 3
     if own.distance.shape == grid:
         return own
-    distance = sample(_cube(own.distance), voxel_centres(grid)).reshape(grid)
+    whole = _cube(own.distance)
+    distance = by_slab(lambda centres, _: sample(whole, centres), grid)
     distance = np.clip(distance * (reach / settings.band_voxels), -1, 1).astype(np.float32)
     none = np.zeros(grid, bool)
     colour = np.zeros((3, *grid), np.float32)

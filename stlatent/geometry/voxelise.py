@@ -9,13 +9,12 @@ winding number is one half.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from . import kernels
-from .cube import Placement, to_index, voxel_centres, voxel_size
+from .cube import Placement, by_slab, to_index, voxel_size
 from .extras import needed
 from .field import COLOUR_BAND_VOXELS, Field, FieldSettings, Route
 from .orient import sheets, wound_outwards
@@ -24,7 +23,6 @@ from .surface import Surface, areas, normals
 
 SPACING = 0.25  # voxels between the points at which colours are taken
 SHELL = 0.6  # half the thickness of a shell in voxels: a grid can miss a sheet of half a voxel
-SLAB = 2_000_000  # voxels looked at in one go, which bounds the memory
 AROUND = np.ones((3, 3, 3), bool)
 
 
@@ -38,7 +36,7 @@ def field_from_surface(surface: Surface, settings: FieldSettings | None = None) 
     shape = (settings.resolution,) * 3
     placement = Placement.around(surface.vertices, settings.margin, settings.axes)
     body = _body(placement.to_cube(surface.vertices), surface.faces, placement.mirrors)
-    winding = _by_slab(lambda centres, _: body.winding(centres), shape)
+    winding = by_slab(lambda centres, _: body.winding(centres), shape)
     marks = _mark(surface, body, winding > 0.5)
     nearest, apart = _nearest_mark(marks, shape)
     distance = _distance(body, marks, apart, settings.band_voxels + SHELL)
@@ -163,20 +161,7 @@ def _distance(body: _Body, marks: _Marks, apart: np.ndarray, reach: float) -> np
         found[exact] = kernels.distance(body.vertices, faces, centres[exact]) / voxel
         return found
 
-    return _by_slab(measure, apart.shape)
-
-
-def _by_slab(
-    function: Callable[[np.ndarray, slice], np.ndarray], shape: tuple[int, ...]
-) -> np.ndarray:
-    """A function of the voxels' centres, for a bounded number of them at a time: float32."""
-    values = np.empty(shape, np.float32)
-    step = max(1, SLAB // (shape[1] * shape[2]))
-    for start in range(0, shape[0], step):
-        here = slice(start, min(start + step, shape[0]))
-        found = function(voxel_centres(shape, here.start, here.stop), here)
-        values[here] = found.reshape(-1, *shape[1:])
-    return values
+    return by_slab(measure, apart.shape)
 
 
 def _swelling(body: _Body, marks: _Marks, voxel: float) -> np.ndarray:
