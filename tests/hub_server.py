@@ -43,8 +43,9 @@ class Handler(BaseHTTPRequestHandler):
         if parts == ["api", "repos", "create"]:
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else ""
+            new = name not in self.server.repos
             self.server.repos.setdefault(name, {})
-            if asked.get("private"):
+            if new and (asked.get("private") or asked.get("visibility") == "private"):
                 self.server.private.add(name)
             return self.answer(200, {"url": f"{self.server.url}/{name}"})
         if parts[1] == "validate-yaml":
@@ -71,7 +72,8 @@ class Handler(BaseHTTPRequestHandler):
             name = "/".join(parts[2:4])
             if name not in self.server.repos:
                 return self.answer(401, {}, {"X-Error-Code": "RepoNotFound"})
-            return self.answer(200, {"id": name, "sha": COMMIT, "siblings": []})
+            about = {"id": name, "sha": COMMIT, "siblings": []}
+            return self.answer(200, about | {"private": name in self.server.private})
         name, file = "/".join(parts[:2]), "/".join(parts[4:])
         allowed = self.headers.get("Authorization") == f"Bearer {TOKEN}"
         if name not in self.server.repos or (name in self.server.private and not allowed):

@@ -60,6 +60,18 @@ def test_a_run_goes_to_the_hub_and_comes_back_the_same(server, capsys):
     assert main(["encode", "VIDEOS", "--model", "ada/clips@main", "--out", "latents"]) == 0
 
 
+def test_nothing_private_goes_where_all_can_see_it(server, capsys):
+    videos(Path("VIDEOS"))
+    checkpoint.save(ladder("video"), "model.safetensors")
+    push = ["push", "model.safetensors", "--data", "VIDEOS"]
+    server.repos["ada/open"] = {}
+    assert main([*push, "ada/open", "--private"]) == 2 and not server.repos["ada/open"]
+    assert "ada/open is there already, for all to see" in capsys.readouterr().err
+    for _ in range(2):  # new, and a new version
+        assert main([*push, "ada/mine", "--private"]) == 0
+    assert server.private == {"ada/mine"} and server.repos["ada/mine"]
+
+
 def test_what_was_fetched_is_there_offline(server, monkeypatch):
     from huggingface_hub import constants
 

@@ -79,6 +79,7 @@ def config(out, stages=(3,), condition=None, grid="coarsest", **more) -> Diffusi
         "stages": [network | {"levels": levels} for levels in stages],
         "noise": more.pop("noise", {}),
         "condition": condition or {},
+        "sampling": more.pop("sampling", {}),
     }
     values = {
         "diffusion": diffusion,
@@ -167,6 +168,17 @@ def test_every_way_trains_samples_and_reloads(domain, way, tmp_path):
     again = LadderPipeline.from_pretrained(tmp_path / "run" / "pipeline")
     assert torch.allclose(draw(again, [0, 1], guidance_scale=2.0), x, atol=1e-3 * x.abs().max())
     assert not torch.allclose(draw(made, [0, 1], guidance_scale=2.0, seed=1), x)
+
+
+def test_a_pipeline_remembers_how_samples_are_drawn(tmp_path):
+    asked, data = {"steps": 3, "guidance": 2.0}, latents("image", 1, torch.arange(8) % 2)
+    made = train(config(tmp_path / "run", (1,), {"classes": 2}, sampling=asked), data)
+    again = LadderPipeline.from_pretrained(tmp_path / "run" / "pipeline")
+    for usual in (made, again):
+        draw(usual, [0, 1], num_inference_steps=None)
+        assert usual.num_timesteps == 3 and usual.guidance_scale == 2.0
+        draw(usual, [0, 1], num_inference_steps=4, guidance_scale=1.0)
+        assert usual.num_timesteps == 4 and usual.guidance_scale == 1.0
 
 
 @pytest.mark.parametrize("grid", ["coarsest", "finest"])

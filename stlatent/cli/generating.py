@@ -42,12 +42,11 @@ def add_generate(verb: Verb) -> None:
     add(
         "--guidance",
         type=shared.amount,
-        default=1.0,
         metavar="G",
-        help="towards what is asked for (1: none)",
+        help="towards what is asked for; 1 is none (as the pipeline has it)",
     )
-    add("--steps", type=shared.positive, nargs="+", default=[25], metavar="N", help="of "
-        "diffusion: one number, or one per stage (25)")  # fmt: skip
+    add("--steps", type=shared.positive, nargs="+", metavar="N", help="of diffusion: one number, "
+        "or one per stage (as the pipeline has it)")  # fmt: skip
     add("--tries", type=shared.positive, default=1, metavar="N", help="of shapes: draw anew what "
         "is not whole, N times in all at most, and take the best (1)")  # fmt: skip
     add("--windows", type=shared.positive, default=1, metavar="N", help="of the length in "

@@ -126,6 +126,18 @@ class ConditionConfig(Strict):
         return [self.names.index(name) for name in names]
 
 
+class SamplingConfig(Strict):
+    """How samples are drawn where nothing else is asked for.
+
+    Attributes:
+        steps: evaluations of the denoiser per stage.
+        guidance: how far to go beyond what the condition changes; 1 is the model itself.
+    """
+
+    steps: Positive = 25
+    guidance: Rate = 1.0
+
+
 class DiffusionConfig(Strict):
     """Which levels are diffused, by which networks.
 
@@ -134,6 +146,7 @@ class DiffusionConfig(Strict):
             level or levels leaves the others to the ladder's own prior; several are a cascade.
         noise: how latents are corrupted and denoised.
         condition: labels that samples are drawn for.
+        sampling: how they are drawn; the pipeline remembers it.
         past: of each of these levels, how many of its own steps before a sample are shown to the
             denoisers, so that a video can go on for as long as one likes. Coarse levels are small:
             they can remember long. Samples are windows of `data.frames` frames then.
@@ -142,6 +155,7 @@ class DiffusionConfig(Strict):
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
     noise: NoiseConfig = NoiseConfig()
     condition: ConditionConfig = ConditionConfig()
+    sampling: SamplingConfig = SamplingConfig()
     past: tuple[Count, ...] = ()
 
     @property

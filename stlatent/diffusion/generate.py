@@ -52,7 +52,8 @@ class Wish:
             those of a pipeline, or of what is near something, and 1 else.
         classes: to ask a pipeline for, in turn, by number or name.
         prompts: texts to ask one for that knows words, in turn.
-        steps: evaluations of the denoiser; one number, or one per stage.
+        steps: evaluations of the denoiser; one number, or one per stage. None is as the pipeline
+            has it, as for guidance.
         guidance: towards the classes; 1 is the model itself.
         windows: of a video, one after the other.
         shape_of: a file whose level 0 is held, and the rest drawn from the ladder's own prior.
@@ -73,8 +74,8 @@ class Wish:
     temperature: float | None = None
     classes: Sequence[int | str] = ()
     prompts: Sequence[str] = ()
-    steps: Sequence[int] = (25,)
-    guidance: float = 1.0
+    steps: Sequence[int] | None = None
+    guidance: float | None = None
     windows: int = 1
     shape_of: str | Path | None = None
     similar_to: str | Path | None = None
@@ -172,13 +173,14 @@ class Drawn:
         if wish.windows > 1:
             vae.enable_tiling()  # decodes piece by piece in time
         pipeline.set_progress_bar_config(disable=None)
+        steps = wish.steps[0] if wish.steps and len(wish.steps) == 1 else wish.steps
 
         def draw(k: int) -> Tensor:
             return pipeline(
                 wish.asked[k % len(wish.asked)] if wish.asked else None,
                 size=self._size(pipeline.denoiser.config.size),
                 windows=wish.windows,
-                num_inference_steps=wish.steps if len(wish.steps) > 1 else wish.steps[0],
+                num_inference_steps=steps,
                 guidance_scale=wish.guidance,
                 generator=torch.Generator().manual_seed(next(seeds)),
                 similar_to=self.near,

@@ -46,6 +46,7 @@ class LadderPipeline(DiffusionPipeline):
         vae: the ladder, with as many levels as the stages make; holds their statistics.
         denoiser: one network per stage.
         scheduler: `FlowMatchEulerDiscreteScheduler`, or any that predicts as in training.
+        num_inference_steps, guidance_scale: of a call that does not say.
 
     Raises:
         ValueError: the denoiser makes other levels than the vae decodes.
@@ -54,7 +55,14 @@ class LadderPipeline(DiffusionPipeline):
     model_cpu_offload_seq = "denoiser->vae"
     _callback_tensor_inputs = ("latents",)
 
-    def __init__(self, vae: Autoencoder, denoiser: LadderDenoiser, scheduler: Scheduler) -> None:
+    def __init__(
+        self,
+        vae: Autoencoder,
+        denoiser: LadderDenoiser,
+        scheduler: Scheduler,
+        num_inference_steps: int = 25,
+        guidance_scale: float = 1.0,
+    ) -> None:
         super().__init__()
         if list(denoiser.channels) != vae.packing.level_channels:
             raise ValueError(
@@ -62,6 +70,9 @@ class LadderPipeline(DiffusionPipeline):
                 f"{vae.packing.level_channels}: export as many levels as the stages make"
             )
         self.register_modules(vae=vae, denoiser=denoiser, scheduler=scheduler)
+        self.register_to_config(
+            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale
+        )
         self._guidance_scale, self._num_timesteps, self._interrupt = 1.0, 0, False
 
     @property
@@ -85,8 +96,8 @@ class LadderPipeline(DiffusionPipeline):
         batch_size: int = 1,
         size: Sequence[int] | None = None,
         windows: int = 1,
-        num_inference_steps: Steps = 25,
-        guidance_scale: float = 1.0,
+        num_inference_steps: Steps | None = None,
+        guidance_scale: float | None = None,
         augmentation: float = 0.1,
         generator: Generators = None,
         similar_to: Tensor | Blocks | None = None,
@@ -107,6 +118,7 @@ class LadderPipeline(DiffusionPipeline):
             windows: how many stretches of that length a video is to have, one after the other, each
                 given what came before it: level by level, the coarse ones from further back.
             num_inference_steps: evaluations of the denoiser per stage; one number, or one each.
+                None for the pipeline's own, as for guidance_scale.
             guidance_scale: how far to go beyond what the condition changes (Ho & Salimans 2022);
                 1 is the model itself, anything else evaluates it twice per step.
             augmentation: deviation of the noise on the levels that a stage is given, 0 to 1.
@@ -130,7 +142,10 @@ class LadderPipeline(DiffusionPipeline):
         device = self._execution_device
         condition, count = read_condition(self.denoiser, condition, batch_size, device)
         size = tuple(size or self.denoiser.config.size)
-        steps = read_steps(num_inference_steps, len(self.denoiser.stages))
+        usual = self.config
+        steps = read_steps(
+            num_inference_steps or usual.num_inference_steps, len(self.denoiser.stages)
+        )
         kind = read_output_type(output_type, self.vae.ladder)
         self.denoiser.domain.check(size)
         check_windows(windows, bool(self.denoiser.config.past))
@@ -141,7 +156,8 @@ class LadderPipeline(DiffusionPipeline):
             check_similar(similar_to.shape, (count, *size), windows)
             x = similar_to.to(device)
             similar = Similar.of(x, self.vae, self.denoiser, levels, strength)
-        self._guidance_scale, self._interrupt = guidance_scale, False
+        self._guidance_scale = usual.guidance_scale if guidance_scale is None else guidance_scale
+        self._interrupt = False
         self._num_timesteps = windows * sum(map(similar.steps, range(len(steps)), steps))
         made: list[Tensor] = []
         number = itertools.count()

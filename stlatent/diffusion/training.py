@@ -147,8 +147,9 @@ class Diffusion(RunTask):
         ladder, levels = self.data.ladder, self.run.diffusion.levels
         make = AutoencoderSparse.of if ladder.domain.sparse else wrap
         vae = make(ladder, levels, list(self.data.mean), list(self.data.std))
-        scheduler = make_scheduler(self.run.diffusion.noise)
-        return LadderPipeline(vae, denoiser, scheduler).to(self.device)
+        scheduler, sampling = make_scheduler(self.run.diffusion.noise), self.run.diffusion.sampling
+        how = sampling.steps, sampling.guidance
+        return LadderPipeline(vae, denoiser, scheduler, *how).to(self.device)
 
     def _losses(self, denoiser: LadderDenoiser) -> StageLosses:
         noise = self.run.diffusion.noise

@@ -41,9 +41,11 @@ def push(
         reference: what `stlatent.load` takes, of this machine.
         name: `user/model`.
         data: a folder to measure on; by default what the run held out.
+        private: whether a new model is seen by its owner alone.
 
     Raises:
-        ValueError: there is nothing to measure on, or the hub does not take it.
+        ValueError: there is nothing to measure on, the hub does not take it, or what is to be
+            private is there already, for all to see.
     """
     if not (found := NAME.fullmatch(name)) or found[2]:
         raise ValueError(f"'{name}' is no name on the hub; give user/model")
@@ -100,5 +102,10 @@ def _upload(folder: Path, name: str, private: bool) -> str:
     api = HfApi(endpoint=endpoint(), library_name="stlatent")
     with in_one_line(name):
         where = api.create_repo(name, private=private, exist_ok=True)
+        if private and not api.model_info(name).private:
+            raise ValueError(
+                f"{name} is there already, for all to see; make it private on the hub, or leave "
+                "--private away"
+            )
         api.upload_folder(repo_id=name, folder_path=folder, commit_message="stlatent push")
     return str(where)
