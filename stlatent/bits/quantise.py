@@ -5,11 +5,12 @@ latent of which the input says nothing is the prior's mean exactly:
 
     z = prior.mean + step * k,    k about (posterior.mean - prior.mean) / step
 
-and P(k) is what the prior, moved to 0, has between k - 1/2 and k + 1/2 steps. k is the nearest
-integer; on the finest level that is told, the best for error and bits together, see `cheapest`.
-What a coarser one leaves out, finer ones would have to tell. Of latents that are codes the index is
-told, bit by bit, each under the odds that the prior gives its two branches; marks of a sparse level
-are told under those that it gives them.
+and P(k) is what the prior, moved to 0, has between k - 1/2 and k + 1/2 steps. k is the best integer
+for error and bits together, see `cheapest`. Of codecs, whose noise is that of rounding, it is the
+nearest one, but for the finest level that is told: what coarser ones leave out, finer ones and
+later frames have to tell. Of latents that are codes the index is told, bit by bit, each under the
+odds that the prior gives its two branches; marks of a sparse level are told under those that it
+gives them.
 
 What an exact level stands for is rounded to the steps of 8-bit values, and told from the step that
 lies nearest to what the coarser levels decode to: 8-bit pixels come back bit for bit, other values
@@ -30,7 +31,7 @@ from torch import Tensor
 from ..model.choose import Cut, Distribution, Site, whole
 from ..model.codebook import CodePrior, Codes, vectors
 from ..model.exact import PRECISION, Exactly, Noise
-from ..model.gaussian import BITS_PER_NAT, Gaussian
+from ..model.gaussian import BITS_PER_NAT, Gaussian, Rounded
 from ..sparse.marks import MarkPrior, Marks
 from .entropy import EDGE, EXCESS, MismatchError, StreamReader, StreamWriter
 
@@ -39,7 +40,8 @@ from .entropy import EDGE, EXCESS, MismatchError, StreamReader, StreamWriter
 STEP = math.sqrt(12)
 LEAST_MASS = 2.0**-24  # that the coder can give to a symbol
 FINEST = 1.6  # times as wide as others are steps of a codec's finest level
-PRICE = math.log(2) / 18  # of a bit, in squared steps: a third of what one saves if all are small
+PRICE = math.log(2) / 6  # of a bit, in squared steps: what one saves where steps are small
+OF_CODECS = 1 / 3  # of it, on their finest level
 
 Steps = Mapping[Site, Tensor]  # [C] of each group that is not codes
 
@@ -117,14 +119,20 @@ class Writing:
         if stepless:
             write = self._code if isinstance(posterior, Codes) else self._exactly
             return write(site, posterior, prior)
-        return prior.walk(lambda part, cut: self._round(site, posterior.cut(cut), part))
+        price = self._price(site, posterior)
+        return prior.walk(lambda part, cut: self._round(site, posterior.cut(cut), part, price))
 
-    def _round(self, site: Site, posterior: Gaussian, prior: Gaussian) -> Tensor:
+    def _price(self, site: Site, posterior: Gaussian) -> float:
+        """Of a bit, in squared steps; measured, see docs/studies.md."""
+        if not isinstance(posterior, Rounded):
+            return PRICE
+        return OF_CODECS * PRICE if site.level == self._finest else 0.0
+
+    def _round(self, site: Site, posterior: Gaussian, prior: Gaussian, price: float) -> Tensor:
         step = self.scales[site.level] * _along_channels(self.steps[site], prior)
         log_scale = prior.log_std - step.log()
         values = (posterior.mean - prior.mean) / step
-        choose = cheapest if site.level == self._finest else nearest
-        symbols, mass = choose(values, log_scale)
+        symbols, mass = cheapest(values, log_scale, price)
         self._numbers(site, symbols, _log_scale(prior, step), mass)
         return prior.mean + step * symbols
 
@@ -225,21 +233,18 @@ def _sum_bits(nats: Tensor) -> float:
     return BITS_PER_NAT * nats.cpu().double().sum().item()
 
 
-def nearest(values: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest integers, and their probability under N(0, exp(log_scale))."""
+def cheapest(values: Tensor, log_scale: Tensor, price: float) -> tuple[Tensor, Tensor]:
+    """The nearest integers k or those one nearer to 0, whichever have the lesser
+    (value - k)^2 + price * bits(k), and their probability under N(0, exp(log_scale))."""
     symbols = values.round()
-    return symbols, bin_mass(symbols, log_scale)
-
-
-def cheapest(values: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of the nearest integers k or those one nearer to 0, whichever have the lesser
-    (value - k)^2 + PRICE * bits(k)."""
-    symbols, mass = nearest(values, log_scale)
+    mass = bin_mass(symbols, log_scale)
+    if not price:
+        return symbols, mass
     lower = symbols - symbols.sign()
     lower_mass = bin_mass(lower, log_scale)
     saved = lower_mass.log2() - mass.log2()
     lost = (values - lower).square() - (values - symbols).square()
-    cheaper = PRICE * saved.to(lost) > lost
+    cheaper = price * saved.to(lost) > lost
     return torch.where(cheaper, lower, symbols), torch.where(cheaper.cpu(), lower_mass, mass)
 
 
