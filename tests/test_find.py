@@ -227,7 +227,7 @@ def test_a_shard_that_is_another_one_is_noticed(model, plain, tmp_path):
     encode_folder(model, path, tmp_path / "z", "tiny", EXACT)
     encode_folder(model, path, tmp_path / "z", "tiny", EXACT)
     shard(plain, path, {"e.txt": b"of nobody"})
-    with pytest.raises(ValueError, match="the sources"):
+    with pytest.raises(ValueError, match="other sources"):
         encode_folder(model, path, tmp_path / "z", "tiny", EXACT)
 
 

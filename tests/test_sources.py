@@ -52,7 +52,7 @@ def test_a_source_of_equal_size_and_time_is_seen_to_be_another(model, videos, tm
     encode_folder(model, videos, tmp_path / "out", "tiny", EXACT)
     encode_folder(model, videos, tmp_path / "out", "tiny", EXACT)
     other(videos / "b.mp4", place)
-    with pytest.raises(ValueError, match=r"other the sources \(b.mp4 is changed\)"):
+    with pytest.raises(ValueError, match=r"other sources \(b.mp4 is changed\)"):
         encode_folder(model, videos, tmp_path / "out", "tiny", EXACT)
 
 

@@ -143,9 +143,8 @@ class LadderPipeline(DiffusionPipeline):
         condition, count = read_condition(self.denoiser, condition, batch_size, device)
         size = tuple(size or self.denoiser.config.size)
         usual = self.config
-        steps = read_steps(
-            num_inference_steps or usual.num_inference_steps, len(self.denoiser.stages)
-        )
+        steps = usual.num_inference_steps if num_inference_steps is None else num_inference_steps
+        steps = read_steps(steps, len(self.denoiser.stages))
         kind = read_output_type(output_type, self.vae.ladder)
         self.denoiser.domain.check(size)
         check_windows(windows, bool(self.denoiser.config.past))
