@@ -103,13 +103,9 @@ def _box(inside: np.ndarray) -> tuple[slice, ...]:
 
 def _grown(inside: np.ndarray, reach: float) -> np.ndarray:
     """What is within `reach` samples of it."""
-    steps = np.indices((2 * int(reach) + 1,) * inside.ndim).reshape(inside.ndim, -1).T - int(reach)
-    grown = inside.copy()
-    for step in steps[np.linalg.norm(steps, axis=1) <= reach]:
-        there = tuple(slice(max(n, 0), min(n, 0) or None) for n in step)
-        here = tuple(slice(max(-n, 0), min(-n, 0) or None) for n in step)
-        grown[there] |= inside[here]
-    return grown
+    steps = np.indices((2 * int(reach) + 1,) * inside.ndim) - int(reach)
+    ball = np.linalg.norm(steps, axis=0) <= reach
+    return needed("scipy.ndimage").binary_dilation(inside, ball)
 
 
 def _shrunk(inside: np.ndarray, reach: float) -> np.ndarray:
