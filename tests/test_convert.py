@@ -116,6 +116,28 @@ def test_musubi_finds_sizes_and_frames_in_names(work, packed, tmp_path):
         assert about["architecture"] == "wan" and about.get("frame_count") in (None, "9", "17")
 
 
+def test_musubi_has_a_file_and_a_caption_for_every_item(work, tmp_path):
+    """Also of names that are one when folders are left out, or frames are put behind them."""
+    videos = ["a/b.mp4", "a__b.mp4", "a/_b.mp4", "a_/b.mp4", "c.mp4"]
+    for k, name in enumerate(videos):
+        write_video(tmp_path / "in" / name, (5, 32, 32))
+        (tmp_path / "in" / name).with_suffix(".txt").write_text(f"number {k}")
+    Image.fromarray(moving_pattern(1, 32, 32)[0]).save(tmp_path / "in" / "c_00000-005.png")
+    model = str(work / "model.safetensors")
+    encode_folder(ladder("video"), tmp_path / "in", tmp_path / "z", model, EXACT)
+    assert convert(tmp_path / "z", tmp_path / "mt", "musubi", work / "vae") == 6
+    found = {path.name for path in (tmp_path / "mt").glob("*_wan.safetensors")}
+    lines = (tmp_path / "mt" / "metadata.jsonl").read_text().splitlines()
+    said = {row["video_path"]: row["caption"] for row in map(json.loads, lines)}
+    assert len(found) == 6 and sorted(said.values()) == ["", *(f"number {k}" for k in range(5))]
+    for name in said:  # as musubi-tuner pairs latents with the embeddings of captions
+        stem = Path(name).stem
+        assert stem != name and found & {
+            f"{stem}_0032x0032_wan.safetensors",
+            f"{stem}_00000-005_0032x0032_wan.safetensors",
+        }
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "bfloat16"])
 def test_webdataset_reads_all_levels(work, tmp_path, dtype, monkeypatch):
     webdataset = pytest.importorskip("webdataset")

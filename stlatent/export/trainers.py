@@ -54,14 +54,13 @@ class TrainerCache(ABC):
 
     def add(self, item: Item, name: PurePosixPath, latents: Tensor) -> None:
         """Write the latents of an item, whose unique name in this folder has no suffix."""
-        self.write(item, name, latents)
-        row = {self.file: item.source, "caption": item.caption or ""}
+        row = {self.file: self.write(item, name, latents), "caption": item.caption or ""}
         self.said.write((self._between if self.count else "") + json.dumps(row))
         self.count += 1
 
     @abstractmethod
-    def write(self, item: Item, name: PurePosixPath, latents: Tensor) -> None:
-        """Write the latents alone."""
+    def write(self, item: Item, name: PurePosixPath, latents: Tensor) -> str:
+        """Write the latents alone; what the list of captions calls the item."""
 
 
 class Ltx2(TrainerCache):
@@ -72,12 +71,13 @@ class Ltx2(TrainerCache):
     files_of = ".precomputed/latents/**/*.pt"
     file, captions = "media_path", "dataset.json"
 
-    def write(self, item: Item, name: PurePosixPath, latents: Tensor) -> None:
+    def write(self, item: Item, name: PurePosixPath, latents: Tensor) -> str:
         latents = latents if latents.ndim == 4 else latents[:, None]
         sizes = dict(zip(("num_frames", "height", "width"), latents.shape[1:], strict=True))
         path = self.folder / ".precomputed" / "latents" / f"{name}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save({"latents": latents, **sizes, "fps": item.fps or USUAL_FPS}, path)
+        return item.source
 
 
 class Finetrainers(TrainerCache):
@@ -88,7 +88,7 @@ class Finetrainers(TrainerCache):
     files_of = "latent-0-*.pt"
     file, captions = "file_name", "metadata.jsonl"
 
-    def write(self, item: Item, name: PurePosixPath, latents: Tensor) -> None:
+    def write(self, item: Item, name: PurePosixPath, latents: Tensor) -> str:
         latents = latents if latents.ndim == 4 else latents[:, None]
         sizes = dict(zip(("num_frames", "height", "width"), latents.shape[1:], strict=True))
         figures = {
@@ -97,30 +97,49 @@ class Finetrainers(TrainerCache):
         }
         values = {"latents": latents[None], **sizes, **figures}
         torch.save(values, self.folder / f"latent-0-{self.count}.pt")
+        return item.source
 
 
 class Musubi(TrainerCache):
     """musubi-tuner: `NAME_00000-017_0256x0256_wan.safetensors` (of pictures without the frames),
-    width before height, with one tensor `latents_FxHxW_float32`."""
+    width before height, with one tensor `latents_FxHxW_float32`. All are in one folder, and NAME is
+    of one item alone. The embeddings of a caption are looked for under the NAME that its
+    `video_path` has without folders and suffix, which is therefore that of no source."""
 
     files_of = "*_wan.safetensors"
     file, captions = "video_path", "metadata.jsonl"
     architecture = "wan"
 
-    def write(self, item: Item, name: PurePosixPath, latents: Tensor) -> None:
+    def __init__(self, folder: Path, said: TextIO) -> None:
+        super().__init__(folder, said)
+        self._taken: set[str] = set()  # names, with and without frames
+
+    def write(self, item: Item, name: PurePosixPath, latents: Tensor) -> str:
         frames, (height, width) = (1, *item.size)[-3], item.size[-2:]
-        stem = str(name).replace("/", "__")
         about = {
             "architecture": self.architecture,
             "width": str(width),
             "height": str(height),
             "format_version": "1.0.1",
         }
+        which = ""
         if frames > 1:
-            stem, about["frame_count"] = f"{stem}_{item.start:05d}-{frames:03d}", str(frames)
-        shape = "x".join(map(str, (1, *latents.shape[1:])[-3:]))
-        file = f"{stem}_{width:04d}x{height:04d}_{self.architecture}.safetensors"
+            which, about["frame_count"] = f"_{item.start:05d}-{frames:03d}", str(frames)
+        stem, shape = self._stem(name, which), "x".join(map(str, (1, *latents.shape[1:])[-3:]))
+        file = f"{stem}{which}_{width:04d}x{height:04d}_{self.architecture}.safetensors"
         save_file({f"latents_{shape}_float32": latents}, self.folder / file, about)
+        return stem + PurePosixPath(item.source).suffix
+
+    def _stem(self, name: PurePosixPath, which: str) -> str:
+        """A name without folders that no other item has: a/b is a__b, and if that is there, a__b_.
+
+        which: frames, that come after it.
+        """
+        stem = "__".join(name.parts)
+        while not self._taken.isdisjoint({stem, stem + which}):
+            stem += "_"
+        self._taken |= {stem, stem + which}
+        return stem
 
 
 CACHES: dict[str, type[TrainerCache]] = {
