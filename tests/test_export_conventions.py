@@ -119,6 +119,21 @@ def test_every_spelling_of_tiles_is_understood() -> None:
         vae.enable_tiling(tile_overlap_factor_width=0.7)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tile_sample_min_height",
+        "tile_sample_min_width",
+        "tile_sample_stride_height",
+        "tile_sample_stride_width",
+        "tile_sample_min_num_frames",
+    ],
+)
+def test_a_tile_of_nothing_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="tiles have .*0"):
+        tiny().enable_tiling(**{name: 0})
+
+
 def test_only_models_of_pictures_have_tiles() -> None:
     vae = autoencoder(ladder("voxel"), 1, batch("voxel"))
     assert not hasattr(vae, "use_tiling")

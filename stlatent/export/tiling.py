@@ -39,9 +39,10 @@ class Tiles:
         usual = [
             old if new is None else _apart(new, 0.25, space) for new, old in zip(size, self.stride)
         ]
-        new_size = tuple(new or old for new, old in zip(size, self.size))
-        new_stride = tuple(new or old for new, old in zip(stride, usual))
-        return Tiles(new_size, new_stride, frames or self.frames)
+        old = (*self.size, *usual, self.frames)
+        given = zip((*size, *stride, frames), old, strict=True)
+        height, width, down, right, frames = (o if new is None else new for new, o in given)
+        return Tiles((height, width), (down, right), frames)
 
     def overlapping(self, shares: tuple[float | None, float | None], space: int) -> Tiles:
         """The same with tiles that overlap by about these shares of their height and width.
@@ -61,7 +62,8 @@ class Tiles:
     def check(self, space: int, time: int) -> None:
         """Raise ValueError unless tiles begin and end between latents."""
         for name, size, stride in zip(("height", "width"), self.size, self.stride):
-            if size % space or stride % space or not stride <= size <= 2 * stride:
+            fits = 0 < stride <= size <= 2 * stride
+            if size % space or stride % space or not fits:
                 raise ValueError(
                     f"tiles have {name} {size} and stride {stride}; both must be multiples of "
                     f"{space}, and the stride from half of the {name} to all of it"
