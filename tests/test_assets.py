@@ -19,6 +19,7 @@ from stlatent.geometry import (
     field_from_surface,
     surface_of,
 )
+from stlatent.geometry.band import Band
 from stlatent.geometry.flaws import Flaws
 from stlatent.geometry.likeness import likeness, nearest
 from stlatent.geometry.offset import solid_around
@@ -113,6 +114,20 @@ def test_a_face_where_a_block_is_missing_counts() -> None:
     parts = {name: getattr(band, name)[kept] for name in ("blocks", "distance", "colour", "known")}
     found = Flaws.of_field(solid_around(replace(band, **parts)))
     assert found.loose <= 0.01 and found.cut > 0.02 and not found.valid
+
+
+def test_flaws_are_found_at_any_resolution_of_blocks() -> None:
+    """129 blocks of 4 voxels do not halve to a whole number of voxels."""
+    blocks = np.argwhere(np.ones((1, 129, 129), bool))
+    blocks[:, 0] = 64
+    shape = (len(blocks), 4, 4, 4)
+    slope = np.linspace(-1, 1, 4, dtype=np.float32)[:, None, None]
+    distance = np.broadcast_to(slope, shape)
+    colour = np.zeros((*shape, 3), np.uint8)
+    found = solid_around(Band(516, blocks, distance, colour, colour[..., 0] > 0, 8.0))
+    assert found.distance.shape == (65, 65, 65) and found.band_voxels == 1
+    inside = found.inside.mean((1, 2))  # all that lies before the layer
+    assert (inside[:32] == 1).all() and (inside[34:] == 0).all()
 
 
 def test_figures_of_draws() -> None:

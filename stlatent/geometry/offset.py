@@ -46,13 +46,15 @@ def mesh_from_band(band: Band, outwards: float = OUTWARDS) -> trimesh.Trimesh:
 
 def solid_around(band: Band, outwards: float = OUTWARDS) -> Field:
     """The solid whose surface marching cubes find, without colours, of a cube of at most
-    `MOST_VOXELS` per edge: of finer bands on voxels twice as large.
+    `MOST_VOXELS` per edge: of finer bands on voxels twice as large, the last of
+    an odd number with a repeated one.
 
     outwards: see `mesh_from_band`.
     """
     distance, voxels = band.slab(0, band.resolution), band.band_voxels
     while len(distance) > MOST_VOXELS and voxels > 2 * outwards:
-        n = len(distance) // 2
+        n = -(-len(distance) // 2)
+        distance = np.pad(distance, (0, 2 * n - len(distance)), mode="edge")
         distance, voxels = distance.reshape(n, 2, n, 2, n, 2).mean((1, 3, 5)), voxels / 2
     distance = distance - np.float32(outwards / voxels)
     none = np.broadcast_to(np.float32(0), (3, *distance.shape))
