@@ -25,6 +25,7 @@ from stlatent.evaluate import (
     redraw,
     write_report,
 )
+from stlatent.evaluate.report import jsonable
 from stlatent.evaluate.spectrum import spatial_energy, temporal_energy
 from stlatent.media import psnr
 from stlatent.model.kinds import EmaCodebook
@@ -206,6 +207,23 @@ def test_what_is_no_number_is_called_so_and_no_perfect_copy(tmp_path: Path) -> N
     assert report["prefixes"][0]["psnr_db"] is None  # JSON has no NaN
     page = (tmp_path / "report" / "index.html").read_text()
     assert "∞" not in page and "<td>–</td>" in page and "– (a.png)" in page
+
+
+def test_a_perfect_copy_is_told_from_what_cannot_be_computed(tmp_path: Path) -> None:
+    """Of a model that makes all grey, and a grey picture."""
+    grey = ladder("image")
+    with torch.no_grad():
+        grey.head.conv.weight.zero_()
+        grey.head.conv.bias.zero_()
+    report = write_report(grey, [("a.png", torch.zeros(1, 3, 32, 32))], tmp_path / "report")
+    text = (tmp_path / "report" / "report.json").read_text(encoding="utf-8")
+
+    def refused(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    assert json.loads(text, parse_constant=refused) == report
+    assert {float(prefix["psnr_db"]) for prefix in report["prefixes"]} == {math.inf}
+    assert jsonable({"down": [-math.inf, 1.5, math.nan]}) == {"down": ["-Infinity", 1.5, None]}
 
 
 def test_numbers_on_disk_are_those_measured(

@@ -18,7 +18,7 @@ from stlatent import checkpoint
 from stlatent.cli.outcome import command
 from stlatent.evaluate.diagnostics import decode_prefixes, gather, sample_quality
 from stlatent.evaluate.latents import ABOUT, measure_latents
-from stlatent.evaluate.report import finite
+from stlatent.evaluate.report import jsonable
 from stlatent.media.registry import medium_of
 from stlatent.media.shape.refine import refine, refine_blocks
 from stlatent.model.config import dump, load
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(config.seed)
     untrained = measure(checkpoint.build(config.model).eval(), samples)
     figures[f"untrained_{main}"] = [prefix[main] for prefix in untrained["prefixes"]]
-    text = json.dumps(finite(figures), indent=1, allow_nan=False)
+    text = json.dumps(jsonable(figures), indent=1, allow_nan=False)
     (out / "figures.json").write_text(text + "\n")
     print(text)
 

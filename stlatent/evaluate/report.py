@@ -1,6 +1,7 @@
 """The level report: what every level of a ladder holds, as numbers, plots, strips and one page.
 
-OUT/report.json   all numbers
+OUT/report.json   all numbers; those that cannot be computed are null, those without bound, such as
+                  the PSNR of a perfect copy, "Infinity"
 OUT/index.html    one page that needs no other file
 OUT/plots/*.png   quality against rate, rate per channel, shares of frequency bands
 OUT/clips/*       strips of frames (png) and the prefixes side by side (mp4)
@@ -95,7 +96,7 @@ def write_report(
                 media.append(_write_media(place, frames, fps, found))
         prefixes, levels, bands = measured.result()
         told = _numbers(measured, prefixes, levels, bands, title)
-        numbers = finite(told)
+        numbers = jsonable(told)
         drawn = list(_plots(folder / "plots", prefixes, levels, bands, medium.figures[0]))
         text = json.dumps(numbers, indent=1, allow_nan=False, ensure_ascii=False)
         (folder / "report.json").write_text(text + "\n", encoding="utf-8")
@@ -258,10 +259,13 @@ def _is_report(folder: Path) -> bool:
     return isinstance(content, dict) and content.get("format") == FORMAT
 
 
-def finite(value: Any) -> Any:
-    """JSON has neither infinity nor NaN: they become null."""
+def jsonable(value: Any) -> Any:
+    """JSON has neither infinity nor NaN: one is called "Infinity" or "-Infinity", which most
+    languages read as numbers, and the other null."""
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [jsonable(item) for item in value]
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return None if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"

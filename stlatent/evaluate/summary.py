@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 DEFINITIONS = {
+    "No number": (
+        "In report.json, null is what cannot be computed, and the word Infinity what has no bound, "
+        "such as the PSNR of a perfect copy."
+    ),
     "Kept": "Decoded from these levels; the finer ones are set to their prior’s mean.",
     "Bits": (
         "KL divergence of the posterior from the prior, at the latents that encoding gives: what "
