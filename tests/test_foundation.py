@@ -21,6 +21,7 @@ from stlatent.losses.pixels import pixel_error
 from stlatent.model.choose import Held
 from stlatent.model.config import FoundationConfig
 from stlatent.model.former import digested
+from stlatent.model.gaussian import BITS_PER_NAT
 from stlatent.model.past import Past
 from stlatent.model.stream import decode_chunk, encode_chunk, encode_end
 from stlatent.store import LatentStore
@@ -266,6 +267,10 @@ def test_a_report_shows_the_ceiling_and_the_latents(frozen, tmp_path):
     assert shares["unit"] == "latents" and len(shares["of_level"]) == 3
     assert [sum(row) for row in shares["of_level"]] == pytest.approx([1, 1, 1])
     assert numbers["exact"]["bits_per_number"] > 0 < numbers["exact"]["flat_bits_per_number"]
+    with torch.inference_mode():
+        encoded = model.encode(clips[0][1])
+    bits = float(encoded.kl[-1].sum()) * BITS_PER_NAT  # nothing is rounded when it is summed up
+    assert numbers["exact"]["bits_per_number"] == bits / encoded.levels[-1].numel()
     page = (tmp_path / "report" / "index.html").read_text()
     assert page.count("foundation alone") >= 2 and "by themselves" in page
     plain = write_report(autoencoder(frozen["AutoencoderTiny"]), clips, tmp_path / "plain")

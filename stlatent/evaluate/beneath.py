@@ -42,7 +42,7 @@ class BeneathTally:
         self._ceilings: list[Mapping[str, float]] = []
         self._errors: list[Tensor] = []  # squared, of every prefix and of none `[prefixes + 1]`
         self._inputs: Moments | None = None
-        self._exact = torch.zeros(2, dtype=torch.float64)  # bits, numbers
+        self._bits, self._numbers = 0.0, 0  # of the exact level
 
     def add(self, x: Tensor, latents: Encoded) -> dict[str, Tensor]:
         """One clip `[1, C, *axes]` and its latents; what is to be shown of it, by its label."""
@@ -57,8 +57,8 @@ class BeneathTally:
         if self.model.config.exact:
             found = Moments.of(inputs.transpose(0, 1).cpu())
             self._inputs = found if self._inputs is None else self._inputs.merge(found)
-            bits = float(latents.kl[-1].sum()) * BITS_PER_NAT
-            self._exact += torch.tensor([bits, latents.levels[-1].numel()])
+            self._bits += float(latents.kl[-1].sum()) * BITS_PER_NAT
+            self._numbers += latents.levels[-1].numel()
         return shown
 
     def _latents(self, inputs: Tensor, latents: Encoded) -> None:
@@ -92,10 +92,9 @@ class BeneathTally:
     def _exact_bits(self) -> dict[str, float] | None:
         if self._inputs is None:
             return None
-        bits, numbers = self._exact.tolist()
         scale = (self._inputs.std.clamp(min=1e-12) / PRECISION).log2()
         flat = NORMAL_BITS + float(scale.mean())
-        return {"bits_per_number": bits / numbers, "flat_bits_per_number": flat}
+        return {"bits_per_number": self._bits / self._numbers, "flat_bits_per_number": flat}
 
 
 def _mean(values: Sequence[float]) -> float:
