@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 MARK = ".stlatent-partial"  # what temporary names end in
 _NAME_BYTES = 120  # of the final name that the temporary one shows; file systems take 255 in all
+GOES_ON = "the same command goes on from there"
 MOST_SHOWN = 500  # characters of a name in a message
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -84,6 +85,16 @@ def alone(path: Path, otherwise: str, patience: float = 0.0) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         lock.release()
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Of work that the same command goes on with: whoever interrupts it is told so, see
+    `cli/outcome.py`."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(GOES_ON) from None
 
 
 @contextmanager

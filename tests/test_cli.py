@@ -315,6 +315,23 @@ def test_interruption_is_code_130(monkeypatch, capsys):
     assert capsys.readouterr().err == "stlatent: interrupted\n"
 
 
+@pytest.mark.parametrize(
+    "words, within",
+    [
+        ("encode videos --model video.safetensors --out {}", "jobs.encode.encode_units"),
+        ("train video/tiny data.root=videos out={}", "train.autoencoder.open_data"),
+    ],
+)
+def test_who_interrupts_what_goes_on_is_told_so(tmp_path, monkeypatch, capsys, words, within):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"stlatent.{within}", interrupt)
+    assert main(words.format(tmp_path / "out").split()) == 130
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "stlatent: interrupted; the same command goes on from there"
+
+
 SWALLOWS = """
 import os, signal
 try:

@@ -18,7 +18,8 @@ INTERRUPTED = 130
 
 def command(program: str) -> Callable[[Callable[..., int | None]], Callable[..., int]]:
     """Let a function that runs a command return its exit code: 0, or what it returned itself; 2
-    after wrong input, with one line on stderr; 130 when interrupted."""
+    after wrong input, with one line on stderr; 130 when interrupted, with one that says whether the
+    same command goes on from there."""
 
     def decorate(run: Callable[..., int | None]) -> Callable[..., int]:
         @functools.wraps(run)
@@ -40,8 +41,8 @@ def command(program: str) -> Callable[[Callable[..., int | None]], Callable[...,
                 if not out_of_memory(error):
                     raise
                 return _wrong(program, "there is not enough memory for this; ask for less at once")
-            except KeyboardInterrupt:
-                print(f"{program}: interrupted", file=sys.stderr)
+            except KeyboardInterrupt as stopped:
+                print("; ".join([f"{program}: interrupted", *stopped.args]), file=sys.stderr)
                 return INTERRUPTED
 
         return ended

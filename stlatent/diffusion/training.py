@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..export.folder import wrap
+from ..files import resumable
 from ..model.config import dump, load
 from ..shipped import PIPELINE
 from ..store.stored import channels_of
@@ -59,8 +60,9 @@ def train(config: DiffusionRun, data: LatentData) -> LadderPipeline:
     """
     accelerator = make_accelerator(config)
     with claimed(config, accelerator):
-        task = Diffusion(config, data, accelerator.device)
-        loop = Loop(config, config.optimiser, task, accelerator)
+        with resumable():
+            task = Diffusion(config, data, accelerator.device)
+            loop = Loop(config, config.optimiser, task, accelerator)
         loop.run()
     return task.pipeline(loop.average)
 

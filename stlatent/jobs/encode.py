@@ -11,6 +11,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ..bits.bitstream import make_coding
 from ..checkpoint import Model
+from ..files import resumable
 from ..media.base import Medium
 from ..media.figures import PSNR
 from ..model.device import native_precision
@@ -141,7 +142,7 @@ def encode_folder(
             job = swap.job if swap else job
             team.wait()  # what lay there has been looked at by all, before anything changes
             name = f"{part[0]}-of-{part[1]}"
-            with scratch(job.place, name) as job.place, logging_redirect_tqdm():
+            with resumable(), scratch(job.place, name) as job.place, logging_redirect_tqdm():
                 job.begin(retry_failed)
                 todo = job.todo(part, retry_failed)
                 if pool:

@@ -11,6 +11,7 @@ from torch import nn
 
 from .. import checkpoint
 from ..evaluate.latents import ABOUT, measure_latents
+from ..files import resumable
 from ..media.training import ReadBatch
 from ..model.config import dump, load
 from ..model.fingerprint import fingerprint
@@ -47,8 +48,10 @@ def run(path: str | Path, overrides: Sequence[str] = (), dry_run: bool = False) 
     config = with_data(config)
     accelerator = make_accelerator(config)
     with claimed(config, accelerator):
-        task = _kind(config)(config, accelerator)
-        Loop(config, config.optimiser, task, accelerator).run()
+        with resumable():
+            task = _kind(config)(config, accelerator)
+            loop = Loop(config, config.optimiser, task, accelerator)
+        loop.run()
     return config.out
 
 

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from pydantic import Field
 
+from ..files import GOES_ON
 from ..media.training import Count, ReadBatch
 from ..model.config import Strict, parse
 from . import state
@@ -120,7 +121,7 @@ class Loop:
                     self.save()
             self.accelerator.wait_for_everyone()  # the main one may still measure and save
             if self.stopped:
-                log.say([f"stopped after step {self.done}; the same command goes on from there"])
+                log.say([f"stopped after step {self.done}; {GOES_ON}"])
                 interrupts.end()
 
     @property
