@@ -90,14 +90,18 @@ def loss_of(model, x: Tensor, labels: Tensor | None, classes: int) -> Tensor:
     return F.mse_loss(denoise(model, (1 - t) * x + t * noise, u, vector).float(), noise - x)
 
 
-def train(options: argparse.Namespace) -> None:
-    accelerator = Accelerator(mixed_precision=options.precision)
+def open_data(options: argparse.Namespace) -> tuple[LatentDataset, list[str]]:
+    """Packed latents, and the names of their classes, if these are asked for."""
     labels, classes = None, []
     if options.classes:
         labels, classes = folder_classes(LatentDataset(options.latents).names)
-    data = LatentDataset(
-        options.latents, options.levels, options.length, packed=True, labels=labels
-    )
+    how = {"packed": True, "labels": labels}
+    return LatentDataset(options.latents, options.levels, options.length, **how), classes
+
+
+def train(options: argparse.Namespace) -> None:
+    accelerator = Accelerator(mixed_precision=options.precision)
+    data, classes = open_data(options)
     channels, *grid = data[0].latents.shape
     torch.manual_seed(0)
     model = new_model(channels, len(grid), len(classes) + 1, options.width, options.depth)

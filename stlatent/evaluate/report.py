@@ -124,17 +124,7 @@ def _numbers(
         },
         "noun": measured.medium.noun,
         "figures": [asdict(figure) for figure in measured.medium.figures],
-        "prefixes": [
-            {
-                "levels": p.levels,
-                **{figure.key: p.mean(figure.key) for figure in measured.medium.figures},
-                "numbers": p.numbers,
-                "values_per_number": p.values_per_number,
-                "bits_per_value": p.bits_per_value,
-                "bits": p.bits,
-            }
-            for p in prefixes
-        ],
+        "prefixes": [_prefix(prefix, measured.medium.figures) for prefix in prefixes],
         "levels": [_level(level, model, prefixes) for level in levels],
         "codes": [asdict(use) for use in measured.codes.result()],
         "latents": [asdict(level) for level in measured.latents.result()],
@@ -154,6 +144,17 @@ def _numbers(
         report["definitions"]["motion"] = DEFINITION
     told = {"summary": summary(report), "verdicts": verdicts(report)}
     return {"format": FORMAT, **told, **report}
+
+
+def _prefix(prefix: PrefixQuality, figures: Sequence[Figure]) -> dict[str, Any]:
+    return {
+        "levels": prefix.levels,
+        **{figure.key: prefix.mean(figure.key) for figure in figures},
+        "numbers": prefix.numbers,
+        "values_per_number": prefix.values_per_number,
+        "bits_per_value": prefix.bits_per_value,
+        "bits": prefix.bits,
+    }
 
 
 def _flat(quality: Quality) -> dict[str, float]:
