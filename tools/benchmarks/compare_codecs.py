@@ -16,18 +16,15 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import numpy as np
 import torch
-from av.video.reformatter import ColorRange, Colorspace
+from classical import Codec, measured, subsampled, x264
 from curves import PRICES, Point, bd_rate, times
 from torch import Tensor
 
@@ -46,7 +43,6 @@ from stlatent.media.video.pixels import to_float, to_uint8
 
 STEPS = (STEP, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 FPS = 25.0  # where a clip has none
-BT709 = 1  # as ITU-T H.273 numbers primaries, transfer and matrix alike
 NOTES = {
     "psnr_db": "over all 8-bit RGB values of a clip",
     "bits_per_pixel": "bits of the bare streams, of all levels that are decoded, per pixel "
@@ -59,86 +55,12 @@ NOTES = {
 }
 
 
-class Codec(NamedTuple):
-    """An encoder of FFmpeg, the format of its bare stream, its options and its quality settings."""
-
-    encoder: str
-    format: str
-    options: dict[str, str]
-    crf: Sequence[int]
-    without: str | None = None  # a filter that takes out what is not video
-
-
-def _x264(**options: str) -> Codec:
-    """Without the note in which it names itself and its settings."""
-    without = "filter_units=remove_types=6"
-    return Codec("libx264", "h264", {"tune": "psnr"} | options, range(12, 52, 3), without)
-
-
 CODECS = {
-    "H.264": _x264(preset="slow"),
-    "H.264 medium": _x264(preset="medium"),
-    "H.264 intra": _x264(preset="slow", g="1"),
+    "H.264": x264(preset="slow"),
+    "H.264 medium": x264(preset="medium"),
+    "H.264 intra": x264(preset="slow", g="1"),
     "AV1": Codec("libsvtav1", "obu", {"preset": "4", "svtav1-params": "tune=1"}, range(8, 64, 5)),
 }
-
-
-def others(x: Tensor, fps: float) -> dict[str, list[Point]]:
-    """What each codec makes of a clip `[1, 3, T, H, W]`, the fewest bits first."""
-    frames, curves = to_uint8(x)[0], {}
-    for name, codec in CODECS.items():
-        with _same_priority():
-            points = [_classical(codec, crf, frames, fps) | {"crf": crf} for crf in codec.crf]
-        curves[name] = sorted(points, key=lambda point: point["bits_per_pixel"])
-    return curves
-
-
-@contextmanager
-def _same_priority() -> Iterator[None]:
-    """SVT-AV1 makes the thread that calls it a real-time one where it may, and leaves it so."""
-    known = hasattr(os, "sched_getscheduler")
-    before = (os.sched_getscheduler(0), os.sched_getparam(0)) if known else None
-    try:
-        yield
-    finally:
-        if before:
-            os.sched_setscheduler(0, *before)
-
-
-def _classical(codec: Codec, crf: int, frames: np.ndarray, fps: float) -> Point:
-    count, height, width, _ = frames.shape
-    file = io.BytesIO()
-    with av.open(file, "w", format=codec.format) as container:
-        stream = container.add_stream(codec.encoder, rate=Fraction(fps).limit_denominator(1001))
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"g": str(count)} | codec.options | {"crf": str(crf)}
-        made = stream.codec_context
-        made.color_primaries = made.color_trc = made.colorspace = BT709
-        made.color_range = ColorRange.MPEG
-        packets = [packet for frame in map(_to_yuv, frames) for packet in stream.encode(frame)]
-        packets += stream.encode()
-        if codec.without:
-            keep = av.BitStreamFilterContext(codec.without, stream)
-            packets = [kept for packet in [*packets, None] for kept in keep.filter(packet)]
-        container.mux(packets)
-    bits = 8 * len(file.getvalue())
-    file.seek(0)
-    with av.open(file, format=codec.format) as container:
-        shown = np.stack([_to_rgb(frame) for frame in container.decode(video=0)])
-    if shown.shape != frames.shape:
-        raise ValueError(f"{codec.encoder} gave back {len(shown)} of {count} frames")
-    return _point(to_float(frames)[None], to_float(shown)[None], bits)
-
-
-def _to_yuv(frame: np.ndarray) -> av.VideoFrame:
-    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-    colours = {"dst_colorspace": Colorspace.ITU709, "dst_color_range": ColorRange.MPEG}
-    return picture.reformat(format="yuv420p", **colours)
-
-
-def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
-    colours = {"src_colorspace": Colorspace.ITU709, "src_color_range": ColorRange.MPEG}
-    return frame.reformat(format="rgb24", **colours).to_ndarray()
 
 
 def settings(model: stlatent.Ladder, steps: Sequence[float], count: int) -> list[Point]:
@@ -178,12 +100,7 @@ def _coded(
         point = {"levels": count, "level_bytes": len(streams[count - 1])}
         point["numbers"] = sum(code.latents.numel() for code in level)
         point["level_rate_bits"] = sum(code.bits.item() for code in level)
-        yield point | _point(x, decoded, 8 * sum(map(len, streams[:count])))
-
-
-def _point(x: Tensor, y: Tensor, bits: int) -> Point:
-    pixels = math.prod(x.shape[2:])
-    return {"psnr_db": psnr(x, y).item(), "bits_per_pixel": bits / pixels, "bits": bits}
+        yield point | measured(x, decoded, 8 * sum(map(len, streams[:count])))
 
 
 def compare(
@@ -191,11 +108,11 @@ def compare(
 ) -> Point:
     """Everything about one clip."""
     x, fps = centre_clip(path, size)
-    curves, points = others(x, fps or FPS), ladder(model, x, ways)
+    curves = {name: codec.curve(x, fps or FPS) for name, codec in CODECS.items()}
+    points = ladder(model, x, ways)
     for point in points:
         point["times"] = {name: times(point, curve) for name, curve in curves.items()}
-    subsampled = np.stack([_to_rgb(_to_yuv(frame)) for frame in to_uint8(x)[0]])
-    ceiling = psnr(x, to_float(subsampled)[None]).item()
+    ceiling = psnr(x, subsampled(x)).item()
     whole = [point for point in points if point["levels"] == len(model.levels)]
     rates = {name: bd_rate(whole, curve) for name, curve in curves.items()}
     about = {"clip": path.name, "size": list(x.shape[2:]), "ceiling_db": ceiling}
