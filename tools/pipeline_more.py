@@ -15,13 +15,12 @@ from pipeline_networks import (
     embeddings,
     flow,
     flux,
-    hunyuan,
     stable_diffusion,
     stable_diffusion_xl,
     text,
     unet,
-    wan,
 )
+from pipeline_videos import hunyuan, wan
 
 PICTURES = [Image.new("RGB", (32, 32))] * 9  # frames that steer
 

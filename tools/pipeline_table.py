@@ -25,6 +25,7 @@ import torch
 from PIL import Image
 from pipeline_more import MORE
 from pipeline_networks import NETWORKS, Network
+from pipeline_videos import VIDEOS
 
 from stlatent import AutoencoderLadder, Ladder, Level, ModelConfig, Stage
 from stlatent.export.folder import wrap
@@ -131,7 +132,8 @@ def usual(domain: str) -> dict[str, Any]:
 def outcome(pipeline: type) -> tuple[str, str]:
     """How it went, and a remark."""
     name = pipeline.__name__
-    network = next((n for n in (*NETWORKS, *MORE) if re.match(n.pattern, name)), None)
+    known = (*VIDEOS, *NETWORKS, *MORE)
+    network = next((n for n in known if re.match(n.pattern, name)), None)
     why = cannot(pipeline)
     if network is None:
         untried = next(said for pattern, said in UNTRIED.items() if re.match(pattern, name))
