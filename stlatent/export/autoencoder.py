@@ -19,16 +19,15 @@ from ..foundation.autoencoder import FoundationAutoencoder
 from ..foundation.frozen import FrozenAutoencoder
 from ..foundation.opening import check_named, empty_foundation
 from ..model.around import ladder_in
-from ..model.choose import Draw
 from ..model.config import ModelConfig, Positive, Strict, parse
 from ..model.inputs import as_level
 from ..model.ladder import Ladder
 from ..model.torch_modules import open_up, opened
 from ..triplane.autoencoder import make_ladder
+from .drawing import Drawing
 from .loading import Reloaded
-from .noise import Generators, WholeNoise, draw, one_each
+from .noise import Generators
 from .packing import packing_of
-from .pieces import Pieces
 from .pipeline_names import ATTRIBUTES, pipeline_names
 from .posterior import LadderEncoderOutput, LadderPosterior
 
@@ -65,7 +64,7 @@ class Exported(Strict):
     foundation: dict[str, Any] | None = None
 
 
-class AutoencoderLadder(ModelMixin, Pieces, Reloaded, PeftAdapterMixin):
+class AutoencoderLadder(ModelMixin, Drawing, Reloaded, PeftAdapterMixin):
     """The first levels of a ladder as one normalised tensor `[B, C, *grid]`, see
     `model/packing.py`.
 
@@ -121,8 +120,7 @@ class AutoencoderLadder(ModelMixin, Pieces, Reloaded, PeftAdapterMixin):
         for name in ATTRIBUTES & {*names}:
             setattr(self, name, names[name])
         self._start_whole()
-        self.use_prior_sampling = False
-        self.prior_temperature, self.prior_seed = 1.0, None
+        self._start_certain()
 
     def requires_grad_(self, requires_grad: bool = True) -> AutoencoderLadder:
         """As of any module, but never of weights that encoding and decoding learn nothing from: a
@@ -163,28 +161,6 @@ class AutoencoderLadder(ModelMixin, Pieces, Reloaded, PeftAdapterMixin):
     @property
     def latents_std(self) -> Tensor:
         return torch.tensor(self.config.latents_std, device=self.device)
-
-    # switches -----------------------------------------------------------------------------------
-
-    def enable_prior_sampling(self, temperature: float = 1.0, seed: int | None = None) -> None:
-        """Draw the levels that are not packed, where `decode` is not to take their mean.
-
-        Args:
-            temperature: scales the standard deviation of the priors.
-            seed: of every `decode` that is given no generator; None is torch's global generator.
-
-        Raises:
-            ValueError: all levels are packed, or the temperature is negative or NaN.
-        """
-        if self.config.levels == len(self.ladder.levels):
-            raise ValueError("all levels are packed, so there is none to draw; export fewer")
-        Draw(temperature)
-        self.use_prior_sampling = True
-        self.prior_temperature, self.prior_seed = temperature, seed
-
-    def disable_prior_sampling(self) -> None:
-        """Take the prior's mean for the levels that are not packed."""
-        self.use_prior_sampling = False
 
     # the two ways -------------------------------------------------------------------------------
 
@@ -238,10 +214,6 @@ class AutoencoderLadder(ModelMixin, Pieces, Reloaded, PeftAdapterMixin):
                 f"size is {list(size)}, but the latents have a grid of {list(z.shape[2:])} at "
                 f"stride {list(stride)}"
             )
-        if not self.use_prior_sampling:
-            generator = None  # some pipelines always give theirs
-        elif generator is None and self.prior_seed is not None:
-            generator = torch.Generator(z.device).manual_seed(self.prior_seed)
         covered = domain.samples(z.shape[2:], stride)
         x = self._decoded(self.packing.completed(z), generator).to(z.dtype)
         x = domain.crop(x, covered if size is None else size)
@@ -271,27 +243,6 @@ class AutoencoderLadder(ModelMixin, Pieces, Reloaded, PeftAdapterMixin):
         if surplus:
             warnings.warn(PADDED.format(frames=frames, stride=stride), stacklevel=4)
         return x
-
-    @apply_forward_hook
-    def _draw(self, x: Tensor, generator: Generators) -> Tensor:
-        if isinstance(generator, Sequence):
-            each = zip(x.split(1), one_each(generator, len(x)))
-            return torch.cat([self._draw(one, g) for one, g in each])
-        levels = range(len(self.ladder.levels))
-        drawn = draw(generator, x.device)
-        noise = WholeNoise(self.ladder, x.shape[2:], len(x), levels, drawn, x.device)
-        return self._moments(x, noise).chunk(2, 1)[0]
-
-    def _decoded(self, z: Tensor, generator: Generators) -> Tensor:
-        if isinstance(generator, Sequence):
-            each = zip(z.split(1), one_each(generator, len(z)))
-            return torch.cat([self._decoded(one, g) for one, g in each])
-        if not self.use_prior_sampling:
-            return self._pixels(z, None)
-        levels = range(self.config.levels, len(self.ladder.levels))
-        size = self.ladder.domain.samples(z.shape[2:], self.packing.stride)
-        drawn = draw(generator, z.device, self.prior_temperature)
-        return self._pixels(z, WholeNoise(self.ladder, size, len(z), levels, drawn, z.device))
 
 
 def _ladder(config: ModelConfig, foundation: nn.Module | None) -> Ladder:
