@@ -1,8 +1,12 @@
 """What hangs in the air beside a drawn shape is left out, and nothing else."""
 
 import torch
+from domains import SPARSE_CONFIG
 
+from stlatent.checkpoint import build
+from stlatent.jobs.sample import draw_samples
 from stlatent.media.shape.crumbs import without_crumbs
+from stlatent.model.config import ModelConfig, parse
 from stlatent.sparse.blocks import Blocks
 
 BAND, SIDE = 4.0, 8  # voxels
@@ -41,3 +45,13 @@ def test_a_crumb_at_a_side_of_the_cube_is_not_beside_what_is_at_the_other():
 def test_what_is_whole_and_what_is_empty_stay_as_they_are():
     for blocks in (balls([(24.0, 24, 24, 12)]), balls([])):
         assert torch.equal(without_crumbs(blocks, BAND).values, blocks.values)
+
+
+def test_what_a_ladder_draws_is_without_them(monkeypatch):
+    levels = [{"stride": [n] * 3, "width": 8, "latent": 2} for n in (16, 8)]
+    given = SPARSE_CONFIG | {"levels": levels, "cube": {"resolution": 48}}
+    model = build(parse(ModelConfig, given, "config"))
+    ball, crumb = (24.0, 24, 24, 12), (44.0, 44, 44, 0.3)
+    monkeypatch.setattr(model, "sample", lambda *_: balls([ball, crumb]))
+    for drawn in draw_samples(model, (48,) * 3, 2, None):
+        assert torch.equal(drawn.values[:, 0] < 0, balls([ball]).values[:, 0] < 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from domains import VARIANTS, batch, ladder
@@ -41,6 +43,15 @@ def test_so_large_a_part_of_marks_and_codes_is_drawn_anew() -> None:
     part = redrawn(z, other, 0.5, generator())
     assert float(part.mean()) == pytest.approx(0.5, abs=0.02)
     assert torch.equal(part, part[:, :1].expand_as(part))  # a code is drawn as a whole
+
+
+def test_drawn_marks_tear_no_holes() -> None:
+    """Where there had better be a cell, there is one at any temperature; others come by chance."""
+    likely, unlikely = (torch.full((20_000, 1), math.log(p / (1 - p))) for p in (0.3, 0.1))
+    for temperature in (0.0, 0.3, 1.0):
+        assert MarkPrior(likely).sample(generator(), temperature).all()
+    share = MarkPrior(unlikely).sample(generator()).float().mean()
+    assert float(share) == pytest.approx(0.1, abs=0.01)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -151,7 +151,13 @@ def test_shapes_from_the_command_line(
     assert (tmp_path / "by" / "sheet.png").exists()
     box = assets / "meshes" / "one" / "table_long.glb"
     held = [*given, "--shape-of", str(box), "--out", str(tmp_path / "held")]
+    capsys.readouterr()
     assert main(held) == 0
+    valid = json.loads((tmp_path / "held" / "figures.json").read_text())["valid"]
+    said = capsys.readouterr().out
+    assert f"{2 * valid:.0f} of them whole, see figures.json" in said and "{" not in said
+    assert main([*held, "--replace", "--temperature", "0.3"]) == 0
+    assert capsys.readouterr().out == said  # that is what it is anyway
     assert sorted(path.name for path in (tmp_path / "held").glob("*.glb")) == [
         "0000.glb",
         "0001.glb",

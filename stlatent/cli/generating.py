@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -21,7 +20,8 @@ def add_generate(verb: Verb) -> None:
     add("--size", type=shared.size, metavar="HxW", help="of frames (as in training)")
     add("--seconds", type=shared.rate, metavar="S", help="of sound (as in training)")
     add("--temperature", type=shared.amount, metavar="T", help="of what a ladder's own prior makes "
-        "(0, its mean, below levels that are diffused or near FILE; 1 else)")  # fmt: skip
+        "(0, its mean, below levels that are diffused or near FILE; 0.3 with --shape-of; "
+        "1 else)")  # fmt: skip
     add("--shape-of", metavar="FILE", help="a mesh, or a clip: hold its level 0, and draw the rest "
         "from the ladder's own prior")  # fmt: skip
     add("--similar-to", metavar="FILE", help="a file of what is drawn: draw what is near it, by "
@@ -86,9 +86,11 @@ def generate(options: Options) -> int:
     drawn, out = Drawn(options.model, wish, shared.device_of(options)), Path(options.out)
     how = Output(options.format, options.resolution)
     found = write(drawn, out, how, options.fps, options.beside_data, options.replace)
-    if found:
-        print(json.dumps(found, indent=1))
     print(f"{out}: {wish.count} samples, and sheet.png")
+    if found:
+        whole = round(found["valid"] * wish.count)
+        hint = "" if whole == wish.count else "; --tries N draws anew what is not"
+        print(f"{whole} of them whole, see figures.json{hint}")
     return 0
 
 

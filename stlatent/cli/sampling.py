@@ -44,6 +44,8 @@ def add_sample(verb: Verb) -> None:
 
 
 def sample(options: Options) -> int:
+    from tqdm import tqdm
+
     from ..jobs.sample import draw_samples, held_levels
     from ..media.options import Extent
     from ..media.output import Output, check_outputs
@@ -67,6 +69,7 @@ def sample(options: Options) -> int:
         held = held_levels(model, x, kept)
     freely = options.temperature, options.seed, options.strength
     draws = draw_samples(model, sample.size, options.count, held, *freely)
+    draws = tqdm(draws, total=len(paths), unit="sample", disable=None)
     for path, x in zip(paths, draws, strict=True):
         medium.write(path, [medium.take(model, x, sample)], sample, how)
     others = [level for level in range(len(model.levels)) if level not in kept]

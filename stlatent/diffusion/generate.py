@@ -20,13 +20,14 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from ..checkpoint import Model, load
 from ..evaluate.assets import Beside, measure_assets
 from ..files import replace_text
 from ..geometry.flaws import Flaws
 from ..geometry.preview import contact_sheet
-from ..jobs.sample import draw_samples, held_levels
+from ..jobs.sample import TEMPERATURE, draw_samples, held_levels
 from ..media.base import Medium
 from ..media.options import Extent
 from ..media.output import Output, check_outputs
@@ -49,7 +50,8 @@ class Wish:
         seed: of the first; the next ones count on.
         extent: of a sample; what is left open is as in training.
         temperature: of what the ladder's own prior makes; None is 0, its mean, for the levels below
-            those of a pipeline, or of what is near something, and 1 else.
+            those of a pipeline, or of what is near something, 0.3 below a level 0 that is held, and
+            1 else.
         classes: to ask a pipeline for, in turn, by number or name.
         prompts: texts to ask one for that knows words, in turn.
         steps: evaluations of the denoiser; one number, or one per stage. None is as the pipeline
@@ -172,7 +174,7 @@ class Drawn:
             vae.enable_prior_sampling(wish.temperature)
         if wish.windows > 1:
             vae.enable_tiling()  # decodes piece by piece in time
-        pipeline.set_progress_bar_config(disable=None)
+        pipeline.set_progress_bar_config(disable=None, leave=False)
         steps = wish.steps[0] if wish.steps and len(wish.steps) == 1 else wish.steps
 
         def draw(k: int) -> Tensor:
@@ -202,7 +204,7 @@ class Drawn:
     def _from_prior(self) -> Callable[[int], Tensor]:
         """As `_diffused`, but of one stream of random numbers."""
         wish, size = self.wish, self.sample.size
-        usual = 0.0 if wish.similar_to else 1.0
+        usual = 0.0 if wish.similar_to else TEMPERATURE if wish.shape_of else 1.0
         temperature = usual if wish.temperature is None else wish.temperature
         strength, held = wish.strength if wish.similar_to else 0.0, None
         if self.near is not None:
@@ -239,7 +241,8 @@ def generate(
     paths = [out / f"{k:04d}{ending}" for k in range(drawn.wish.count)]
     sheet, pictures, fields = out / "sheet.png", [], []
     check_outputs([sheet, *paths], replace)
-    for path, x in zip(paths, drawn, strict=True):
+    samples = tqdm(drawn, total=len(paths), unit="sample", disable=None)
+    for path, x in zip(paths, samples, strict=True):
         rate = fps or drawn.sample.fps
         sample = dataclasses.replace(drawn.sample, size=tuple(x.shape[2:]), fps=rate)
         part = medium.take(drawn.model, x, sample)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from ..checkpoint import Model
 from ..geometry.preview import contact_sheet
@@ -54,7 +55,8 @@ def mix_samples(
     paths = [Path(out) / f"{name}{ending}" for row in rows for name in row]
     check_outputs([Path(out) / "sheet.png", *paths], replace)
     pictures = []
-    for path, z in zip(paths, (z for row in rows for z in row.values()), strict=True):
+    latents = [z for row in rows for z in row.values()]
+    for path, z in zip(paths, tqdm(latents, unit="mixture", disable=None), strict=True):
         part = medium.take(model, model.decode(z), sample)
         medium.write(path, [part], sample, how)
         pictures.append(medium.part_picture([part], sample))

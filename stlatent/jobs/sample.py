@@ -10,7 +10,11 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Model
+from ..media.registry import medium_of
 from ..model.choose import check_strength
+
+# Of what is drawn below levels that are held; few models were pressed to learn the prior itself, 1.
+TEMPERATURE = 0.3
 
 
 def held_levels(model: Model, x: Tensor, keep: Sequence[int]) -> Any:
@@ -31,7 +35,8 @@ def draw_samples(
     seed: int = 0,
     strength: float = 0.0,
 ) -> Iterator[Tensor]:
-    """`count` draws `[1, C, *axes]`, one at a time.
+    """`count` draws `[1, C, *axes]`, one at a time, without what nobody would keep of them, see
+    `Medium.tidied`.
 
     Args:
         held: what `held_levels` gives, or nothing.
@@ -46,5 +51,6 @@ def draw_samples(
         raise ValueError(f"temperature is {temperature:g}; give 0 (the prior's mean) or more")
     check_strength(strength)
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    medium = medium_of(model)
     for _ in range(count):
-        yield model.sample(size, 1, held, temperature, generator, strength)
+        yield medium.tidied(model.sample(size, 1, held, temperature, generator, strength))

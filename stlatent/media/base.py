@@ -294,7 +294,7 @@ class Medium(ABC, Generic[Part]):
     # shapes, and objects of any kind ------------------------------------------------------------
 
     def tidied(self, x: Tensor) -> Tensor:
-        """What a pipeline has drawn, without what nobody would keep; here, as it is."""
+        """What was drawn, without what nobody would keep; here, as it is."""
         return x
 
     def check_solid(self) -> None:

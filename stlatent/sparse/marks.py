@@ -43,16 +43,17 @@ class MarkPrior:
         return self.logits > math.log(chance / (1 - chance))
 
     def sample(self, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
-        """A draw, bool `[N, 1]`; at temperature 0 the mean."""
+        """The mean, and by chance other cells, at temperature 0 none, bool `[N, 1]`: draws of marks
+        that do not know of each other would tear holes."""
         if temperature == 0:
             return self.mean
         chance = torch.rand(self.logits.shape, generator=generator, device=self.logits.device)
-        return chance < torch.sigmoid(self.logits / temperature)
+        return self.mean | (chance < torch.sigmoid(self.logits / temperature))
 
     def near(
         self, marks: Tensor, strength: float, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Marks of which so large a part is as they had better be: draws would tear holes."""
+        """Marks of which so large a part is as they had better be."""
         return redrawn(marks, self.mean, strength, generator)
 
     def given(self, marks: Tensor) -> MarkPrior:
