@@ -603,6 +603,12 @@ def test_workers_give_the_same_batches_and_survive_a_bad_file(mixed):
         assert list(failed) == ["bad.mp4"] and "invalid data" in failed["bad.mp4"]
 
 
+def test_what_is_read_are_numbers_of_frames():
+    clip = Path(__file__).parents[1] / "assets" / "clips" / "wolf.mp4"
+    with VideoReader(clip) as reader, pytest.raises(ValueError, match="frames are 3; give numbers"):
+        reader.read(3)
+
+
 def test_nothing_readable_is_an_error(mixed):
     with pytest.raises(ValueError, match="none of 1 sources can be read; the last, bad.mp4: "):
         ClipDataset([s for s in mixed if s.name == "bad.mp4"])[0]

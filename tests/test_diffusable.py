@@ -177,7 +177,7 @@ def test_normal_latents_are_easy_and_their_figures_right() -> None:
     ("clips", "words"),
     [
         ([normal() ** 3], r"long tails \(a kurtosis of up to"),
-        ([normal(), normal(scale=0.1)], r"clips of unlike scale \(deviations from 0\.1"),
+        ([normal(), normal(scale=0.1)], r"samples of unlike scale \(deviations from 0\.1"),
         ([normal(1).repeat(2, 1, 1, 1) * torch.tensor([1.0, -3.0]).view(2, 1, 1, 1)],
          r"copies of others \(1\)"),
         ([normal().diff(dim=-1).diff(dim=-2)], "more energy at fine frequencies than white noise"),

@@ -131,6 +131,7 @@ def test_arrays_are_latents_too():
         (lambda m, z: m.sample((9, 16.0, 16)), "give one integer per axis"),
         (lambda m, z: m.latent_shape((9, 16)), "2 axes"),
         (lambda m, z: m.sample(z.size, held={0: z.levels[0] / 0}), "level 0 holds"),
+        (lambda m, z: m.sample(z.size, held=list(z.levels)), "held is a list; give levels by"),
         (lambda m, z: Draw(float("inf")), "temperature is inf"),
         (lambda m, z: stream.decode_chunk(m, z.levels, (20, 40)), "level 0 has shape"),
         (lambda m, z: stream.decode_chunk(m, z.levels[:1] * 4, (20, 18)), "levels is 4"),

@@ -262,6 +262,9 @@ def test_a_target_out_of_reach_is_said(model, clips, tmp_path):
     result = encode_folder(model, tmp_path, tmp_path / "z", "video", options)
     assert result.missed == ("a.mp4",)
     assert "out of reach in 1 of 1 items, such as a.mp4" in str(result)
+    chunks = LatentStore(tmp_path / "z").items["a.mp4"].chunks
+    assert result.psnr_db == min(chunk.psnr_db for chunk in chunks)
+    assert f"PSNR: {result.psnr_db:.2f} dB where it is lowest" in str(result)
     assert LatentStore(tmp_path / "z").manifest.missed == 1
     assert "the target is out of reach in 1 items" in str(job_status(tmp_path / "z"))
 

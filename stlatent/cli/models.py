@@ -17,16 +17,17 @@ SEAM_LATENTS = 20  # of a clip on which streaming is measured: more than a windo
 
 def add_inspect(verb: Verb) -> None:
     verb.add_argument("model", metavar="M", help=MODEL)
-    verb.add_argument("--data", required=True, metavar="DATA", help="what to measure it on")
+    add = verb.add_argument
+    add("--data", required=True, metavar="DATA", help="what to measure it on")
     shared.out(verb, "the report: index.html and JSON")
-    verb.add_argument("--frames", type=shared.positive, default=17, help="first ones, at most (17)")
-    verb.add_argument(
-        "--size", type=shared.size, default=(256, 256), help="central crop, at most (256)"
-    )
-    verb.add_argument("--seconds", type=shared.rate, metavar="S", help="of sound, at most (2)")
+    help = "first ones, at most (17)"
+    add("--frames", type=shared.positive, default=17, metavar="T", help=help)
+    help = "central crop, at most (256x256)"
+    add("--size", type=shared.size, default=(256, 256), metavar="HxW", help=help)
+    add("--seconds", type=shared.rate, metavar="S", help="of sound, at most (2)")
     shared.count(verb, 8, "so many files of all")
     help = "also the importance-weighted log-likelihood, of so many draws (such as 64)"
-    verb.add_argument("--draws", type=shared.positive, default=0, metavar="N", help=help)
+    add("--draws", type=shared.positive, default=0, metavar="N", help=help)
     shared.machine(verb)
     shared.replace(verb, "a report that is there")
 

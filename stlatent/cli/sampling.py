@@ -16,9 +16,9 @@ NOTHING_HELD = (
 
 def add_sample(verb: Verb) -> None:
     verb.add_argument("model", metavar="M", help=MODEL)
-    verb.add_argument("--frames", type=shared.positive, help="of a video (17)")
+    verb.add_argument("--frames", type=shared.positive, metavar="T", help="of a video (17)")
     verb.add_argument("--seconds", type=shared.rate, metavar="S", help="of sound (2)")
-    verb.add_argument("--size", type=shared.size, help="HEIGHTxWIDTH (128x128)")
+    verb.add_argument("--size", type=shared.size, metavar="HxW", help="of frames (128x128)")
     verb.add_argument(
         "--keep-level",
         type=shared.whole,
@@ -36,7 +36,7 @@ def add_sample(verb: Verb) -> None:
     shared.out(verb, "where they go (samples)", "samples")
     help = "of what is drawn; 1 is the prior itself, which few models were pressed to learn (0.3)"
     verb.add_argument("--temperature", type=shared.amount, default=0.3, metavar="T", help=help)
-    verb.add_argument("--seed", type=shared.whole, default=0, help="of the noise (0)")
+    verb.add_argument("--seed", type=shared.whole, default=0, metavar="S", help="of the noise (0)")
     shared.format(verb)
     shared.resolution(verb, "the model's own")
     shared.machine(verb)

@@ -2,7 +2,7 @@
 will find them easy.
 
 It starts from noise of mean 0 and deviation 1 in every channel, and makes large structure before
-small. So it likes values near a normal distribution, clips that are alike in scale, energy at low
+small. So it likes values near a normal distribution, samples that are alike in scale, energy at low
 frequencies, and no channel that says what another says.
 """
 
@@ -182,8 +182,8 @@ def verdict(
         )
     if spread[0] < CLIP_STD[0] or spread[1] > CLIP_STD[1]:
         hard.append(
-            f"clips of unlike scale (deviations from {spread[0]:.2f} to {spread[1]:.2f} of that of "
-            f"all), which no single noise schedule fits"
+            f"samples of unlike scale (deviations from {spread[0]:.2f} to {spread[1]:.2f} of that "
+            f"of all), which no single noise schedule fits"
         )
     if fines and white is not None and sum(fines) / len(fines) > white:
         hard.append(

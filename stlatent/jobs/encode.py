@@ -51,6 +51,7 @@ class EncodeResult:
         missed: names of items that are not as a target says, where one was given.
         levels: of the data set, coarsest first.
         limit_bytes: that the levels were to have at most in all.
+        psnr_db: where it is lowest, see `Total`.
     """
 
     out: str
@@ -64,6 +65,7 @@ class EncodeResult:
     levels: tuple[LevelSummary, ...]
     missed: tuple[str, ...] = ()
     limit_bytes: int | None = None
+    psnr_db: float | None = None
 
     def __str__(self) -> str:
         rate = self.frames / self.seconds
@@ -73,6 +75,8 @@ class EncodeResult:
         lines = [f"{self.out}: {done}", table(self.levels)]
         if self.failed:
             lines.append(f"left out: {len(self.failed)}, named with the reason in {FAILED}")
+        if self.psnr_db is not None:
+            lines.append(f"PSNR: {self.psnr_db:.2f} dB where it is lowest")
         if self.missed:
             lines.append(
                 f"the target is out of reach in {len(self.missed)} of {self.items} items, such as "
@@ -169,6 +173,7 @@ def encode_folder(
         levels=level_summaries(total, job.record.header),
         missed=tuple(total.missed),
         limit_bytes=options.size_limit,
+        psnr_db=total.psnr_db,
     )
 
 

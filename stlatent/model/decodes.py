@@ -67,7 +67,9 @@ class Decodes(ABC):
                 does not suit this size.
         """
         check_batch(batch_size)
-        held = check_held(held or {}, self.latent_shape(size), batch_size, self.top)
+        held = check_held(
+            {} if held is None else held, self.latent_shape(size), batch_size, self.top
+        )
         draw = Draw(temperature, generator)
         choose = Near(held, draw, strength) if strength else Held(held, draw)
         return self.generate(choose, size, batch_size)

@@ -127,8 +127,13 @@ def check_held(
     """Held levels as a decoder reads them, where each level has its shape `(C_l, *grid_l)`.
 
     Raises:
-        ValueError: a level does not exist, is not finite or has another shape.
+        ValueError: these are no levels by their number, or one does not exist, is not finite or
+            has another shape.
     """
+    if not isinstance(held, Mapping):
+        raise ValueError(
+            f"held is a {type(held).__name__}; give levels by number, {{0: latents.levels[0]}}"
+        )
     check_levels_exist(held, len(shapes))
     return {k: as_level(z, f"level {k}", (batch, *shapes[k]), like) for k, z in held.items()}
 

@@ -24,6 +24,8 @@ class Total:
         moments: of the latents per level.
         tolerance: the least of all units, per level; None where nothing is entropy-coded.
         missed: items that are not as they were to be, see `Header.reached`.
+        psnr_db: of the chunk where it is lowest; None without a target, or where all are equal to
+            what they were made of.
     """
 
     items: int = 0
@@ -36,6 +38,7 @@ class Total:
     moments: list[Moments] = field(default_factory=list)
     tolerance: tuple[float, ...] | None = None
     missed: list[str] = field(default_factory=list)
+    psnr_db: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ def merged(records: Iterable[UnitRecord], header: Header) -> Total:
         for item in record.items:
             total.items += 1
             total.missed += [] if header.reached(item) else [item.name]
+            found = [total.psnr_db, *(chunk.psnr_db for chunk in item.chunks or ())]
+            total.psnr_db = min((one for one in found if one is not None), default=None)
             total.frames += header.over.of_time(item.size)
             total.values += header.values(item.size)
             for k, (level, grid) in enumerate(zip(header.levels, item.grids, strict=True)):

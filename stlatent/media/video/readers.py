@@ -60,7 +60,14 @@ class VideoReader:
         self.fps = self._decoder.fps
 
     def read(self, indices: Iterable[int]) -> np.ndarray:
-        """Frames at `indices` (any order, repeats allowed) as uint8 RGB `[n, H, W, 3]`."""
+        """Frames at `indices` (any order, repeats allowed) as uint8 RGB `[n, H, W, 3]`.
+
+        Raises:
+            ValueError: these are no numbers of frames.
+            IndexError: there is no such frame.
+        """
+        if not isinstance(indices, Iterable):
+            raise ValueError(f"frames are {indices!r}; give numbers, such as range(33) or [0]")
         indices = np.asarray(list(indices), dtype=np.int64)
         if indices.size == 0:
             return np.empty((0, *self.size, 3), np.uint8)
