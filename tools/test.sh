@@ -24,9 +24,11 @@ if ! has_browser >/dev/null; then
     fi
 fi
 
+# One process per core, up to four, since each may take some GiB; each with one thread.
+export OMP_NUM_THREADS=1
 python=.venv/bin/python
 status=0
-"$python" -m pytest "$@" || status=$?
+"$python" -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal "$@" || status=$?
 "$python" -m ruff check . || status=1
 "$python" -m ruff format --check . || status=1
 exit "$status"
