@@ -36,6 +36,7 @@ from stlatent.diffusion.groups import (
     order,
     usual_steps,
 )
+from stlatent.diffusion.loss import surprise
 from stlatent.diffusion.training import make_denoiser
 from stlatent.evaluate.latents import measure_latents
 from stlatent.export.packing import packing_of
@@ -171,7 +172,8 @@ def test_every_way_trains_samples_and_reloads(domain, way, tmp_path):
 
 
 def test_a_pipeline_remembers_how_samples_are_drawn(tmp_path):
-    asked, data = {"steps": 3, "guidance": 2.0}, latents("image", 1, torch.arange(8) % 2)
+    asked = {"steps": 3, "guidance": 2.0, "tries": 2}
+    data = latents("image", 1, torch.arange(8) % 2)
     made = train(config(tmp_path / "run", (1,), {"classes": 2}, sampling=asked), data)
     again = LadderPipeline.from_pretrained(tmp_path / "run" / "pipeline")
     for usual in (made, again):
@@ -179,6 +181,34 @@ def test_a_pipeline_remembers_how_samples_are_drawn(tmp_path):
         assert usual.num_timesteps == 3 and usual.guidance_scale == 2.0
         draw(usual, [0, 1], num_inference_steps=4, guidance_scale=1.0)
         assert usual.num_timesteps == 4 and usual.guidance_scale == 1.0
+        assert usual.config.tries == 2
+
+
+@pytest.mark.parametrize("noise", NOISE)
+@pytest.mark.parametrize("domain", SIZES)
+def test_of_several_draws_the_likeliest_is_taken(domain, noise, tmp_path, monkeypatch):
+    data = latents(domain, 3, torch.arange(8) % 2)
+    made = train(config(tmp_path / "run", (1, 2), {"classes": 2}, noise=NOISE[noise]), data)
+    each = draw(made, [0] * 3 + [1] * 3, output_type="latent")
+    size, seen = made.denoiser.config.size, []
+    monkeypatch.setattr(
+        "stlatent.diffusion.pipeline.surprise",
+        lambda *given: seen.append(surprise(*given)) or seen[-1],
+    )
+    taken = draw(made, [0, 1], tries=3, output_type="latent")
+    best = seen[0].view(2, 3).argmin(1) + torch.tensor([0, 3])
+    assert all(torch.equal(z[best], of_it) for z, of_it in zip(each, taken, strict=True))
+    assert seen[0].unique().numel() == 6
+    decoded = made.vae.decode(made.vae.packing.fold(taken), size=size).sample
+    assert torch.allclose(draw(made, [0, 1], tries=3), decoded, atol=1e-4)
+    seeds = [torch.Generator().manual_seed(k) for k in range(2)]
+    how = {"tries": 3, "num_inference_steps": 2, "output_type": "pt"}
+    both = made([0, 1], generator=seeds, **how).frames
+    own = made(1, generator=[torch.Generator().manual_seed(1)], **how).frames
+    assert torch.allclose(both[1:], own, atol=1e-4)
+    for wrong, said in (({"tries": 0}, "tries is 0"), ({"generator": seeds * 2}, "4 generators")):
+        with pytest.raises(ValueError, match=said):
+            made([0, 1], **wrong)
 
 
 @pytest.mark.parametrize("grid", ["coarsest", "finest"])

@@ -47,8 +47,9 @@ def add_generate(verb: Verb) -> None:
     )
     add("--steps", type=shared.positive, nargs="+", metavar="N", help="of diffusion: one number, "
         "or one per stage (as the pipeline has it)")  # fmt: skip
-    add("--tries", type=shared.positive, default=1, metavar="N", help="of shapes: draw anew what "
-        "is not whole, N times in all at most, and take the best (1)")  # fmt: skip
+    add("--tries", type=shared.positive, metavar="N", help="draw each N times and take the "
+        "likeliest, of shapes the likeliest that is whole (as the pipeline has it); of a ladder's "
+        "own prior, which draws shapes alone like this, the first that is whole (1)")  # fmt: skip
     add("--windows", type=shared.positive, default=1, metavar="N", help="of the length in "
         "training, one after the other (1)")  # fmt: skip
     add("--fps", type=shared.rate, metavar="F", help="of mp4 files (24)")

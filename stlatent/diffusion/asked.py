@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Model
+from ..export.noise import Generators
 from ..media.registry import medium_of
 from .denoiser import LadderDenoiser
 from .text import embed, words
@@ -69,6 +70,17 @@ def read_output_type(kind: str | None, ladder: Model) -> str:
     return kind or shown
 
 
+def read_tries(tries: int | None, usual: int, windows: int) -> int:
+    """Draws of each sample; of several windows one, unless more are asked for: ValueError."""
+    if tries is None:
+        return usual if windows == 1 else 1
+    if tries < 1:
+        raise ValueError(f"tries is {tries}; give 1 or more")
+    if tries > 1 and windows > 1:
+        raise ValueError(f"tries is {tries}; what has {windows} windows is drawn once")
+    return tries
+
+
 def check_windows(windows: int, remembers: bool) -> None:
     """ValueError unless a model that remembers, or does not, makes so many windows."""
     if windows < 1:
@@ -95,6 +107,12 @@ def check_augmentation(augmentation: float) -> None:
     """ValueError unless it is the deviation of a part of a variance of 1."""
     if not 0 <= augmentation <= 1:
         raise ValueError(f"augmentation is {augmentation}; give 0 to 1")
+
+
+def check_generators(given: Generators, samples: int) -> None:
+    """ValueError unless there is one generator for all samples, or one for each."""
+    if isinstance(given, Sequence) and len(given) != samples:
+        raise ValueError(f"{len(given)} generators are given for {samples} samples")
 
 
 def check_callback(asked: Sequence[str], there: Sequence[str]) -> None:

@@ -132,10 +132,12 @@ class SamplingConfig(Strict):
     Attributes:
         steps: evaluations of the denoiser per stage.
         guidance: how far to go beyond what the condition changes; 1 is the model itself.
+        tries: draws of each sample, of which the likeliest is taken; windows have one.
     """
 
     steps: Positive = 25
     guidance: Rate = 1.0
+    tries: Positive = 1
 
 
 class DiffusionConfig(Strict):

@@ -38,6 +38,22 @@ def make_scheduler(config: NoiseConfig) -> Scheduler:
     )
 
 
+def as_trained(scheduler: Any) -> Scheduler:
+    """The scheduler of training behind one that samples, which may be any with the same noise.
+
+    Raises:
+        ValueError: it is neither of flow nor has it `alphas_cumprod`.
+    """
+    if is_flow(scheduler):
+        return scheduler
+    if not hasattr(scheduler, "alphas_cumprod"):
+        raise ValueError(
+            f"{type(scheduler).__name__} has no alphas_cumprod; give DDPMScheduler, another that "
+            "has, or FlowMatchEulerDiscreteScheduler"
+        )
+    return DDPMScheduler.from_config(scheduler.config)
+
+
 def corrupt(
     scheduler: Scheduler, x: Tensor, logit_std: float, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:

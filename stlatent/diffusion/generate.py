@@ -10,8 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from tqdm import tqdm
 from ..checkpoint import Model, load
 from ..evaluate.assets import Beside, measure_assets
 from ..files import replace_text
-from ..geometry.flaws import Flaws
 from ..geometry.preview import contact_sheet
 from ..jobs.sample import TEMPERATURE, draw_samples, held_levels
 from ..media.base import Medium
@@ -36,6 +34,7 @@ from ..model.choose import check_strength
 from ..model.device import check_device
 from ..shipped import locate_pipeline
 from ..triplane.autoencoder import as_volume
+from .likeliest import first_whole
 from .pipeline import LadderPipeline
 
 COLUMNS = 8  # of the sheet
@@ -63,8 +62,9 @@ class Wish:
         levels: in so many levels, coarsest first; None is those of a pipeline's first stage, and 1
             else.
         strength: how far from it, from 0 to 1, a draw that knows nothing of it.
-        tries: draws of a shape until one is whole, see `Flaws`, at most; of those that are not, the
-            one whose gravest flaw is least is taken.
+        tries: of a pipeline, draws of each sample, of which the likeliest is taken, and of shapes
+            the likeliest that is whole; of a ladder's own prior, draws of a shape until one is, at
+            most. None is as the pipeline has it, or 1.
 
     Raises:
         ValueError: these contradict each other, or the strength is not in [0, 1].
@@ -83,7 +83,7 @@ class Wish:
     similar_to: str | Path | None = None
     levels: int | None = None
     strength: float = 0.5
-    tries: int = 1
+    tries: int | None = None
 
     def __post_init__(self) -> None:
         check_strength(self.strength)
@@ -134,8 +134,8 @@ class Drawn:
                     f"{reference} is none (it has no {LadderPipeline.config_name})"
                 )
         self.medium, self.near = medium_of(self.model), None
-        if wish.tries > 1:
-            _check_shapes(self.medium, "--tries")
+        if wish.tries and not self.diffused:
+            _check_shapes(self.medium, "--tries without diffusion")
         self.sample = self.medium.blank(wish.extent)
         if file := wish.shape_of or wish.similar_to:
             self.near = self._opened(file)
@@ -148,27 +148,16 @@ class Drawn:
         x, self.sample = self.medium.open(Path(path), self.sample)
         return x
 
+    @property
+    def diffused(self) -> bool:
+        """Whether a denoiser draws, and not the ladder's own prior."""
+        return self.pipeline is not None and not self.wish.shape_of
+
     def __iter__(self) -> Iterator[Tensor]:
-        diffused = self.pipeline and not self.wish.shape_of
-        draw = self._diffused() if diffused else self._from_prior()
-        for k in range(self.wish.count):
-            yield draw(k) if self.wish.tries == 1 else self._best(draw, k)
+        yield from self._by_denoiser() if self.diffused else self._from_prior()
 
-    def _best(self, draw: Callable[[int], Tensor], sample: int) -> Tensor:
-        """See `Wish.tries`."""
-        best, least = None, math.inf
-        for _ in range(self.wish.tries):
-            x = draw(sample)
-            gravest = Flaws.of_field(self.medium.solid(as_volume(self.model, x))).gravest
-            if gravest < least:
-                best, least = x, gravest
-            if gravest <= 1:
-                break
-        return best
-
-    def _diffused(self) -> Callable[[int], Tensor]:
-        """What draws a sample of some number, each time with the next seed."""
-        wish, pipeline, seeds = self.wish, self.pipeline, itertools.count(self.wish.seed)
+    def _by_denoiser(self) -> Iterator[Tensor]:
+        wish, pipeline = self.wish, self.pipeline
         vae = pipeline.vae
         if vae.config.levels < len(vae.ladder.levels) and wish.temperature:
             vae.enable_prior_sampling(wish.temperature)
@@ -176,22 +165,20 @@ class Drawn:
             vae.enable_tiling()  # decodes piece by piece in time
         pipeline.set_progress_bar_config(disable=None, leave=False)
         steps = wish.steps[0] if wish.steps and len(wish.steps) == 1 else wish.steps
-
-        def draw(k: int) -> Tensor:
-            return pipeline(
+        for k in range(wish.count):
+            yield pipeline(
                 wish.asked[k % len(wish.asked)] if wish.asked else None,
                 size=self._size(pipeline.denoiser.config.size),
                 windows=wish.windows,
                 num_inference_steps=steps,
                 guidance_scale=wish.guidance,
-                generator=torch.Generator().manual_seed(next(seeds)),
+                tries=wish.tries,
+                generator=torch.Generator().manual_seed(wish.seed + k),
                 similar_to=self.near,
                 levels=wish.levels,
                 strength=wish.strength,
                 output_type="pt",
             ).frames
-
-        return draw
 
     def _size(self, usual: Sequence[int]) -> tuple[int, ...]:
         """As in training, but for what is wished for."""
@@ -201,17 +188,22 @@ class Drawn:
         axes = self.medium.config.axes
         return axes.size(frames or axes.of_time(usual), size or axes.of_space(usual))
 
-    def _from_prior(self) -> Callable[[int], Tensor]:
-        """As `_diffused`, but of one stream of random numbers."""
-        wish, size = self.wish, self.sample.size
+    def _from_prior(self) -> Iterator[Tensor]:
+        """Of one stream of random numbers."""
+        wish, size, tries = self.wish, self.sample.size, self.wish.tries or 1
         usual = 0.0 if wish.similar_to else TEMPERATURE if wish.shape_of else 1.0
         temperature = usual if wish.temperature is None else wish.temperature
         strength, held = wish.strength if wish.similar_to else 0.0, None
         if self.near is not None:
             held = held_levels(self.model, self.near, range(wish.levels or 1))
-        most = wish.count * wish.tries
+        most = wish.count * tries
         draws = draw_samples(self.model, size, most, held, temperature, wish.seed, strength)
-        return lambda k: next(draws)
+        for _ in range(wish.count):
+            yield (
+                first_whole(self.model, itertools.islice(draws, tries))
+                if tries > 1
+                else next(draws)
+            )
 
 
 @torch.inference_mode()

@@ -22,15 +22,19 @@ from .asked import (
     Steps,
     check_augmentation,
     check_callback,
+    check_generators,
     check_similar,
     check_windows,
     read_condition,
     read_output_type,
     read_steps,
+    read_tries,
 )
 from .context import Context
 from .corruption import Scheduler, generator_on
 from .denoiser import LadderDenoiser
+from .likeliest import Draws, of_each
+from .loss import surprise
 from .output import LadderPipelineOutput
 from .similar import Similar
 from .sparse import Autoencoder
@@ -46,7 +50,7 @@ class LadderPipeline(DiffusionPipeline):
         vae: the ladder, with as many levels as the stages make; holds their statistics.
         denoiser: one network per stage.
         scheduler: `FlowMatchEulerDiscreteScheduler`, or any that predicts as in training.
-        num_inference_steps, guidance_scale: of a call that does not say.
+        num_inference_steps, guidance_scale, tries: of a call that does not say.
 
     Raises:
         ValueError: the denoiser makes other levels than the vae decodes.
@@ -62,6 +66,7 @@ class LadderPipeline(DiffusionPipeline):
         scheduler: Scheduler,
         num_inference_steps: int = 25,
         guidance_scale: float = 1.0,
+        tries: int = 1,
     ) -> None:
         super().__init__()
         if list(denoiser.channels) != vae.packing.level_channels:
@@ -71,7 +76,7 @@ class LadderPipeline(DiffusionPipeline):
             )
         self.register_modules(vae=vae, denoiser=denoiser, scheduler=scheduler)
         self.register_to_config(
-            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale
+            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, tries=tries
         )
         self._guidance_scale, self._num_timesteps, self._interrupt = 1.0, 0, False
 
@@ -98,6 +103,7 @@ class LadderPipeline(DiffusionPipeline):
         windows: int = 1,
         num_inference_steps: Steps | None = None,
         guidance_scale: float | None = None,
+        tries: int | None = None,
         augmentation: float = 0.1,
         generator: Generators = None,
         similar_to: Tensor | Blocks | None = None,
@@ -118,9 +124,12 @@ class LadderPipeline(DiffusionPipeline):
             windows: how many stretches of that length a video is to have, one after the other, each
                 given what came before it: level by level, the coarse ones from further back.
             num_inference_steps: evaluations of the denoiser per stage; one number, or one each.
-                None for the pipeline's own, as for guidance_scale.
+                None for the pipeline's own, as for guidance_scale and tries.
             guidance_scale: how far to go beyond what the condition changes (Ho & Salimans 2022);
                 1 is the model itself, anything else evaluates it twice per step.
+            tries: draws of each sample, all in one batch. Taken is the one that surprises the
+                denoiser least (`surprise` in `loss.py`); of shapes, the first in that order that is
+                whole, unless latents are asked for.
             augmentation: deviation of the noise on the levels that a stage is given, 0 to 1.
             generator: one, or one per sample.
             similar_to: a sample as the ladder reads it, `[B, C, *axes]` in [-1, 1] or, of a sparse
@@ -133,11 +142,12 @@ class LadderPipeline(DiffusionPipeline):
                 `[B, C, *axes]` in [-1, 1]; `latent`, whitened latents per level, as the ladder has
                 them.
             callback_on_step_end: called as `(pipeline, step, timestep, {"latents": ...})` after
-                every step, counted over all of them; may return other latents under the same name.
+                every step, counted over all of them, with every draw of each sample; may return
+                other latents under the same name.
 
         Raises:
-            ValueError: a wrong condition, size, number of steps, augmentation, levels, strength or
-                output type, or a callback is to be given what there is not.
+            ValueError: a wrong condition, size, number of steps or tries, augmentation, levels,
+                strength or output type, or a callback is to be given what there is not.
         """
         device = self._execution_device
         condition, count = read_condition(self.denoiser, condition, batch_size, device)
@@ -148,16 +158,20 @@ class LadderPipeline(DiffusionPipeline):
         kind = read_output_type(output_type, self.vae.ladder)
         self.denoiser.domain.check(size)
         check_windows(windows, bool(self.denoiser.config.past))
+        tries = read_tries(tries, usual.tries, windows)
         check_augmentation(augmentation)
+        check_generators(generator, count)
         check_callback(callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
         similar = Similar()
         if similar_to is not None:
             check_similar(similar_to.shape, (count, *size), windows)
             x = similar_to.to(device)
-            similar = Similar.of(x, self.vae, self.denoiser, levels, strength)
+            similar = Similar.of(x, self.vae, self.denoiser, levels, strength).of_each(tries)
         self._guidance_scale = usual.guidance_scale if guidance_scale is None else guidance_scale
         self._interrupt = False
         self._num_timesteps = windows * sum(map(similar.steps, range(len(steps)), steps))
+        draws, asked = count * tries, of_each(condition, tries)
+        how = augmentation, of_each(generator, tries)
         made: list[Tensor] = []
         number = itertools.count()
         with self.progress_bar(total=self._num_timesteps) as bar:
@@ -166,17 +180,19 @@ class LadderPipeline(DiffusionPipeline):
                 bar.update()
                 if callback_on_step_end is None:
                     return z
-                asked = {name: {"latents": z}[name] for name in callback_on_step_end_tensor_inputs}
-                changed = callback_on_step_end(self, next(number), timestep, asked)
+                wanted = {name: {"latents": z}[name] for name in callback_on_step_end_tensor_inputs}
+                changed = callback_on_step_end(self, next(number), timestep, wanted)
                 return (changed or {}).pop("latents", z)
 
             for _ in range(windows):
-                past = self.denoiser.remembered(made, size, count)
-                known = condition, past
-                how = augmentation, generator, stepped
-                window = self._window(size, count, steps, similar, known, *how)
+                past = self.denoiser.remembered(made, size, draws)
+                window = self._window(size, draws, steps, similar, (asked, past), *how, stepped)
                 made = self._joined(made, window)
-        frames = self._finish(made, size if windows == 1 else None, kind, generator)
+        found = Draws.once(made)
+        if tries > 1:
+            unlikely = surprise(self.denoiser, self.scheduler, window, asked, size)
+            found = Draws.ranked(made, unlikely, tries)
+        frames = self._finish(found, size if windows == 1 else None, kind, generator)
         self.maybe_free_model_hooks()
         return LadderPipelineOutput(frames=frames) if return_dict else (frames,)
 
@@ -233,19 +249,12 @@ class LadderPipeline(DiffusionPipeline):
         return [self.denoiser.domain.joined(pair) for pair in zip(made, window, strict=True)]
 
     def _finish(
-        self,
-        levels: Sequence[Tensor],
-        size: tuple[int, ...] | None,
-        kind: str,
-        generator: Generators,
+        self, draws: Draws, size: tuple[int, ...] | None, kind: str, generator: Generators
     ) -> Any:
         if kind == "latent":
-            return tuple(levels)
-        packed = self.vae.packing.fold(levels)
-        medium = medium_of(self.vae.ladder)
-        x = self.vae.decode(packed, generator=generator, size=size, return_dict=False)[0]
-        x = medium.tidied(x)
-        return x if kind == "pt" else medium.objects(self.vae.ladder, x)
+            return draws.likeliest
+        x = draws.decoded(self.vae, size, generator)
+        return x if kind == "pt" else medium_of(self.vae.ladder).objects(self.vae.ladder, x)
 
     def _given(
         self, stage: int, levels: Sequence[Tensor], augmentation: float, generator: Generators
@@ -265,8 +274,6 @@ class LadderPipeline(DiffusionPipeline):
         return torch.cat(list(each))
 
     def _noise(self, shape: tuple[int, ...], generator: Generators) -> Tensor:
-        if isinstance(generator, Sequence) and len(generator) != shape[0]:
-            raise ValueError(f"{len(generator)} generators are given for {shape[0]} samples")
         generator = list(generator) if isinstance(generator, Sequence) else generator
         return randn_tensor(shape, generator, self._execution_device, self.denoiser.dtype)
 

@@ -3,7 +3,7 @@ al. 2022). The more noise, the less is left of it: that is the strength."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from ..model.choose import check_strength
 from ..sparse.blocks import Blocks
 from .corruption import Scheduler, set_steps
 from .denoiser import LadderDenoiser
+from .likeliest import of_each
 from .sparse import Autoencoder
 
 
@@ -55,6 +56,10 @@ class Similar:
         packed = vae.encode(x).latent_dist.mode().float()
         found = vae.packing.unfold(packed, started=True)
         return cls(tuple(denoiser.fold(k, found) for k in range(1 + ends.index(levels))), strength)
+
+    def of_each(self, tries: int) -> Similar:
+        """For several draws of each sample."""
+        return replace(self, to=tuple(z if len(z) == 1 else of_each(z, tries) for z in self.to))
 
     def steps(self, stage: int, steps: int) -> int:
         """Evaluations that are left of those of a stage: for so much of the schedule."""

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..export.folder import wrap
 from ..files import resumable
@@ -20,12 +19,13 @@ from ..train.folder import claimed
 from ..train.loop import Loop, make_accelerator
 from ..train.plan import parameters
 from ..train.task import Loss, Moment, RunTask
-from .config import DiffusionRun, NoiseConfig
+from .config import DiffusionRun
 from .context import Context
-from .corruption import Scheduler, corrupt, make_scheduler
+from .corruption import make_scheduler
 from .data import LatentData, loader, open_data
 from .denoiser import LadderDenoiser
 from .groups import batches, describe_groups, in_turn
+from .loss import StageLosses
 from .pipeline import LadderPipeline
 from .sparse import AutoencoderSparse
 
@@ -67,40 +67,6 @@ def train(config: DiffusionRun, data: LatentData) -> LadderPipeline:
     return task.pipeline(loop.average)
 
 
-class StageLosses(nn.Module):
-    """Mean squared error of every stage's denoiser on a batch, as one module to be prepared."""
-
-    def __init__(self, denoiser: LadderDenoiser, scheduler: Scheduler, noise: NoiseConfig) -> None:
-        super().__init__()
-        self.denoiser, self.scheduler, self.noise = denoiser, scheduler, noise
-
-    def forward(
-        self,
-        levels: Sequence[Tensor],
-        condition: Tensor | None,
-        past: Context | None,
-        generator: torch.Generator,
-        dropout: float = 0.0,
-    ) -> Tensor:
-        """Losses `[stages]` for whitened latents `[B, C_l, *grid_l]`.
-
-        Args:
-            generator: source of times, noise and of which conditions are left out.
-            dropout: share of samples whose condition is left out.
-        """
-        losses, count, device = [], len(levels[0]), levels[0].device
-        for stage in range(len(self.denoiser.stages)):
-            chance = torch.rand(2, count, generator=generator, device=device)
-            amount = chance[0] * self.noise.augmentation
-            given = self.denoiser.given(stage, levels, amount, generator)
-            x = self.denoiser.fold(stage, levels)
-            noisy, timestep, target = corrupt(self.scheduler, x, self.noise.logit_std, generator)
-            drop = None if condition is None else chance[1] < dropout
-            said = self.denoiser(noisy, timestep, stage, given, condition, drop, past).sample
-            losses.append(F.mse_loss(said.float(), target))
-        return torch.stack(losses)
-
-
 class Diffusion(RunTask):
     """A denoiser and its latents."""
 
@@ -121,7 +87,7 @@ class Diffusion(RunTask):
 
     def loss(self, batch: LatentWindow, at: Moment) -> Loss:
         dropout = self.run.diffusion.condition.dropout
-        losses = self.network(*self._enter(batch), at.own_noise(), dropout)
+        losses = self.network(*self._enter(batch), at.own_noise(), dropout).mean(1)
         found = losses.detach()
         return Loss(losses.mean(), {"stage_loss": list(found)})
 
@@ -137,7 +103,7 @@ class Diffusion(RunTask):
         total = torch.zeros(len(model.stages))
         for part in loader(held_out, in_turn(held_out, batch, count), 0):
             inputs = self._enter(part)
-            total += losses(*inputs, generator).cpu() * len(part.name) / count
+            total += losses(*inputs, generator).cpu().sum(1) / count
         return {"stage_loss": total.tolist()}
 
     def keep(self, model: LadderDenoiser, place: str, about: Mapping[str, object]) -> None:
@@ -150,7 +116,7 @@ class Diffusion(RunTask):
         make = AutoencoderSparse.of if ladder.domain.sparse else wrap
         vae = make(ladder, levels, list(self.data.mean), list(self.data.std))
         scheduler, sampling = make_scheduler(self.run.diffusion.noise), self.run.diffusion.sampling
-        how = sampling.steps, sampling.guidance
+        how = sampling.steps, sampling.guidance, sampling.tries
         return LadderPipeline(vae, denoiser, scheduler, *how).to(self.device)
 
     def _losses(self, denoiser: LadderDenoiser) -> StageLosses:

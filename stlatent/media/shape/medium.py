@@ -170,8 +170,8 @@ class Shapes(Medium[DecodedShape]):
     def check_solid(self) -> None:
         Values.of(self.config)
 
-    def solid(self, x: Tensor) -> Field:
-        return self.field(x)
+    def solid(self, x: Tensor) -> Field | None:
+        return self.field(x) if self.config.read_channels in CHANNELS else None
 
     def surface(self, x: Tensor) -> trimesh.Trimesh:
         return mesh_from_field(self.field(x))
