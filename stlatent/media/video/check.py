@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -24,7 +25,7 @@ def check_sources(
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for i in range(len(sources)):
         waiting.put(i)
-    started: dict[int, float] = {}
+    started = [math.inf] * len(sources)  # of one length throughout: threads write while it is read
     outcome: dict[int, UnreadableError | None] = {}
 
     def work() -> None:
@@ -43,7 +44,7 @@ def check_sources(
         start()
     while len(outcome) < len(sources):
         time.sleep(0.005)
-        for i, begun in list(started.items()):
+        for i, begun in enumerate(started):
             if i not in outcome and time.monotonic() - begun > limit_seconds:
                 held = f"it did not open within {limit_seconds:g} s"
                 outcome.setdefault(i, UnreadableError(sources[i].path, held))
