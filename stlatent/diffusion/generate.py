@@ -199,11 +199,8 @@ class Drawn:
         most = wish.count * tries
         draws = draw_samples(self.model, size, most, held, temperature, wish.seed, strength)
         for _ in range(wish.count):
-            yield (
-                first_whole(self.model, itertools.islice(draws, tries))
-                if tries > 1
-                else next(draws)
-            )
+            some = itertools.islice(draws, tries)
+            yield first_whole(self.model, some) if tries > 1 else next(some)
 
 
 @torch.inference_mode()
