@@ -82,8 +82,8 @@ class Draws:
         samples, tries = self.order.shape
         if tries == 1:
             return _decoded(vae, self.levels, size, generator)
-        by = one_each(generator, samples) if isinstance(generator, Sequence) else [generator]
-        each = zip(self.order.tolist(), by * (samples // len(by)), strict=True)
+        given = generator if isinstance(generator, Sequence) else [generator]
+        each = zip(self.order.tolist(), one_each(given, samples), strict=True)
         whole = [first_whole(vae.ladder, self._each(vae, *draws, size)) for draws in each]
         return joined(whole) if isinstance(whole[0], Blocks) else torch.cat(whole)
 
