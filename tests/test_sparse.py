@@ -445,7 +445,7 @@ def test_train_resume_and_take_a_mesh_there_and_back(tmp_path: Path) -> None:
 def test_a_run_is_put_among_the_models_that_ship(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """With figures of refined latents, and none where one is infinite."""
+    """With figures of refined latents, and in valid JSON where one is infinite."""
     meshes, run, recipe = tmp_path / "meshes", tmp_path / "run", tmp_path / "run.yaml"
     meshes.mkdir()
     trimesh.creation.icosphere().export(meshes / "ball.ply")
@@ -460,6 +460,6 @@ def test_a_run_is_put_among_the_models_that_ship(
     assert ship_model.main([*given, str(meshes)]) == 0
     text = (tmp_path / "models" / "ball" / "figures.json").read_text()
     figures = json.loads(text, parse_constant=pytest.fail)  # neither NaN nor Infinity
-    assert figures["untrained_f_score_1"] == [None, None]
+    assert figures["untrained_f_score_1"] == ["Infinity"] * 2
     assert figures["refined"]["steps"] == 2 and figures["samples"] == ["ball.ply"]
     assert len(stlatent.load(tmp_path / "models" / "ball").levels) == 2
