@@ -151,5 +151,9 @@ def test_frechet_distance_is_that_of_gaussians():
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
     # |mean difference|^2 + sum of (1 - 2)^2 per axis
     assert frechet_distance(a, b) == pytest.approx(3 + 3, rel=0.05)
+    both = [np.cov(x.T) for x in (a, b)]
+    root = np.sqrt(np.linalg.eigvals(both[0] @ both[1]).real).sum()
+    apart = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(both[0] + both[1]) - 2 * root
+    assert frechet_distance(a, b) == pytest.approx(apart)
     few = frechet_distance(a[:2], b[:2])  # fewer clips than features: still a number
     assert math.isfinite(few) and few > 0

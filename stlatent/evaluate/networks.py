@@ -71,8 +71,9 @@ def frechet_distance(real: Sequence[np.ndarray], other: Sequence[np.ndarray]) ->
     check_clips(min(len(real), len(other)))
     a, b = (torch.from_numpy(np.stack(features)) for features in (real, other))
     apart = (a.mean(0) - b.mean(0)).square().sum()
-    # tr sqrt(A^T A B^T B), of matrices as small as the fewer of clips and features
+    # tr sqrt(A^T A B^T B), of factors with as many rows as the fewer of clips and features
     a, b = ((x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (a, b))
+    a, b = (torch.linalg.qr(x, mode="r").R for x in (a, b))
     both = torch.linalg.svdvals(a @ b.T).sum()
     return float(apart + a.square().sum() + b.square().sum() - 2 * both)
 
