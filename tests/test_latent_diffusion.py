@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 import torch
 import train_latent_diffusion
-from diffusers import DDPMScheduler, FluxTransformer2DModel
+from diffusers import (
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    FluxTransformer2DModel,
+)
 from domains import batch, ladder
 
 from stlatent import LadderPipeline, checkpoint
@@ -24,9 +29,10 @@ from stlatent.diffusion import (
     set_steps,
     train,
 )
+from stlatent.diffusion.asked import read_tries
 from stlatent.diffusion.backbones import make_backbone, patched, unpatched
 from stlatent.diffusion.config import NoiseConfig, StageConfig
-from stlatent.diffusion.corruption import is_flow
+from stlatent.diffusion.corruption import as_trained, is_flow
 from stlatent.diffusion.denoiser import LadderDenoiser
 from stlatent.diffusion.groups import (
     batches,
@@ -209,6 +215,17 @@ def test_of_several_draws_the_likeliest_is_taken(domain, noise, tmp_path, monkey
     for wrong, said in (({"tries": 0}, "tries is 0"), ({"generator": seeds * 2}, "4 generators")):
         with pytest.raises(ValueError, match=said):
             made([0, 1], **wrong)
+
+
+def test_windows_are_drawn_once_and_noise_is_known_to_judge_draws():
+    assert [read_tries(None, 8, windows) for windows in (1, 2)] == [8, 1]
+    with pytest.raises(ValueError, match="tries is 3; what has 2 windows is drawn once"):
+        read_tries(3, 8, 2)
+    trained = make_scheduler(NoiseConfig(kind="ddpm"))
+    sampled = DPMSolverMultistepScheduler.from_config(trained.config)
+    assert torch.equal(as_trained(sampled).alphas_cumprod, trained.alphas_cumprod)
+    with pytest.raises(ValueError, match="FlowMatchHeunDiscreteScheduler has no alphas_cumprod"):
+        as_trained(FlowMatchHeunDiscreteScheduler())
 
 
 @pytest.mark.parametrize("grid", ["coarsest", "finest"])

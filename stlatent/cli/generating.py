@@ -90,7 +90,7 @@ def generate(options: Options) -> int:
     print(f"{out}: {wish.count} samples, and sheet.png")
     if found:
         whole = round(found["valid"] * wish.count)
-        hint = "" if whole == wish.count else "; --tries N draws anew what is not"
+        hint = "" if whole == wish.count else "; more --tries find more that are"
         print(f"{whole} of them whole, see figures.json{hint}")
     return 0
 

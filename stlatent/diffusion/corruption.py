@@ -20,6 +20,7 @@ from diffusers.training_utils import compute_density_for_timestep_sampling
 from torch import Tensor
 
 from .config import NoiseConfig
+from .noise import check_diffusion
 
 Scheduler = FlowMatchEulerDiscreteScheduler | DDPMScheduler
 
@@ -46,11 +47,7 @@ def as_trained(scheduler: Any) -> Scheduler:
     """
     if is_flow(scheduler):
         return scheduler
-    if not hasattr(scheduler, "alphas_cumprod"):
-        raise ValueError(
-            f"{type(scheduler).__name__} has no alphas_cumprod; give DDPMScheduler, another that "
-            "has, or FlowMatchEulerDiscreteScheduler"
-        )
+    check_diffusion(scheduler)
     return DDPMScheduler.from_config(scheduler.config)
 
 

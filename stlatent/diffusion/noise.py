@@ -60,19 +60,24 @@ def noise_levels(scheduler: Any) -> NoiseLevels:
 
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         levels = _flow_levels(scheduler)
-    elif hasattr(scheduler, "alphas_cumprod"):
-        levels = _diffusion_levels(scheduler)
     else:
-        raise ValueError(
-            f"{type(scheduler).__name__} has no alphas_cumprod; give DDPMScheduler, another that "
-            "has, or FlowMatchEulerDiscreteScheduler"
-        )
+        check_diffusion(scheduler)
+        levels = _diffusion_levels(scheduler)
     if not ((levels.snr.diff() > 0).all() and levels.snr.isfinite().all()):
         raise ValueError(
             f"the noise of {type(scheduler).__name__} does not fall from step to step, down to "
             "more than none; give another scheduler or other timesteps"
         )
     return levels
+
+
+def check_diffusion(scheduler: Any) -> None:
+    """ValueError unless a scheduler that is none of flow says how noisy its steps are."""
+    if not hasattr(scheduler, "alphas_cumprod"):
+        raise ValueError(
+            f"{type(scheduler).__name__} has no alphas_cumprod; give DDPMScheduler, another that "
+            "has, or FlowMatchEulerDiscreteScheduler"
+        )
 
 
 def _flow_levels(scheduler: Any) -> NoiseLevels:

@@ -46,8 +46,8 @@ def mesh_from_band(band: Band, outwards: float = OUTWARDS) -> trimesh.Trimesh:
 
 def solid_around(band: Band, outwards: float = OUTWARDS) -> Field:
     """The solid whose surface marching cubes find, without colours, of a cube of at most
-    `MOST_VOXELS` per edge: of finer bands on voxels twice as large, the last of
-    an odd number with a repeated one.
+    `MOST_VOXELS` per edge: of finer bands on voxels twice as large, the last of an odd number with
+    a repeated one.
 
     outwards: see `mesh_from_band`.
     """
