@@ -25,12 +25,13 @@ from stlatent.jobs.sample import draw_samples
 from stlatent.media import medium_of
 from stlatent.media.options import Extent
 from stlatent.model import choose as choosing
-from stlatent.model.choose import Draw
+from stlatent.model.choose import Distribution, Draw, Site
 from stlatent.model.config import ModelConfig, parse
 from stlatent.sparse.blocks import Blocks
-from stlatent.sparse.choose import Ample
+from stlatent.sparse.choose import Ample, Shared
 from stlatent.sparse.ladder import SparseLadder
 from stlatent.sparse.latents import SparseEncoded, SparseLatents
+from stlatent.sparse.marks import LEAST_DRAWN
 
 CONFIG = SPARSE_CONFIG | {
     "stem": {"stride": [4] * 3, "width": 12},
@@ -226,6 +227,27 @@ def test_finer_levels_of_another_stand_where_both_have_cells(
         assert torch.equal(model.decode(one).dense(), mixed.dense())
     unlike = SparseLatents((a.levels[0],), a.marks[:1], a.resolution)  # without what b has
     assert torch.equal(model.decode(unlike).dense(), alone.dense())
+
+
+def test_of_another_shape_is_taken_what_the_prior_finds_likely(
+    model: SparseLadder, pair: list[SparseEncoded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = pair
+    seen = []
+
+    def spied(shared: Shared, site: Site, posterior: None, prior: Distribution) -> torch.Tensor:
+        seen.append((site.level, prior, taken := choose(shared, site, posterior, prior)))
+        return taken
+
+    choose = Shared.__call__
+    monkeypatch.setattr(Shared, "__call__", spied)
+    model.decode(a.with_finer(b, 1))
+    (latents, marks) = ((p, z) for level, p, z in seen if level == 1)
+    prior, z = latents
+    assert 0 < ((z - prior.mean).abs() / prior.std).max() < 1.0001  # deviations
+    prior, there = marks
+    assert (there >= prior.mean).all()  # no hole where there had better be a cell
+    assert (there <= prior.likelier(LEAST_DRAWN)).all()  # and none in the open
 
 
 def test_level_0_goes_from_one_shape_to_another(

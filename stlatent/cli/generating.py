@@ -98,8 +98,8 @@ def generate(options: Options) -> int:
 def add_mix(verb: Verb) -> None:
     add = verb.add_argument
     add("pair", nargs=2, metavar="FILE", help="the two meshes, or clips; with a sparse "
-        "model, finer levels of the second stand where it has cells, and elsewhere the prior's "
-        "mean")  # fmt: skip
+        "model, finer levels of the second stand where it has cells, as far as they fit, and "
+        "elsewhere the prior's mean")  # fmt: skip
     add("--model", default="voxel", metavar="M", help=f"{MODEL} (voxel)")
     shared.out(verb, "where the mixtures go, with a sheet of them")
     add("--steps", type=shared.positive, default=5, metavar="N", help="from one to the other, "

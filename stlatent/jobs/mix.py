@@ -57,7 +57,10 @@ def mix_samples(
     pictures = []
     latents = [z for row in rows for z in row.values()]
     for path, z in zip(paths, tqdm(latents, unit="mixture", disable=None), strict=True):
-        part = medium.take(model, model.decode(z), sample)
+        decoded = model.decode(z)
+        if z is not a and z is not b:
+            decoded = medium.tidied(decoded)
+        part = medium.take(model, decoded, sample)
         medium.write(path, [part], sample, how)
         pictures.append(medium.part_picture([part], sample))
     Image.fromarray(_sheet(pictures, [len(row) for row in rows])).save(Path(out) / "sheet.png")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..model.choose import Choose, Distribution, Draw, Site, check_strength
+from ..model.gaussian import Gaussian
 from .cells import Cells
 from .latents import SparseLatents
 from .marks import LEAST_DRAWN, MarkPrior
@@ -43,7 +44,12 @@ class Ample:
 
 @dataclass(frozen=True)
 class Shared:
-    """The latents and marks of another shape in those cells that it has, `rest` in the others."""
+    """The latents and marks of another shape in those cells that it has, `rest` in the others.
+
+    They are taken as far as the prior finds them likely, which knows the coarser levels: latents
+    to one deviation from its mean, and marks unless they tear a hole or stand in the open. Those
+    of another surface, taken whole, would leave shreds of both.
+    """
 
     other: SparseLatents
     cells: Sequence[Cells] = field(repr=False)  # of the other, per level
@@ -62,6 +68,10 @@ class Shared:
         return torch.where(there, self._taken(theirs, prior), rest)
 
     def _taken(self, theirs: Tensor, prior: Distribution) -> Tensor:
+        if isinstance(prior, MarkPrior):
+            return prior.mean | theirs & prior.likelier(LEAST_DRAWN)
+        if isinstance(prior, Gaussian):
+            return prior.mean + (theirs - prior.mean).clamp(-prior.std, prior.std)
         return theirs
 
 

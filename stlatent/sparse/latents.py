@@ -26,8 +26,8 @@ class SparseLatents:
             the last level may be missing: they are the prior's then.
         resolution: voxels per edge of the cube.
         batch: number of shapes.
-        finer: what has the levels that come after these, in the cells that it has; elsewhere they
-            are the prior's.
+        finer: what has the levels that come after these, in the cells that it has and as far as
+            the prior finds them likely; elsewhere they are the prior's.
     """
 
     levels: tuple[Tensor, ...]
@@ -76,12 +76,14 @@ class SparseLatents:
 
     def with_finer(self, other: SparseLatents, levels: int) -> SparseLatents:
         """The first `levels` levels of these, and the finer ones of `other` in those cells that
-        both have.
+        both have, as far as they fit there, see `finer`.
 
         Raises:
             ValueError: the two differ in their sizes.
         """
         self._check(other)
+        if other is self or levels == len(self.levels):
+            return self
         if not levels:
             return other
         first = self.levels[:levels], self.marks[:levels]
