@@ -12,7 +12,9 @@ import stlatent
 from stlatent import Ladder
 from stlatent.model.grow import frame_by_frame, with_motion
 from stlatent.train.config import RunConfig
+from stlatent.train.loss import batch_loss
 from stlatent.train.start import start_weights
+from stlatent.train.task import Moment
 
 
 @pytest.mark.parametrize("cell", ["convnext", "nvae", "vdvae"])
@@ -65,3 +67,23 @@ def test_a_run_with_motion_starts_from_one_without(tmp_path: Path):
     other = wanted.model_copy(update={"levels": (first.model_copy(update={"latent": 7}), *rest)})
     with pytest.raises(ValueError, match="differ in levels"):
         start_weights(run, other)
+
+
+def test_a_model_without_previews_does_what_the_one_with_them_does(tmp_path: Path):
+    """Their heads are for training alone: without, only they are missing from the weights."""
+    known = ladder("image")
+    stlatent.save(known, tmp_path / "model.safetensors")
+    wanted = known.config.model_copy(update={"previews": False})
+    values = {"model": wanted, "data": {"root": "photos"}, "out": "run", "start": tmp_path}
+    run = RunConfig(**values, loss={"prefix": {"share": 0, "preview": 0}})
+    model = Ladder(wanted).eval()
+    model.load_state_dict(start_weights(run, wanted))
+    assert known.state_dict().keys() - model.state_dict() == {
+        f"preview.{level}.{name}" for level in range(3) for name in ("weight", "bias")
+    }
+    x, moment = batch("image"), Moment(0, 0.0, torch.Generator().manual_seed(0))
+    assert torch.equal(model(x).x, known(x).x) and model(x).previews == ()
+    result, _ = batch_loss(model, model, x, run.loss, moment)
+    assert result.total.isfinite() and result.preview == 0
+    with pytest.raises(ValueError, match="preview is 0.1, and the model has no heads"):
+        RunConfig(**values)

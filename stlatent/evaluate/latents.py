@@ -54,8 +54,10 @@ def measure_latents(model: Ladder, batches: Iterable[Tensor]) -> LatentFigures:
             noise[k] = noise[k].merge(_moments(variance))
     if means[0].count == 0:
         raise ValueError("there is no data to measure the latents' mean and deviation on")
-    stds = [(m.std.square() + n.mean).sqrt().tolist() for m, n in zip(means, noise)]
-    return LatentFigures(mean=tuple(m.mean.tolist() for m in means), std=tuple(stds))
+    stds = [(m.std.square() + n.mean).sqrt() for m, n in zip(means, noise)]
+    return LatentFigures(
+        mean=tuple(_rounded(m.mean) for m in means), std=tuple(map(_rounded, stds))
+    )
 
 
 def known_figures(model: Ladder, about: object, source: str) -> LatentFigures | None:
@@ -79,6 +81,11 @@ def level_channels(model: Ladder) -> list[int]:
     """Channels of the latents of every level."""
     smallest = [axis.size or 1 for axis in model.domain.axes]
     return [shape[0] for shape in model.latent_shape(smallest)]
+
+
+def _rounded(values: Tensor) -> tuple[float, ...]:
+    """To six digits: they are told in a file, and known to fewer."""
+    return tuple(float(f"{value:.6g}") for value in values.tolist())
 
 
 def _moments(values: Tensor) -> Moments:

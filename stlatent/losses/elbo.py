@@ -165,7 +165,7 @@ def objective(
     Args:
         distortion: per sample `[B]`, mean over its values.
         kl: per level, nats per sample and group `[B, groups]`.
-        preview_errors: per level, mean absolute error, scalar.
+        preview_errors: per level, mean absolute error, scalar; none without previews.
         keep: number of levels that each sample keeps `[B]`; levels that a sample does not keep
             cost it no rate.
         values: input values per sample.
@@ -190,7 +190,7 @@ def objective(
         cost = paid[level].sum(1, keepdim=True)
         cost = cost.clamp_min(free[level] / BITS_PER_NAT) * own if free[level] else cost
         total = total + rate.warm(step) * weights[level] * cost.mean() / values
-    preview = torch.stack(list(preview_errors)).mean()
+    preview = torch.stack([*preview_errors] or [distortion.new_zeros(())]).mean()
     total = total + config.prefix.preview * preview
     whole = keep == levels
     shown = (distortion * whole).sum() / whole.sum().clamp_min(1)

@@ -151,6 +151,8 @@ class ModelConfig(Strict):
         motion: whether the last two latents of level 0 say how frames of a video move, by which all
             levels hold them as they stand still; see `motion.py`.
         rate: makes λ, the price of the rate, an input; None is a model for one price alone.
+        previews: whether each level has a head that predicts the input at the level's own stride,
+            which training by `loss.prefix.preview` needs and nothing else does.
         drop_path: share of samples for which a block is left out in training.
         exact: whether one more level, the finest, holds all that is left over; see `exact.py`.
         factorised: convolve space and time one after the other, (2+1)D, and not jointly.
@@ -178,6 +180,7 @@ class ModelConfig(Strict):
     recall_threshold: Annotated[float, Field(ge=0, le=4)] = 0.0
     motion: bool = False
     rate: RateRange | None = None
+    previews: bool = True
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     exact: bool = False
     factorised: bool = True

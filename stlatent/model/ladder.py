@@ -69,7 +69,8 @@ class Ladder(Shaped, Decodes):
             for lv in config.levels
         )
         self.preview = nn.ModuleList(
-            Conv(axes, lv.width, config.channels * axes.of_time(lv.stride)) for lv in config.levels
+            Conv(axes, lv.width, config.channels * axes.of_time(lv.stride))
+            for lv in (config.levels if config.previews else ())
         )
         self.up = nn.ModuleList(Up(axes, lv.width, f.width, by) for lv, f, by in steps)
         self.top = nn.Parameter(torch.zeros(config.levels[0].width))

@@ -118,7 +118,8 @@ class Pass:
             ladder, without its last level, which would leave nothing to learn from.
         latents: what it was decoded from, with the rates and all else that is known of it.
         previews: per level, the input averaged over space at the level's stride, as predicted
-            from this level and the coarser ones `[B, C * frames, *grid]`, see `preview_target`.
+            from this level and the coarser ones `[B, C * frames, *grid]`, see `preview_target`;
+            none without heads for it, see `ModelConfig.previews`.
     """
 
     parameters: Tensor

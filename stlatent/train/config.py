@@ -141,6 +141,15 @@ class RunConfig(Run):
         return self
 
     @model_validator(mode="after")
+    def _heads_of_previews(self) -> RunConfig:
+        if self.loss.prefix.preview and not self.model.previews:
+            raise ValueError(
+                f"loss.prefix.preview is {self.loss.prefix.preview}, and the model has no heads to "
+                f"train by it: give loss.prefix.preview=0 or model.previews=true"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_price(self) -> RunConfig:
         """A model for a range of prices is told the price by which it is judged."""
         usual = RateConfig().weight

@@ -33,7 +33,7 @@ def sparse_loss(model: nn.Module, x: Blocks, config: LossConfig, at: Moment) -> 
     result = objective(
         out.distortion(_ladder(model).likelihood, keep, config.colour) / values,
         out.latents.group_kl,
-        [out.parameters.new_zeros(())],
+        [],
         keep,
         values,
         [len(z) // rows.batch for z in out.latents.levels],

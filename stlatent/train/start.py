@@ -14,8 +14,9 @@ from .config import RunConfig
 
 def start_weights(run: RunConfig, wanted: ModelConfig) -> Mapping[str, Tensor]:
     """Of the model to start from: the same one, whatever the size of the shapes that it saw, and
-    whether or not its priors remember, or its decoder is its own. A model of videos may also start
-    from one of images, and one that tells motion from one that does not, see `model/grow.py`.
+    whether or not its priors remember, its levels have previews, or its decoder is its own. A model
+    of videos may also start from one of images, and one that tells motion from one that does not,
+    see `model/grow.py`.
 
     wanted: what the new one is, with all that its foundation says of itself.
 
@@ -27,7 +28,7 @@ def start_weights(run: RunConfig, wanted: ModelConfig) -> Mapping[str, Tensor]:
         start = frame_by_frame(start)
     if wanted.motion and not start.config.motion:
         start = with_motion(start)
-    update = {"cube": wanted.cube, "latents_of": wanted.latents_of}
+    update = {name: getattr(wanted, name) for name in ("cube", "latents_of", "previews")}
     update |= {} if start.config.recall else {"recall": wanted.recall}
     update["recall_threshold"] = wanted.recall_threshold
     if run.only_decoder and start.config.foundation:
@@ -40,4 +41,6 @@ def start_weights(run: RunConfig, wanted: ModelConfig) -> Mapping[str, Tensor]:
             f"the model in start={run.start} and `model` differ in {', '.join(differs)}; "
             "give `model` the same settings, or leave start away"
         )
-    return start.state_dict()
+    weights = start.state_dict()
+    unused = () if wanted.previews else ("preview.",)
+    return {name: weight for name, weight in weights.items() if not name.startswith(unused)}
