@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,7 +22,7 @@ from .model.documents import from_json
 from .model.fingerprint import claimed_weights
 from .model.ladder import Ladder
 from .model.torch_modules import closed
-from .shipped import FILE, check_may_be_model, shipped_models
+from .shipped import FILE, check_may_be_model, meant, shipped_models, shipped_pipelines
 from .sparse.ladder import SparseLadder
 from .triplane.autoencoder import TriplaneAutoencoder
 from .triplane.fields import FieldDecoder
@@ -204,7 +205,14 @@ def about(reference: str | Path) -> dict[str, object]:
 
 def locate(reference: str | Path) -> Path:
     """The model file that `reference` means; see `load`."""
-    path, names = Path(reference), shipped_models()
+    names = shipped_models()
+    allowed = (
+        f"give a shipped model ({', '.join(names) or 'none'}), a run folder, an exported folder, "
+        f"a {FILE} file, or user/model on the Hugging Face hub"
+    )
+    if not isinstance(reference, str | os.PathLike):
+        raise ValueError(f"{type(reference).__name__} names no model; {allowed}")
+    path = Path(reference)
     for file in (path, *(path / place / FILE for place in PLACES), path / EXPORTED):
         if file.is_file():
             return file
@@ -213,7 +221,5 @@ def locate(reference: str | Path) -> Path:
     check_may_be_model(str(reference))
     if name := hub.named(reference):
         return hub.fetch(name, ((FILE,), (EXPORTED, "config.json")))
-    raise ValueError(
-        f"no model at '{reference}'; give a shipped model ({', '.join(names) or 'none'}), "
-        f"a run folder, an exported folder, a {FILE} file, or user/model on the Hugging Face hub"
-    )
+    near = meant(reference, [*names, *shipped_pipelines()])
+    raise ValueError(f"no model at '{reference}'; {allowed}{near}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -41,7 +43,7 @@ def locate_config(reference: str | Path) -> Path:
     if str(reference) not in names:
         raise ValueError(
             f"config {reference} does not exist; give the path of a YAML file, or a shipped "
-            f"config: {', '.join(names) or 'none'}"
+            f"config: {', '.join(names) or 'none'}{meant(reference, names)}"
         )
     return names[str(reference)]
 
@@ -53,6 +55,16 @@ def locate_pipeline(reference: str | Path) -> Path | None:
         if (folder / INDEX).is_file():
             return folder
     return shipped_pipelines().get(str(reference))
+
+
+def meant(reference: str | Path, names: Iterable[str]) -> str:
+    """The end of a message that nothing is called so: the nearest of these names, if one is near.
+
+    >>> meant("vidoe", ["image", "video"])
+    '; did you mean video?'
+    """
+    near = difflib.get_close_matches(str(reference), list(names), n=1, cutoff=0.7)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def check_may_be_model(reference: str) -> None:

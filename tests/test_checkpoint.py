@@ -46,6 +46,12 @@ def metadata_of(file: Path) -> dict[str, str]:
         return opened.metadata()
 
 
+@pytest.mark.parametrize("given", [3, None, {}])
+def test_what_names_no_model_is_refused_in_one_line(given):
+    with pytest.raises(ValueError, match=f"^{type(given).__name__} names no model; give a shipped"):
+        stlatent.load(given)
+
+
 def refusal(file: Path) -> str:
     """The one line with which a file is refused, within bounds of time and memory."""
     began, before = time.process_time(), peak_mib()

@@ -222,6 +222,9 @@ SAMPLE = "sample video.safetensors --out new"
 WRONG = {
     "encode nowhere --model video.safetensors --out new": "nowhere does not exist",
     "encode videos --model nowhere --out new": "no model at 'nowhere'",
+    "encode videos --model vidoe --out new": "did you mean video?",
+    "generate movng --out new": "did you mean moving?",
+    "train video/codecc": "did you mean video/codec?",
     "encode videos --model video/base --out new": "video/base is a config and no model",
     "encode videos --model moving --out new": "`stlatent generate moving` draws from it",
     "encode videos --model image.safetensors --out new": "domain is 'image'",

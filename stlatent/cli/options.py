@@ -5,7 +5,6 @@ Nothing in `cli` imports another room at module level, so that `--help` is there
 from __future__ import annotations
 
 import argparse
-import difflib
 import itertools
 import re
 import sys
@@ -38,15 +37,15 @@ class Verb(argparse.ArgumentParser):
         return super().parse_known_args(words, namespace)
 
     def _check_options(self, words: Sequence[str]) -> None:
+        from ..shipped import meant
+
         known = [name for name in self._option_string_actions if name.startswith("--")]
         for word in itertools.takewhile(lambda word: word != "--", words):
             name = word.partition("=")[0]
             if name.startswith("--") and name not in known:
                 if name in FORMER:
                     self.error(f"{name} is called {FORMER[name]} now")
-                near = difflib.get_close_matches(name, known, n=1)
-                meant = f"; did you mean {near[0]}?" if near else self.instead
-                self.error(f"there is no option {name}{meant}")
+                self.error(f"there is no option {name}{meant(name, known) or self.instead}")
 
     def error(self, message: str) -> NoReturn:
         verb = self.prog.partition(" ")[2]
