@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -88,13 +88,13 @@ def alone(path: Path, otherwise: str, patience: float = 0.0) -> Iterator[None]:
 
 
 @contextmanager
-def resumable() -> Iterator[None]:
+def resumable(kept: Callable[[], Sequence[str]] = tuple) -> Iterator[None]:
     """Of work that the same command goes on with: whoever interrupts it is told so, see
-    `cli/outcome.py`."""
+    `cli/outcome.py`, and what is `kept` by then."""
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(GOES_ON) from None
+        raise KeyboardInterrupt(*kept(), GOES_ON) from None
 
 
 @contextmanager

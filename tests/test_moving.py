@@ -68,6 +68,15 @@ def test_classes_are_folders(tmp_path, monkeypatch):
     assert classes == sorted(f"{m}-{o}" for m in render_moving.MOTIONS for o in ("drill", "saw"))
 
 
+def test_a_tool_that_goes_on_says_so_when_interrupted(tmp_path, monkeypatch, capsys):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(render_moving, "read_surface", interrupt)
+    assert render_moving.main([str(DRILL.parent), "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.endswith("; the same command goes on from there\n")
+
+
 def test_a_missing_model_is_named(tmp_path, capsys):
     assert render_moving.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "barrel_large.glb" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from stlatent.cli.outcome import command
+from stlatent.files import resumable
 from stlatent.geometry.preview import LIGHT, OVERSAMPLED, camera, view
 from stlatent.geometry.read import read_surface
 from stlatent.geometry.surface import Surface
@@ -124,6 +125,7 @@ class Room:
 
 
 @command("render_moving")
+@resumable()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("assets", type=Path, help="folder of the packs")

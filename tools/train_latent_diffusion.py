@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from stlatent.cli.outcome import command
 from stlatent.diffusion.groups import order
+from stlatent.files import resumable
 from stlatent.store.dataset import LatentDataset
 from stlatent.store.labels import folder_classes
 from stlatent.store.windows import collate
@@ -142,6 +143,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 @command("train_latent_diffusion")
+@resumable()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("latents", type=Path, help="a data set made by `stlatent encode`")

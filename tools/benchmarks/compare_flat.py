@@ -24,7 +24,7 @@ from torch import Tensor
 import stlatent
 from stlatent.cli.outcome import command
 from stlatent.evaluate import plots, prefix_quality
-from stlatent.files import replace_text
+from stlatent.files import replace_text, resumable
 from stlatent.losses.elbo import PrefixConfig
 from stlatent.media.metrics import psnr
 from stlatent.model.choose import Draw
@@ -217,6 +217,7 @@ def compare(config: RunConfig, rates: Sequence[float], out: Path, plan: bool = F
 
 
 @command("compare_flat")
+@resumable()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from stlatent import Ladder, ModelConfig
 from stlatent.cli.outcome import command
-from stlatent.files import replace_text
+from stlatent.files import replace_text, resumable
 from stlatent.losses.elbo import LossConfig
 from stlatent.media.video.check import check_sources
 from stlatent.media.video.clips import ClipDataset
@@ -143,6 +143,7 @@ def picture(report: dict[str, Any], path: Path) -> None:
 
 
 @command("deep_stack")
+@resumable()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from stlatent import Ladder, Latents, ModelConfig, checkpoint
 from stlatent.cli.outcome import command
-from stlatent.files import replace_text
+from stlatent.files import replace_text, resumable
 from stlatent.losses.elbo import LossConfig
 from stlatent.media.video.pixels import to_uint8
 from stlatent.model.config import parse
@@ -123,6 +123,7 @@ def picture(models: dict[str, Ladder], x: Tensor, path: Path, seed: int) -> None
 
 
 @command("fine_lesions")
+@resumable()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=20, help="of training per model")

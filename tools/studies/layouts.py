@@ -31,6 +31,7 @@ from stlatent.diffusion import DiffusionRun
 from stlatent.diffusion.data import LatentData, LatentTensors
 from stlatent.diffusion.denoiser import LadderDenoiser
 from stlatent.diffusion.training import Diffusion
+from stlatent.files import resumable
 from stlatent.media.metrics import psnr
 from stlatent.media.video.pixels import to_float
 from stlatent.model.config import parse
@@ -180,6 +181,7 @@ class Judge:
 
 
 @command("layouts")
+@resumable()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("videos", type=Path)

@@ -27,7 +27,7 @@ from torch import Tensor
 from stlatent import Draw, Ladder, ModelConfig, checkpoint
 from stlatent.cli.outcome import command
 from stlatent.evaluate import log_likelihood
-from stlatent.files import replace_text
+from stlatent.files import replace_text, resumable
 from stlatent.losses.elbo import LossConfig
 from stlatent.model.config import parse
 from stlatent.train.config import OptimiserConfig
@@ -181,6 +181,7 @@ def picture(options: argparse.Namespace, names: list[str]) -> None:
 
 
 @command("mnist_ladder")
+@resumable()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="mnist.npz")

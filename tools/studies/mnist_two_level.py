@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from stlatent import Ladder, ModelConfig, checkpoint
 from stlatent.cli.outcome import command
 from stlatent.evaluate import log_likelihood, redraw
-from stlatent.files import replace_text
+from stlatent.files import replace_text, resumable
 from stlatent.losses.elbo import LossConfig
 from stlatent.model.config import parse
 from stlatent.train.config import OptimiserConfig
@@ -127,6 +127,7 @@ def grids(model: Ladder, x: Tensor, path: Path, seed: int) -> None:
 
 
 @command("mnist_two_level")
+@resumable()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="mnist.npz")

@@ -41,7 +41,7 @@ from torch import Tensor
 from stlatent import Ladder
 from stlatent.cli.outcome import command
 from stlatent.diffusion import latent_spectra
-from stlatent.files import replace_text
+from stlatent.files import replace_text, resumable
 from stlatent.media.metrics import psnr
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.train.fit import Shuffled
@@ -241,6 +241,7 @@ def _depth(x: Tensor) -> Tensor:
 
 
 @command("study_diffusion")
+@resumable()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument

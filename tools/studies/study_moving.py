@@ -28,7 +28,7 @@ from torch import Tensor
 
 from stlatent import LadderPipeline
 from stlatent.cli.outcome import command
-from stlatent.files import replace_text
+from stlatent.files import replace_text, resumable
 from stlatent.media.video.clips import centre_clip
 from stlatent.media.video.files import find_sources
 from stlatent.media.video.pixels import to_float, to_uint8
@@ -193,6 +193,7 @@ def _film(x: Tensor) -> Tensor:
 
 
 @command("study_moving")
+@resumable()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument

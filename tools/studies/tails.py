@@ -26,6 +26,7 @@ from stlatent.checkpoint import about, locate
 from stlatent.cli.outcome import command
 from stlatent.evaluate.diffusable import DiffusableTally
 from stlatent.evaluate.latents import LatentFigures
+from stlatent.files import resumable
 from stlatent.losses.elbo import LossConfig
 from stlatent.media.metrics import psnr
 from stlatent.media.video.pixels import to_float
@@ -173,6 +174,7 @@ def tails(tally: DiffusableTally) -> list[tuple[float, float]]:
 
 
 @command("tails")
+@resumable()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("videos", type=Path)
