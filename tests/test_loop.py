@@ -116,6 +116,7 @@ def test_a_signal_to_all_processes_saves_the_step(videos, tmp_path, number, code
     assert process.returncode == code and "Traceback" not in errors, errors
     steps = [line["step"] for line in metrics(out) if "loss" in line]
     assert f"stopped after step {steps[-1]}" in said and 3 <= steps[-1] < 12
+    assert (f"saved until step {steps[-1]}; the same command" in errors) == (code == 130)
     assert f'"step": {steps[-1]},' in read(out / "state.safetensors", tensors=False)[1]["values"]
     run(TINY, options(videos, out, save_every=1000, **{"data.workers": 1}))
     assert metrics(out) == metrics(tmp_path / "whole")

@@ -203,7 +203,8 @@ def test_a_discriminator_trains_along_and_is_resumed(videos, tmp_path, monkeypat
             raise KeyboardInterrupt
         return step(self, batches)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    said = "saved until step 3.*the same command goes on"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match=said):
         patch.setattr(Loop, "step", interrupted)
         run(TINY, options(videos, tmp_path / "parts", **extra))
     run(TINY, options(videos, tmp_path / "parts", **extra))

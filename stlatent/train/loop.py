@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from pydantic import Field
 
-from ..files import GOES_ON
+from ..files import resumable
 from ..media.training import Count, ReadBatch
 from ..model.config import Strict, parse
 from . import state
@@ -86,6 +86,7 @@ class Loop:
         self.average = self.steps.average.model
         self.counters = Counters()
         self._resume()
+        self.saved = self.done  # the step that the same command goes on from
         self.began = time.monotonic() - self.counters.seconds
         self.progress, self.stopped = 0.0, False
         self._agreed: Sequence[float] | None = None  # minutes, and whether to stop
@@ -93,13 +94,15 @@ class Loop:
     # the loop ----------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Train to the end. After SIGINT or SIGTERM the step under way is finished and saved.
+        """Train to the end. After SIGINT or SIGTERM the step under way is finished and saved; a
+        second one does not wait for it.
 
         Raises:
             KeyboardInterrupt, SystemExit: the run was told to end before its end.
         """
         task, config = self.task, self.config
-        with Interrupts() as interrupts, Log(config, self.accelerator, self.done) as log:
+        told = resumable(lambda: [f"saved until step {self.saved}"])
+        with Interrupts() as interrupts, told, Log(config, self.accelerator, self.done) as log:
             log.say(task.notices)
             log.skip_files(task.unreadable)
             self._agree(interrupts)
@@ -119,9 +122,10 @@ class Loop:
                     self.validate(log)
                 if last or self.stopped or self.done % config.save_every == 0:
                     self.save()
+                    self.saved = self.done
             self.accelerator.wait_for_everyone()  # the main one may still measure and save
             if self.stopped:
-                log.say([f"stopped after step {self.done}; {GOES_ON}"])
+                log.say([f"stopped after step {self.done}, which is saved"])
                 interrupts.end()
 
     @property
