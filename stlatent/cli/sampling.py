@@ -35,7 +35,7 @@ def add_sample(verb: Verb) -> None:
     shared.count(verb, 1)
     shared.out(verb, "where they go (samples)", "samples")
     help = "of what is drawn; 1 is the prior itself, which few models were pressed to learn (0.3)"
-    verb.add_argument("--temperature", type=shared.amount, default=0.3, metavar="T", help=help)
+    verb.add_argument("--temperature", type=shared.amount, metavar="T", help=help)
     verb.add_argument("--seed", type=shared.whole, default=0, metavar="S", help="of the noise (0)")
     shared.format(verb)
     shared.resolution(verb, "the model's own")
@@ -46,7 +46,7 @@ def add_sample(verb: Verb) -> None:
 def sample(options: Options) -> int:
     from tqdm import tqdm
 
-    from ..jobs.sample import draw_samples, held_levels
+    from ..jobs.sample import TEMPERATURE, draw_samples, held_levels
     from ..media.options import Extent
     from ..media.output import Output, check_outputs
     from ..media.registry import medium_of
@@ -67,7 +67,8 @@ def sample(options: Options) -> int:
         x, sample = medium.open(Path(options.source), sample)
         kept = sorted({*(options.keep_level or [0])})
         held = held_levels(model, x, kept)
-    freely = options.temperature, options.seed, options.strength
+    temperature = TEMPERATURE if options.temperature is None else options.temperature
+    freely = temperature, options.seed, options.strength
     draws = draw_samples(model, sample.size, options.count, held, *freely)
     draws = tqdm(draws, total=len(paths), unit="sample", disable=None)
     for path, x in zip(paths, draws, strict=True):

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from stlatent.demo.studio import Opened, Studio
+from stlatent.jobs.sample import TEMPERATURE
 from stlatent.media.options import Extent
 
 MODELS = ("video", "voxel")
@@ -98,7 +99,7 @@ class Page:
         gr = self.gr
         with gr.Row():
             self.held = gr.CheckboxGroup([], label="Levels held; the others are drawn")
-            self.temperature = gr.Slider(0, 1, 0.3, step=0.05, label="Temperature")
+            self.temperature = gr.Slider(0, 1, TEMPERATURE, step=0.05, label="Temperature")
             self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31)
         self.draw = gr.Button("Draw", elem_id="draw")
         with gr.Group(elem_id="drawn"):
