@@ -75,6 +75,7 @@ def test_verdicts_name_the_level_and_what_to_change(tmp_path: Path) -> None:
     assert "loss.prefix.share" in collapsed and re.match(r"Level 1 adds [+-]0.0\d dB", empty)
     assert "Level 1 uses 1 of the 64 codes" in idle
     assert report["codes"][0]["perplexity"] == pytest.approx(1)
+    assert {"Codes", "Log-likelihood"} < set(report["definitions"])
     found = report["log_likelihood"]
     (nats,), (bits,) = found["nats"], found["bits_per_dimension"]
     assert bits == pytest.approx(-nats / math.log(2) / x.numel()) and found["draws"] == 3
@@ -236,6 +237,7 @@ def test_numbers_on_disk_are_those_measured(
     assert [p["bits"] for p in report["prefixes"]] == [p.bits for p in expected]
     assert f"{expected[-1].psnr_db:.2f} dB" in report["summary"]
     assert [len(level["mean"]) for level in report["levels"]] == [4, 10, 6]
+    assert not {"Codes", "Log-likelihood"} & set(report["definitions"])  # of nothing that is there
     names = {path.name for path in video_report.rglob("*.*")}
     assert {"00_pan.png", "00_pan.mp4", "rate_quality.png", "bands_temporal.png"} <= names
 

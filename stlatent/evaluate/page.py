@@ -177,7 +177,7 @@ def _latent_table(channels: Sequence[dict[str, Any]]) -> Table:
         ]
         for k, channel in enumerate(channels)
     ]
-    header = ["Channel", "Mean", "Deviation", "Kurtosis", "Range", "Of a clip", "Noise"]
+    header = ["Channel", "Mean", "Deviation", "Kurtosis", "Range", "Of a sample", "Noise"]
     return [*header, "Fine", "Copy of"], rows
 
 

@@ -35,7 +35,7 @@ from .media import fitted, jpeg, mp4, side_by_side
 from .motion import DEFINITION
 from .page import ClipMedia, Plot, page
 from .spectrum import BandShares
-from .summary import DEFINITIONS, summary
+from .summary import definitions, summary
 from .surfaces import Surfaces, surfaces_of
 from .verdict import verdicts
 
@@ -138,8 +138,8 @@ def _numbers(
             {"name": name, "size": size, "prefixes": [_flat(quality) for quality in row]}
             for name, size, row in zip(measured.names, measured.sizes, measured.rows, strict=True)
         ],
-        "definitions": {**measured.medium.definitions, **DEFINITIONS},
     }
+    report["definitions"] = {**measured.medium.definitions, **definitions(report)}
     if model.config.motion:
         report["definitions"]["motion"] = DEFINITION
     told = {"summary": summary(report), "verdicts": verdicts(report)}

@@ -18,20 +18,20 @@ DEFINITIONS = {
         "an ideal entropy coder would pay for the levels."
     ),
     "Numbers": (
-        "Latent numbers, those of padding included, per value of the input (frames × height × "
-        "width × channels)."
+        "Of latents, those of padding included. 1/48 per value is one number for 48 values of the "
+        "input, such as a pixel’s red."
     ),
     "Active by rate": (
-        "Channels with a KL above 0.1 nat per clip, summed over positions, as in NVAE; it grows "
-        "with the clip."
+        "Channels with a KL above 0.1 nat per sample, summed over positions, as in NVAE; it grows "
+        "with the sample."
     ),
     "Active by variance": (
-        "Channels whose posterior mean has a variance above 0.01 over clips and positions "
+        "Channels whose posterior mean has a variance above 0.01 over samples and positions "
         "(Burda et al. 2016)."
     ),
     "Latents": (
         "Kurtosis is 3 of a normal distribution; the range is in deviations from the mean; of a "
-        "clip, the least and the largest deviation beside that of all. Noise: variance of the "
+        "sample, the least and the largest deviation beside that of all. Noise: variance of the "
         "posterior over that of its means. Fine: share of the energy beyond half of the highest "
         "frequency along space. Copies correlate by more than 0.99."
     ),
@@ -46,8 +46,9 @@ DEFINITIONS = {
     ),
     "Foundation alone": (
         "What the frozen autoencoder makes of the input without the ladder: the ceiling. Latents "
-        "explained: part of the variance of its latents within a clip that a prefix holds; below 0 "
-        "where it was trained on blurred pixels, whose latents are not near the mean of sharp ones."
+        "explained: part of the variance of its latents within a sample that a prefix holds; below "
+        "0 where it was trained on blurred pixels, whose latents are not near the mean of sharp "
+        "ones."
     ),
     "Exact level": (
         "Rate of a value: minus the logarithm of the probability of the interval of 2/255 around "
@@ -60,10 +61,23 @@ DEFINITIONS = {
         "keep their encoded latents."
     ),
     "Frequency bands": (
-        "Squared change between the decoded clip and the same with one level redrawn, under a "
+        "Squared change between the decoded sample and the same with one level redrawn, under a "
         "Hann window, in octaves of spatial frequency (radius, per frame) or temporal frequency."
     ),
 }
+ONLY_OF = {  # definition -> the part of a report that it is about
+    "Codes": "codes",
+    "Log-likelihood": "log_likelihood",
+    "Foundation alone": "foundation",
+    "Exact level": "exact",
+    "Frequency bands": "bands",
+}
+
+
+def definitions(report: dict[str, Any]) -> dict[str, str]:
+    """What the words of this report mean, and no others."""
+    named = DEFINITIONS.items()
+    return {name: text for name, text in named if report.get(ONLY_OF.get(name, "levels"))}
 
 
 def summary(report: dict[str, Any]) -> str:
@@ -106,7 +120,7 @@ def _quality(found: dict[str, Any], main: dict[str, Any]) -> str:
         return "values that are not numbers (NaN)"
     if math.isinf(value):
         return "a perfect copy"
-    return f"{value:.{main['digits']}f} {unit}" if unit else f"{name} {value:.3f}"
+    return f"{value:.{main['digits']}f} {unit}" if unit else f"{name} of {value:.3f}"
 
 
 def _figures(prefix: dict[str, Any], main: dict[str, Any]) -> str:

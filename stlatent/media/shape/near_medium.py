@@ -58,7 +58,7 @@ class SparseShapes(Shapes):
     kinds = dict.fromkeys(MESH_SUFFIXES, "mesh")
     coded = True
     definitions = {  # noqa: RUF012
-        **{n: DEFINITIONS[n] for n in ("F-score", "Chamfer distance", "Colour PSNR")},
+        **{name: text for name, text in DEFINITIONS.items() if name != "Volume IoU"},
         "Values": "Of the input: those of the blocks near its surface, and no others.",
         "Marks": (
             "Of every cell one, whether anything finer is there; their bits count with those of "

@@ -43,18 +43,18 @@ SSIM = Figure("ssim", "SSIM", 3)
 SHARPNESS = Figure("sharpness", "Sharpness", 2)
 BORDERS = Figure("borders", "Border ratio", 2)
 DEFINITIONS = {
-    "PSNR": "Over all values of a clip after rounding to 8 bits; the mean over clips.",
+    "PSNR": "Over all values of a sample after rounding to 8 bits; the mean over samples.",
     "SSIM": (
         "Wang et al. 2004: Gaussian window of 11 taps, sigma 1.5, per frame and channel, inside "
-        "the frame only; the mean over clips."
+        "the frame only; the mean over samples."
     ),
     "Sharpness": (
         "Deviation of the Laplacian of a frame over that of the original’s: 1 is as sharp, less is "
-        "blurred, more is noisy; the mean over frames and clips."
+        "blurred, more is noisy; the mean over frames and samples."
     ),
     "Border ratio": (
         "Mean difference of neighbours across the borders of a level’s blocks, divided by that of "
-        "all others: 1 where blocks cannot be told. The worst level; the mean over clips."
+        "all others: 1 where blocks cannot be told. The worst level; the mean over samples."
     ),
 }
 
