@@ -28,7 +28,7 @@ from stlatent.model import choose as choosing
 from stlatent.model.choose import Distribution, Draw, Site
 from stlatent.model.config import ModelConfig, parse
 from stlatent.sparse.blocks import Blocks
-from stlatent.sparse.choose import Ample, Shared
+from stlatent.sparse.choose import FITTING, Ample, Shared
 from stlatent.sparse.ladder import SparseLadder
 from stlatent.sparse.latents import SparseEncoded, SparseLatents
 from stlatent.sparse.marks import LEAST_DRAWN
@@ -244,7 +244,7 @@ def test_of_another_shape_is_taken_what_the_prior_finds_likely(
     model.decode(a.with_finer(b, 1))
     (latents, marks) = ((p, z) for level, p, z in seen if level == 1)
     prior, z = latents
-    assert 0 < ((z - prior.mean).abs() / prior.std).max() < 1.0001  # deviations
+    assert 0 < ((z - prior.mean).abs() / prior.std).max() < 1.0001 * FITTING
     prior, there = marks
     assert (there >= prior.mean).all()  # no hole where there had better be a cell
     assert (there <= prior.likelier(LEAST_DRAWN)).all()  # and none in the open

@@ -15,6 +15,8 @@ from .latents import SparseLatents
 from .marks import LEAST_DRAWN, MarkPrior
 from .places import Places
 
+FITTING = 0.5  # deviations: one leaves level 0 of one with the finer levels of another in shreds
+
 
 @dataclass(frozen=True)
 class Given:
@@ -47,8 +49,8 @@ class Shared:
     """The latents and marks of another shape in those cells that it has, `rest` in the others.
 
     They are taken as far as the prior finds them likely, which knows the coarser levels: latents
-    to one deviation from its mean, and marks unless they tear a hole or stand in the open. Those
-    of another surface, taken whole, would leave shreds of both.
+    within `FITTING` deviations of its mean, and marks unless they tear a hole or stand in the open.
+    Those of another surface, taken whole, would leave shreds of both.
     """
 
     other: SparseLatents
@@ -71,7 +73,8 @@ class Shared:
         if isinstance(prior, MarkPrior):
             return prior.mean | theirs & prior.likelier(LEAST_DRAWN)
         if isinstance(prior, Gaussian):
-            return prior.mean + (theirs - prior.mean).clamp(-prior.std, prior.std)
+            most = FITTING * prior.std
+            return prior.mean + (theirs - prior.mean).clamp(-most, most)
         return theirs
 
 

@@ -29,7 +29,7 @@ from ..model.ladder import Ladder
 from ..model.passes import Step
 from .blocks import Blocks
 from .cells import Cells
-from .choose import Given, Kept, NearCells, Shared
+from .choose import Ample, Given, Kept, NearCells, Shared
 from .latents import SparseEncoded, SparseLatents, SparsePass
 from .marks import MarkPrior, Marks
 from .places import Places, start
@@ -117,6 +117,8 @@ class SparseLadder(Ladder):
         check_levels(kept, len(latents.levels), len(self.levels))
         self._check_given(latents, kept)
         places, finer = self._start(latents), latents.finer
+        if not latents.marks:  # between two shapes, or drawn
+            draw = Ample(draw)
         if finer:
             draw = Shared(finer, self._cells(finer), self._widths, places, draw)
         return self._generate(Given(latents, kept, draw, self._widths), places, latents.batch)
