@@ -60,6 +60,10 @@ def test_what_has_one_meaning_is_converted(way):
         (lambda x: x.tolist(), "is of list; give a tensor"),
         (lambda x: np.array([None]), "is of object"),
         (lambda x: x[:, :2], "2 channels; this model reads 3"),
+        (
+            lambda x: x[:, :, 0],
+            r"is \[B, C, t, h, w\] \(of a single step \[B, C, 1, h, w\]\), but 2",
+        ),
     ],
 )
 def test_all_else_is_refused_in_one_line(way, spoil, words):

@@ -126,11 +126,13 @@ class DomainAxes:
         """Raise ValueError unless `size` can be the axes of a tensor of this domain."""
         if not isinstance(size, Sequence) or any(isinstance(n, float) for n in size):
             raise ValueError(f"size is {size!r}; give one integer per axis of domain '{self.name}'")
-        names = ", ".join(axis.name for axis in self.axes)
         if len(size) != len(self.axes):
+            names = [axis.name for axis in self.axes]
+            still = [name if i != self.causal else "1" for i, name in enumerate(names)]
+            of_one = f" (of a single step [B, C, {', '.join(still)}])" if self.has_time else ""
             raise ValueError(
-                f"a tensor of domain '{self.name}' is [B, C, {names}], but {len(size)} axes after "
-                f"B, C were given ({tuple(size)}): reshape it to {len(self.axes)} axes"
+                f"a tensor of domain '{self.name}' is [B, C, {', '.join(names)}]{of_one}, but "
+                f"{len(size)} axes after B, C were given ({tuple(size)})"
             )
         for axis, n in zip(self.axes, size, strict=True):
             legal = axis.size or max(n, 1)
