@@ -98,12 +98,13 @@ def test_finetrainers_counts_items_in_the_order_of_captions(work, packed, tmp_pa
 
 
 def test_musubi_finds_sizes_and_frames_in_names(work, packed, tmp_path):
+    """In every name: its data sets of videos end at one without frames."""
     convert(work / "z", tmp_path / "mt", "musubi", work / "vae")
     found = {path.name: path for path in (tmp_path / "mt").glob("*_wan.safetensors")}
     names = {
         "a.mp4": "a_00000-009_0048x0032_wan.safetensors",
         "sub/b.mp4": "sub__b_00000-017_0032x0032_wan.safetensors",
-        "sub/c.png": "sub__c_0032x0032_wan.safetensors",
+        "sub/c.png": "sub__c_00000-001_0032x0032_wan.safetensors",
     }
     assert {*found} == {*names.values()}
     for source, name in names.items():
@@ -113,7 +114,7 @@ def test_musubi_finds_sizes_and_frames_in_names(work, packed, tmp_path):
             assert [*file.keys()] == [f"latents_{shape}_float32"]
             assert alike(file.get_tensor(f"latents_{shape}_float32"), z)
             about = file.metadata()
-        assert about["architecture"] == "wan" and about.get("frame_count") in (None, "9", "17")
+        assert about["architecture"] == "wan" and about["frame_count"] in ("1", "9", "17")
 
 
 def test_musubi_has_a_file_and_a_caption_for_every_item(work, tmp_path):
@@ -133,7 +134,7 @@ def test_musubi_has_a_file_and_a_caption_for_every_item(work, tmp_path):
     for name in said:  # as musubi-tuner pairs latents with the embeddings of captions
         stem = Path(name).stem
         assert stem != name and found & {
-            f"{stem}_0032x0032_wan.safetensors",
+            f"{stem}_00000-001_0032x0032_wan.safetensors",
             f"{stem}_00000-005_0032x0032_wan.safetensors",
         }
 

@@ -1,6 +1,6 @@
 """Latents as trainers of diffusion models cache them.
 
-All of them are packed, `[C, T, H, W]` or `[C, H, W]` of pictures, float32, exactly as the exported
+All of them are packed, `[C, T, H, W]`, of pictures with one frame, float32, exactly as the exported
 autoencoder's `encode(...).latent_dist.mode()` gives them: normalised, so that a trainer has nothing
 to scale. Embeddings of captions are the trainer's own matter: it computes them from the list of
 captions that lies beside the latents.
@@ -54,6 +54,7 @@ class TrainerCache(ABC):
 
     def add(self, item: Item, name: PurePosixPath, latents: Tensor) -> None:
         """Write the latents of an item, whose unique name in this folder has no suffix."""
+        latents = latents if latents.ndim == 4 else latents[:, None]
         row = {self.file: self.write(item, name, latents), "caption": item.caption or ""}
         self.said.write((self._between if self.count else "") + json.dumps(row))
         self.count += 1
@@ -72,7 +73,6 @@ class Ltx2(TrainerCache):
     file, captions = "media_path", "dataset.json"
 
     def write(self, item: Item, name: PurePosixPath, latents: Tensor) -> str:
-        latents = latents if latents.ndim == 4 else latents[:, None]
         sizes = dict(zip(("num_frames", "height", "width"), latents.shape[1:], strict=True))
         path = self.folder / ".precomputed" / "latents" / f"{name}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,6 @@ class Finetrainers(TrainerCache):
     file, captions = "file_name", "metadata.jsonl"
 
     def write(self, item: Item, name: PurePosixPath, latents: Tensor) -> str:
-        latents = latents if latents.ndim == 4 else latents[:, None]
         sizes = dict(zip(("num_frames", "height", "width"), latents.shape[1:], strict=True))
         figures = {
             "latents_mean": torch.zeros(len(latents)),
@@ -101,10 +100,11 @@ class Finetrainers(TrainerCache):
 
 
 class Musubi(TrainerCache):
-    """musubi-tuner: `NAME_00000-017_0256x0256_wan.safetensors` (of pictures without the frames),
-    width before height, with one tensor `latents_FxHxW_float32`. All are in one folder, and NAME is
-    of one item alone. The embeddings of a caption are looked for under the NAME that its
-    `video_path` has without folders and suffix, which is therefore that of no source."""
+    """musubi-tuner: `NAME_00000-017_0256x0256_wan.safetensors`, width before height, with one
+    tensor `latents_FxHxW_float32`. Its data sets of videos end at a name without frames, so that
+    pictures are videos of one. All are in one folder, and NAME is of one item alone. The embeddings
+    of a caption are looked for under the NAME that its `video_path` has without folders and suffix,
+    which is therefore that of no source."""
 
     files_of = "*_wan.safetensors"
     file, captions = "video_path", "metadata.jsonl"
@@ -112,7 +112,7 @@ class Musubi(TrainerCache):
 
     def __init__(self, folder: Path, said: TextIO) -> None:
         super().__init__(folder, said)
-        self._taken: set[str] = set()  # names, with and without frames
+        self._taken: set[str] = set()  # names
 
     def write(self, item: Item, name: PurePosixPath, latents: Tensor) -> str:
         frames, (height, width) = (1, *item.size)[-3], item.size[-2:]
@@ -121,24 +121,21 @@ class Musubi(TrainerCache):
             "width": str(width),
             "height": str(height),
             "format_version": "1.0.1",
+            "frame_count": str(frames),
         }
-        which = ""
-        if frames > 1:
-            which, about["frame_count"] = f"_{item.start:05d}-{frames:03d}", str(frames)
-        stem, shape = self._stem(name, which), "x".join(map(str, (1, *latents.shape[1:])[-3:]))
-        file = f"{stem}{which}_{width:04d}x{height:04d}_{self.architecture}.safetensors"
-        save_file({f"latents_{shape}_float32": latents}, self.folder / file, about)
+        stem, shape = self._stem(name), "x".join(map(str, latents.shape[1:]))
+        which = f"{item.start:05d}-{frames:03d}_{width:04d}x{height:04d}_{self.architecture}"
+        values = {f"latents_{shape}_float32": latents}
+        save_file(values, self.folder / f"{stem}_{which}.safetensors", about)
         return stem + PurePosixPath(item.source).suffix
 
-    def _stem(self, name: PurePosixPath, which: str) -> str:
-        """A name without folders that no other item has: a/b is a__b, and if that is there, a__b_.
-
-        which: frames, that come after it.
-        """
+    def _stem(self, name: PurePosixPath) -> str:
+        """A name without folders that no other item has: a/b is a__b, and if that is there,
+        a__b_."""
         stem = "__".join(name.parts)
-        while not self._taken.isdisjoint({stem, stem + which}):
+        while stem in self._taken:
             stem += "_"
-        self._taken |= {stem, stem + which}
+        self._taken.add(stem)
         return stem
 
 
