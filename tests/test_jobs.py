@@ -189,6 +189,14 @@ def test_jobs_with_other_models_or_sources_do_not_mix(model, videos, undisturbed
         encode_folder(model, tmp_path / "in", undisturbed, "tiny", SMALL)
 
 
+def test_without_a_terminal_progress_is_told_in_lines(model, videos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("stlatent.jobs.worker.PAUSE", 0.0)
+    encode_folder(model, videos, tmp_path / "out", "tiny", SMALL)
+    lines = capsys.readouterr().err.splitlines()
+    count, frames = len(SIZES) + 1, sum(size[0] for size in SIZES.values())
+    assert any(line.startswith(f"{count} of {count} files, {frames} frames: ") for line in lines)
+
+
 def test_only_one_process_works_at_a_shard(model, videos, tmp_path):
     def again(*_: object) -> None:
         encode_folder(model, videos, tmp_path / "out", "tiny", SMALL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from .reader import Done, Piece, Reader
 from .unit import UnitWriter
 
 FETCHED_AHEAD = 1  # inputs from elsewhere that are copied while another one is read
+PAUSE = 60.0  # seconds between two lines of progress, where there is no bar
 
 
 @dataclass
@@ -43,11 +45,18 @@ class Tally:
     parts: int = 0
     bytes: int = 0
     began: float = field(default_factory=time.perf_counter)
+    told: float = field(default_factory=time.perf_counter)
 
     def show(self, bar: tqdm, parts: str) -> None:
-        rate = self.parts / (time.perf_counter() - self.began)
-        bar.set_postfix_str(f"{rate:.3g} {parts}/s, {self.bytes / 1e9:.2f} GB", False)
+        """Move the bar; where no terminal shows it, print a line now and then."""
+        now = time.perf_counter()
+        rate = f"{self.parts / (now - self.began):.3g} {parts}/s, {self.bytes / 1e9:.2f} GB"
+        bar.set_postfix_str(rate, False)
         bar.update(self.sources - bar.n)
+        if bar.disable and now - self.told > PAUSE:
+            self.told = now
+            done = f"{self.sources} of {bar.total} files, {self.parts} {parts}"
+            bar.write(f"{done}: {rate}", file=sys.stderr)
 
 
 def encode_units(
@@ -61,7 +70,7 @@ def encode_units(
     """Do some units, each with what it held before, if sources of it are tried again.
 
     Args:
-        quiet: show no bar; None is to show it on a terminal.
+        quiet: show no bar; None is to show it on a terminal, and lines elsewhere.
     """
     inputs = {unit: job.inputs(unit, former) for unit, former in todo.items()}
     header, tables = job.record.header, job.record.header.tables(model)
