@@ -164,7 +164,8 @@ def test_no_bar_where_no_terminal_shows_it(videos, tmp_path, capsys):  # noqa: F
     run(TINY, options(videos, tmp_path / "run", steps=3))
     told = capsys.readouterr()
     assert "\r" not in told.err + told.out and "step/s" not in told.err
-    assert len(told.out.splitlines()) == 3  # what is held out, what is unreadable, a measurement
+    # what is held out, what is unreadable, a measurement, the end
+    assert len(told.out.splitlines()) == 4
 
 
 # whose folder it is -----------------------------------------------------------------------------

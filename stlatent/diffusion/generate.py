@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ..checkpoint import Model, load
 from ..evaluate.assets import Beside, measure_assets
-from ..files import replace_text
+from ..files import replace_text, writing
 from ..geometry.preview import contact_sheet
 from ..jobs.sample import TEMPERATURE, draw_samples, held_levels
 from ..media.base import Medium
@@ -239,9 +239,9 @@ def generate(
         pictures.append(medium.part_picture([part], sample))
         if (found := medium.solid(as_volume(drawn.model, x))) is not None:
             fields.append(found)
-    out.mkdir(parents=True, exist_ok=True)
     image = contact_sheet(np.stack(pictures), min(COLUMNS, len(pictures)))
-    Image.fromarray(image).save(sheet)
+    with writing(sheet) as partial:
+        Image.fromarray(image).save(partial, "png")
     if not fields:
         return {}
     found = measure_assets(fields) | (data.measure(fields) if data else {})

@@ -18,6 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ..checkpoint import Model
+from ..files import writing
 from ..geometry.preview import contact_sheet
 from ..media.options import Extent
 from ..media.output import Output, check_outputs
@@ -63,7 +64,8 @@ def mix_samples(
         part = medium.take(model, decoded, sample)
         medium.write(path, [part], sample, how)
         pictures.append(medium.part_picture([part], sample))
-    Image.fromarray(_sheet(pictures, [len(row) for row in rows])).save(Path(out) / "sheet.png")
+    with writing(Path(out) / "sheet.png") as partial:
+        Image.fromarray(_sheet(pictures, [len(row) for row in rows])).save(partial, "png")
     return [path for path in paths if path.exists()]
 
 

@@ -106,9 +106,6 @@ class Loop:
             log.say(task.notices)
             log.skip_files(task.unreadable)
             self._agree(interrupts)
-            if self.progress >= 1:
-                more = "raise steps or minutes to go on"
-                log.say([f"{config.out} was complete at step {self.done}; {more}"])
             batches = plainly(self._batches())
             while self.progress < 1 and not self.stopped:
                 parts = [next(batches) for _ in range(self.accumulate)]
@@ -127,6 +124,8 @@ class Loop:
             if self.stopped:
                 log.say([f"stopped after step {self.done}, which is saved"])
                 interrupts.end()
+            more = "raise steps or minutes to go on"
+            log.say([f"{config.out} is complete at step {self.done}; {more}"])
 
     @property
     def done(self) -> int:
