@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..model.choose import Choose, Distribution, Draw, Site, check_strength
-from ..model.gaussian import Gaussian
 from .cells import Cells
 from .latents import SparseLatents
 from .marks import LEAST_DRAWN, MarkPrior
@@ -72,10 +71,8 @@ class Shared:
     def _taken(self, theirs: Tensor, prior: Distribution) -> Tensor:
         if isinstance(prior, MarkPrior):
             return prior.mean | theirs & prior.likelier(LEAST_DRAWN)
-        if isinstance(prior, Gaussian):
-            most = FITTING * prior.std
-            return prior.mean + (theirs - prior.mean).clamp(-most, most)
-        return theirs
+        most = FITTING * prior.std
+        return prior.mean + (theirs - prior.mean).clamp(-most, most)
 
 
 @dataclass(frozen=True)
