@@ -40,9 +40,10 @@ class Codec(NamedTuple):
 
 
 def x264(**options: str) -> Codec:
-    """Without the note in which it names itself and its settings."""
-    without = "filter_units=remove_types=6"
-    return Codec("libx264", "h264", {"tune": "psnr"} | options, range(12, 52, 3), without)
+    """Without the note in which it names itself and its settings; on one thread, since more take
+    more bits, as many as there are cores."""
+    without, usual = "filter_units=remove_types=6", {"tune": "psnr", "threads": "1"}
+    return Codec("libx264", "h264", usual | options, range(12, 52, 3), without)
 
 
 def measured(x: Tensor, y: Tensor, bits: int) -> Point:
