@@ -355,7 +355,7 @@ def test_patches_are_undone(domain):
         ({"callback_on_step_end_tensor_inputs": ["prompt"]}, "has 'prompt'; give latents"),
         ({"num_inference_steps": 0}, "from 1 on"),
         ({"output_type": "pil"}, "pt or latent"),
-        ({"size": (3, 3)}, "3 axes|reshape"),
+        ({"size": (3, 3)}, "2 axes after B, C were given"),
         ({"windows": 2}, "trained without a past"),
     ],
 )
