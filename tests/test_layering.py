@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -129,6 +130,16 @@ def violations(modules: dict[str, str]) -> list[str]:
 def test_imports_point_down() -> None:
     found = violations(sources())
     assert not found, "\n".join(found)
+
+
+def test_files_that_are_pointed_to_are_there() -> None:
+    """`x.py` in a docstring or comment lies beside the file, or is named from the package or the
+    checkout down."""
+    for module, source in sources().items():
+        beside = (ROOT / Path(*module.split("."))).parent
+        for name in re.findall(r"(?:see|of|as in) `([\w/]+\.py)`", source):
+            places = (beside, ROOT / PACKAGE, ROOT)
+            assert any((place / name).is_file() for place in places), (module, name)
 
 
 def test_files_stay_short() -> None:

@@ -159,7 +159,7 @@ class UnitWriter:
 
     Args:
         former: what the unit held before, if it is written anew.
-        tables: vectors of the levels whose latents are codes, see `codebooks.py`.
+        tables: vectors of the levels whose latents are codes, see `store/codebooks.py`.
         captions: of sources, by their names.
     """
 

@@ -38,7 +38,7 @@ class Code(NamedTuple):
         bits: the rate `[B]`, float64.
         std: standard deviations, shaped as the latents, where they are asked for.
         indices: int64 `[B, groups * depth, *axes]`, where the latents are codes.
-        stream: the latents entropy-coded, where they are, see `bitstream.py`.
+        stream: the latents entropy-coded, where they are, see `bits/bitstream.py`.
         tolerance: by how much priors, in nats, may differ where the stream is read.
         told: of every chunk, where that is to be written down.
     """

@@ -97,7 +97,7 @@ class ExactLevel(Level):
 
 
 class DecoderConfig(Strict):
-    """Reads a field from planes at any point; see `fields.py`.
+    """Reads a field from planes at any point; see `triplane/fields.py`.
 
     Attributes:
         channels: of the field: 1, a signed distance; 4, red, green and blue as well.
@@ -115,7 +115,7 @@ class DecoderConfig(Strict):
 
 
 class FieldConfig(DecoderConfig):
-    """Makes a triplane model an autoencoder of volumes; see `triplane.py`.
+    """Makes a triplane model an autoencoder of volumes; see `triplane/autoencoder.py`.
 
     Attributes:
         resolution: voxels per edge of the volumes that planes are made from.

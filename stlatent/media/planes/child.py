@@ -1,4 +1,4 @@
-"""How the child of `reader.py` reads planes that are data."""
+"""How the child of `jobs/reader.py` reads planes that are data."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Planes as data: triplanes that were fitted or made elsewhere, and no mesh in sight.
 
-A file holds one asset: floats `[3, C, n, n]`, the planes xy, xz, yz as in `planes.py`, as `.npy` or
-as the one array of an `.npz`. They have any range, so a model reads them as x with
+A file holds one asset: floats `[3, C, n, n]`, the planes xy, xz, yz as in `triplane/planes.py`, as
+`.npy` or as the one array of an `.npz`. They have any range, so a model reads them as x with
 data = offset + scale * x; the `Scaling` is measured once and stays in the model's config.
 """
 

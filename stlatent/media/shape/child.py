@@ -1,4 +1,4 @@
-"""How the child of `reader.py` reads meshes and volumes."""
+"""How the child of `jobs/reader.py` reads meshes and volumes."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from ...model.config import ModelConfig
 from ...sparse.blocks import Blocks
 from ...triplane.planes import turn
 
-OUTWARDS = 1.75  # voxels: sheets are decoded blunter than they are measured, see `offset.py`
+OUTWARDS = 1.75  # voxels: sheets come back blunter than they are, see `geometry/offset.py`
 
 
 def block_shape(model: ModelConfig) -> tuple[int, bool]:

@@ -1,4 +1,4 @@
-"""How the child of `reader.py` reads meshes for a sparse model."""
+"""How the child of `jobs/reader.py` reads meshes for a sparse model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the child of `reader.py` reads videos and pictures, without torch."""
+"""How the child of `jobs/reader.py` reads videos and pictures, without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the child of `reader.py` reads volumes, without torch; and how anyone opens them."""
+"""How the child of `jobs/reader.py` reads volumes, without torch; and how anyone opens them."""
 
 from __future__ import annotations
 
