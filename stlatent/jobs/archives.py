@@ -106,15 +106,12 @@ def _of_shard(path: str) -> Iterator[Found]:
             fs.open(place, "rb", block_size=HEADER_BYTES) as file,
             tarfile.open(fileobj=file, mode="r:") as shard,
         ):
-            for member in shard:
-                shard.members = []  # else it keeps all of them
-                if member.isreg() and not member.issparse():
-                    key = _key(member.name)
-                    caption = _caption(shard, member)
-                    if caption is None:
-                        samples.setdefault(key, []).append(member)
-                    elif caption:
-                        said[key] = caption
+            for member in _members(shard):
+                key, caption = _key(member.name), _caption(shard, member)
+                if caption is None:
+                    samples.setdefault(key, []).append(member)
+                elif caption:
+                    said[key] = caption
     except (tarfile.TarError, OSError, EOFError) as error:
         if next(_span(path, 0, 6), b"").startswith(PACKED):
             raise ValueError(f"{path} {PACKED_IS}") from None
@@ -123,6 +120,14 @@ def _of_shard(path: str) -> Iterator[Found]:
         for member in members:
             part = member.offset_data, member.size
             yield Found(member.name, part, member.size, said.get(key))
+
+
+def _members(shard: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """The files of a shard that are stored whole, one at a time."""
+    for member in shard:
+        shard.members = []  # else it keeps all of them
+        if member.isreg() and not member.issparse():
+            yield member
 
 
 def _key(name: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -26,7 +26,7 @@ from ..model import choose as choosing
 from ..model.choose import Choose
 from ..model.config import ModelConfig, Strict
 from ..model.device import chunk_units
-from .coder import TiledDecoder, TiledEncoder
+from .coder import CoderFor, TiledDecoder
 from .encoder import Named, Sink, SourceEncoder
 from .figures import Bands, Figure
 from .options import WORDS, Extent, SourceOptions
@@ -123,14 +123,14 @@ class Medium(ABC, Generic[Part]):
         options: SourceOptions,
         sink: Sink,
         std: bool,
-        coder: Callable[[Sequence[int]], TiledEncoder] | None,
+        coder: CoderFor | None,
     ) -> SourceEncoder:
         """What puts sources through `model` into `sink`.
 
         Args:
             std: whether standard deviations are stored, too.
-            coder: where latents are entropy-coded, what makes the encoder of one sample, from its
-                size along the space axes; else None.
+            coder: what entropy-codes a sample of some size; None where latents are stored
+                themselves.
         """
 
     # latents to files ---------------------------------------------------------------------------

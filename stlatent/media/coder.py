@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 
 from torch import Tensor
@@ -77,6 +77,10 @@ class TiledEncoder:
             for parts in zip(*((code.latents, code.std, code.indices) for code in tiles))
         )
         return on_cpu(Code(latents, rates, stds, indices))
+
+
+# what encodes samples of one size along the space axes, such as into bits
+CoderFor = Callable[[Sequence[int]], TiledEncoder]
 
 
 class TiledDecoder:

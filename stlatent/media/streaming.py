@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..checkpoint import Model
 from .base import Medium
-from .coder import TiledEncoder
+from .coder import CoderFor, TiledEncoder
 from .codes import Code
 from .encoder import About, Named, Sink, SinkItem, SourceEncoder
 from .options import SourceOptions
@@ -42,7 +42,7 @@ class Streaming(Medium[np.ndarray]):
         options: SourceOptions,
         sink: Sink,
         std: bool,
-        coder: Callable[[Sequence[int]], TiledEncoder] | None,
+        coder: CoderFor | None,
     ) -> ChunkEncoder:
         return ChunkEncoder(self, model, sink, std, coder, options.tile)
 
@@ -60,7 +60,7 @@ class ChunkEncoder(SourceEncoder):
     """Encodes sources of any length, one after the other, in constant memory.
 
     Args:
-        coder: where latents are entropy-coded, what makes the encoder of one source.
+        coder: see `Medium.encoder`.
         tile: as for `TiledEncoder`.
     """
 
@@ -70,7 +70,7 @@ class ChunkEncoder(SourceEncoder):
         model: Model,
         sink: Sink,
         std: bool,
-        coder: Callable[[Sequence[int]], TiledEncoder] | None,
+        coder: CoderFor | None,
         tile: int | None,
     ) -> None:
         super().__init__(model, sink, std)

@@ -95,8 +95,7 @@ class Held:
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
         if site.level not in self.levels:
             return self.rest(site, posterior, prior)
-        width = prior.mean.shape[1]
-        return self.levels[site.level].narrow(1, site.group * width, width)
+        return _given(self.levels, site, prior)
 
 
 @dataclass(frozen=True)
@@ -122,9 +121,14 @@ class Near:
     def __call__(self, site: Site, posterior: Distribution | None, prior: Distribution) -> Tensor:
         if site.level not in self.levels:
             return self.draw(site, posterior, prior)
-        width = prior.mean.shape[1]
-        z = self.levels[site.level].narrow(1, site.group * width, width)
+        z = _given(self.levels, site, prior)
         return prior.near(z, self.strength, self.draw.generator)
+
+
+def _given(levels: Mapping[int, Tensor], site: Site, prior: Distribution) -> Tensor:
+    """The latents of one group `[B, latent, *grid]`, of levels whose groups are side by side."""
+    width = prior.mean.shape[1]
+    return levels[site.level].narrow(1, site.group * width, width)
 
 
 def redrawn(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from ...foundation.autoencoder import FoundationAutoencoder
 from ...model.device import chunk_pixels
 from ..base import Medium
-from ..coder import TiledEncoder
+from ..coder import CoderFor
 from ..encoder import Named, Sink
 from ..options import SourceOptions
 from ..source import Kind, Source, named_files
@@ -58,6 +58,6 @@ class CachedLatents(Clips):
         options: SourceOptions,
         sink: Sink,
         std: bool,
-        coder: Callable[[Sequence[int]], TiledEncoder] | None,
+        coder: CoderFor | None,
     ) -> LatentEncoder:
         return LatentEncoder(model, sink, std, options.normalised)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ...geometry.whereabouts import Shape
 from ...geometry.write import WRITABLE
 from ...model.config import Cube
 from ..base import Medium
-from ..coder import TiledEncoder
+from ..coder import CoderFor
 from ..encoder import Sink
 from ..figures import Bands, Figure
 from ..options import Extent, SourceOptions
@@ -95,7 +95,7 @@ class Shapes(Medium[DecodedShape]):
         options: SourceOptions,
         sink: Sink,
         std: bool,
-        coder: Callable[[Sequence[int]], TiledEncoder] | None,
+        coder: CoderFor | None,
     ) -> ShapeEncoder:
         return ShapeEncoder(model, sink, std, options.refine, options.turned)
 

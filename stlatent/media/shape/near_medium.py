@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ...geometry.whereabouts import Shape
 from ...model import choose as choosing
 from ...model.choose import Choose
 from ...sparse.blocks import Blocks
-from ..coder import TiledEncoder
+from ..coder import CoderFor
 from ..encoder import Sink
 from ..figures import Figure
 from ..options import Extent, SourceOptions
@@ -90,7 +90,7 @@ class SparseShapes(Shapes):
         options: SourceOptions,
         sink: Sink,
         std: bool,
-        coder: Callable[[Sequence[int]], TiledEncoder] | None,
+        coder: CoderFor | None,
     ) -> NearEncoder:
         return NearEncoder(model, sink, std, options.refine, options.turned, coder)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...model.device import chunk_pixels
 from ...model.ladder import Ladder
-from ..coder import TiledEncoder
+from ..coder import CoderFor, TiledEncoder
 from ..codes import Code
 from ..encoder import About, Named, Sink, SinkItem, SourceEncoder
 from ..options import SourceOptions
@@ -39,7 +39,7 @@ class VideoEncoder(SourceEncoder):
     through together, at most as many as fill the device; which, depends on the sources alone.
 
     Args:
-        coder: where clips are entropy-coded, what makes the encoder of one from its size.
+        coder: see `Medium.encoder`.
     """
 
     too_large = "its frames are too large for the memory; give a smaller --tile"
@@ -50,7 +50,7 @@ class VideoEncoder(SourceEncoder):
         options: SourceOptions,
         sink: Sink,
         std: bool = False,
-        coder: Callable[[Sequence[int]], TiledEncoder] | None = None,
+        coder: CoderFor | None = None,
     ) -> None:
         super().__init__(model, sink, std)
         self.options, self.coder = options, coder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from ...model.device import chunk_pixels
 from ...model.ladder import Ladder
 from ..base import Medium
 from ..borders import worst_border_ratio
-from ..coder import TiledEncoder
+from ..coder import CoderFor
 from ..encoder import Named, Sink
 from ..figures import PSNR, Figure
 from ..metrics import psnr, sharpness, ssim
@@ -137,7 +137,7 @@ class Clips(Medium[np.ndarray]):
         options: SourceOptions,
         sink: Sink,
         std: bool,
-        coder: Callable[[Sequence[int]], TiledEncoder] | None,
+        coder: CoderFor | None,
     ) -> VideoEncoder:
         return VideoEncoder(model, options, sink, std, coder)
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from ...files import UnreadableError
 from . import groups
@@ -63,30 +66,46 @@ def _read(path: Path, size: int, mtime_ns: int) -> Timeline:
             if format.startswith("mov"):
                 check_boxes(path, size)
             check_size(path, stream.codec_context.height, stream.codec_context.width)
-            codec, count, times, starts, closed = stream.codec_context.name, 0, [], [], True
-            for packet in container.demux(stream):  # none is kept: a film is longer than memory
-                count += packet.size > 0
-                if packet.size and not packet.is_discard:  # an edit list may hide some
-                    if packet.is_keyframe:
-                        kind = groups.start(packet, codec)
-                        closed &= kind is groups.Start.CLOSED
-                        starts += [packet.pts] if kind is not groups.Start.NO else []
-                    times.append(packet.pts)
-            if stream.frames > count > 0 and not format.startswith("mov"):  # whose edits hide some
-                held = f"it is cut off: {count} of {stream.frames} frames are there"
+            found = _packets(container, stream)
+            if stream.frames > found.count > 0 and not format.startswith("mov"):  # edits hide some
+                held = f"it is cut off: {found.count} of {stream.frames} frames are there"
                 raise UnreadableError(path, held)
-            keys = None
             timed = format.startswith(TIMED_CONTAINERS)
-            if timed and codec not in UNTIMED_CODECS:
-                keys = _keys(times, starts)
-            frames = len(times) if keys is not None else _count(path)
+            timed = timed and stream.codec_context.name not in UNTIMED_CODECS
+            keys = _keys(found.times, found.starts) if timed else None
+            frames = len(found.times) if keys is not None else _count(path)
             fps = _rate(container, stream, frames)
             look = _look(path)
     except (av.FFmpegError, EOFError) as error:
         raise UnreadableError(path, reason(error)) from None
     if frames == 0:
         raise UnreadableError(path, "it holds no frames")
-    return Timeline(frames, look, float(fps) if fps else None, keys, closed)
+    return Timeline(frames, look, float(fps) if fps else None, keys, found.closed)
+
+
+class _Packets(NamedTuple):
+    """count: packets of the file. times: timestamps of those that are shown. starts: of keyframes
+    to start at. closed: as in `Timeline`."""
+
+    count: int
+    times: list[int | None]
+    starts: list[int]
+    closed: bool
+
+
+def _packets(container: InputContainer, stream: VideoStream) -> _Packets:
+    """What the packets of a stream say; none is kept: a film is longer than memory."""
+    codec, count, times, starts, closed = stream.codec_context.name, 0, [], [], True
+    for packet in container.demux(stream):
+        count += packet.size > 0
+        if not packet.size or packet.is_discard:  # an edit list may hide some
+            continue
+        times.append(packet.pts)
+        if packet.is_keyframe:
+            kind = groups.start(packet, codec)
+            closed &= kind is groups.Start.CLOSED
+            starts += [packet.pts] if kind is not groups.Start.NO else []
+    return _Packets(count, times, starts, closed)
 
 
 def _look(path: Path) -> Look:
@@ -100,7 +119,7 @@ def _look(path: Path) -> Look:
     return look
 
 
-def _rate(container, stream, frames: int) -> Fraction | float | None:
+def _rate(container: InputContainer, stream: VideoStream, frames: int) -> Fraction | float | None:
     """Frames per second; of gif, FFmpeg's average is a guess."""
     rate, seconds = stream.average_rate, (container.duration or 0) / av.time_base
     if seconds and (rate is None or container.format.name == "gif"):
@@ -108,13 +127,13 @@ def _rate(container, stream, frames: int) -> Fraction | float | None:
     return stream.guessed_rate if rate is None or _untold(container) else rate
 
 
-def _untold(container) -> bool:
+def _untold(container: InputContainer) -> bool:
     """Whether FFmpeg makes up the timestamps: of raw streams; of avi they are those of decoding."""
     name = container.format.name
     return name in ("avi", "dv") or not (container.duration or name.startswith(TIMED_CONTAINERS))
 
 
-def open_video(path: Path) -> av.container.InputContainer:
+def open_video(path: Path) -> InputContainer:
     """A file for FFmpeg, which takes names such as `12:30.mp4` and `http:/a` for URLs, and fetches
     what a file refers to: of both it is kept."""
     options = {"protocol_whitelist": "file"}
@@ -163,7 +182,7 @@ def _count(path: Path) -> int:
         return sum(1 for _ in container.decode(video_stream(container, path)))
 
 
-def video_stream(container, path: Path):
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
     """The stream a player would show; the cover picture of a sound file is none."""
     stream = container.streams.best("video")
     if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
