@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,10 +12,33 @@ from ..checkpoint import Model
 from ..export.noise import Generators
 from ..media.registry import medium_of
 from .denoiser import LadderDenoiser
+from .similar import Similar
 from .text import embed, words
 
 Steps = int | Sequence[int]
 Asked = int | str | Sequence[int] | Sequence[str] | Tensor | None
+
+
+@dataclass(frozen=True)
+class Call:
+    """What all windows and stages of one call have in common; B counts every draw of each sample.
+
+    Attributes:
+        steps: evaluations of the denoiser, of each stage.
+        condition: classes `[B]` or embeddings `[B, D]`; None for no condition.
+        augmentation: deviation of the noise on the levels that a stage is given.
+        generator: one, or one per draw.
+        similar: what the stages begin near.
+        stepped: is told the timestep and the latents after every step; with what it returns the
+            next one goes on.
+    """
+
+    steps: Sequence[int]
+    condition: Tensor | None
+    augmentation: float
+    generator: Generators
+    similar: Similar
+    stepped: Callable[[Tensor, Tensor], Tensor]
 
 
 def read_condition(

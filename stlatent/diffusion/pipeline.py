@@ -11,6 +11,7 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
+from tqdm import tqdm
 
 from ..export.posterior import Generators
 from ..files import writing
@@ -19,6 +20,7 @@ from ..shipped import locate_pipeline
 from ..sparse.blocks import Blocks
 from .asked import (
     Asked,
+    Call,
     Steps,
     check_augmentation,
     check_callback,
@@ -170,65 +172,63 @@ class LadderPipeline(DiffusionPipeline):
         self._guidance_scale = usual.guidance_scale if guidance_scale is None else guidance_scale
         self._interrupt = False
         self._num_timesteps = windows * sum(map(similar.steps, range(len(steps)), steps))
-        draws, asked = count * tries, of_each(condition, tries)
-        how = augmentation, of_each(generator, tries)
+        condition, noise = of_each(condition, tries), of_each(generator, tries)
         made: list[Tensor] = []
-        number = itertools.count()
         with self.progress_bar(total=self._num_timesteps) as bar:
-
-            def stepped(timestep: Tensor, z: Tensor) -> Tensor:
-                bar.update()
-                if callback_on_step_end is None:
-                    return z
-                wanted = {name: {"latents": z}[name] for name in callback_on_step_end_tensor_inputs}
-                changed = callback_on_step_end(self, next(number), timestep, wanted)
-                return (changed or {}).pop("latents", z)
-
+            stepped = self._stepped(bar, callback_on_step_end, callback_on_step_end_tensor_inputs)
+            call = Call(steps, condition, augmentation, noise, similar, stepped)
             for _ in range(windows):
-                past = self.denoiser.remembered(made, size, draws)
-                window = self._window(size, draws, steps, similar, (asked, past), *how, stepped)
+                past = self.denoiser.remembered(made, size, count * tries)
+                window = self._window(size, count * tries, call, past)
                 made = self._joined(made, window)
         found = Draws.once(made)
         if tries > 1:
-            unlikely = surprise(self.denoiser, self.scheduler, window, asked, size)
+            unlikely = surprise(self.denoiser, self.scheduler, window, condition, size)
             found = Draws.ranked(made, unlikely, tries)
         frames = self._finish(found, size if windows == 1 else None, kind, generator)
         self.maybe_free_model_hooks()
         return LadderPipelineOutput(frames=frames) if return_dict else (frames,)
 
+    def _stepped(
+        self, bar: tqdm, callback: Callable[..., dict[str, Any]] | None, inputs: Sequence[str]
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        """What happens after every step: the bar moves, and a callback may change the latents."""
+        number = itertools.count()
+
+        def stepped(timestep: Tensor, z: Tensor) -> Tensor:
+            bar.update()
+            if callback is None:
+                return z
+            wanted = {name: {"latents": z}[name] for name in inputs}
+            return (callback(self, next(number), timestep, wanted) or {}).pop("latents", z)
+
+        return stepped
+
     def _window(
-        self,
-        size: tuple[int, ...],
-        count: int,
-        steps: Sequence[int],
-        similar: Similar,
-        known: tuple[Tensor | None, Context | None],
-        augmentation: float,
-        generator: Generators,
-        stepped: Callable[[Tensor, Tensor], Tensor],
+        self, size: tuple[int, ...], count: int, call: Call, past: Context | None
     ) -> list[Tensor]:
-        """The levels of one window, stage by stage; `known`: condition and past."""
+        """The levels `[count, C_l, *grid_l]` of one window, stage by stage."""
         made: list[Tensor] = []
-        for stage, number in enumerate(steps):
-            z = self._noise((count, *self.denoiser.latent_shape(stage, size)), generator)
-            given = self._given(stage, made, augmentation, generator)
-            start = similar.start(self.scheduler, stage, number, z)
-            z = self._denoise(start, stage, (given, *known), generator, stepped)
+        for stage, steps in enumerate(call.steps):
+            noise = self._noise((count, *self.denoiser.latent_shape(stage, size)), call.generator)
+            given = self._given(stage, made, call.augmentation, call.generator)
+            timesteps, z = call.similar.start(self.scheduler, stage, steps, noise)
+            z = self._denoise(stage, timesteps, z, call, given, past)
             made += self.denoiser.unfold(stage, z)
         return made
 
     def _denoise(
         self,
-        start: tuple[Tensor, Tensor],
         stage: int,
-        known: tuple[Tensor | None, Tensor | None, Context | None],
-        generator: Generators,
-        stepped: Callable[[Tensor, Tensor], Tensor],
+        timesteps: Tensor,
+        z: Tensor,
+        call: Call,
+        given: Tensor | None,
+        past: Context | None,
     ) -> Tensor:
-        """The folded latents of one stage; `start`: timesteps, and what is there at the first of
-        them; `known`: coarser levels, condition, past."""
-        (timesteps, z), (given, condition, past) = start, known
-        scale, scheduler = self.guidance_scale, self.scheduler
+        """The folded latents `[B, C, *grid]` of one stage, from what is there at the first timestep
+        on; `given`: the coarser levels."""
+        condition, scale, scheduler = call.condition, self.guidance_scale, self.scheduler
         for timestep in timesteps:
             if self.interrupt:
                 break
@@ -238,8 +238,8 @@ class LadderPipeline(DiffusionPipeline):
             if condition is not None and scale != 1:
                 free = self.denoiser(x, times, stage, given, past=past).sample
                 said = free + scale * (said - free)
-            z = scheduler.step(said, timestep, z, generator=generator, return_dict=False)[0]
-            z = stepped(timestep, z)
+            z = scheduler.step(said, timestep, z, generator=call.generator, return_dict=False)[0]
+            z = call.stepped(timestep, z)
         return z
 
     def _joined(self, made: Sequence[Tensor], window: Sequence[Tensor]) -> list[Tensor]:

@@ -33,7 +33,7 @@ from .record import read_job
 from .replace import Replacement
 from .scratch import scratch
 from .team import Team
-from .worker import copies, encode_units, running
+from .worker import Tally, copies, encode_units, running
 
 
 @dataclass(frozen=True)
@@ -160,21 +160,7 @@ def encode_folder(
             team.wait()  # complete, and nobody is at work there any more
             if swap and not left:
                 job = swap.settle(team)
-    total = merged(job.records(), job.record.header)
-    return EncodeResult(
-        out=str(out),
-        sources=tally.sources,
-        frames=tally.parts,
-        parts=medium.parts,
-        seconds=time.perf_counter() - start,
-        items=total.items,
-        failed=tuple(total.failed),
-        left=left,
-        levels=level_summaries(total, job.record.header),
-        missed=tuple(total.missed),
-        limit_bytes=options.size_limit,
-        psnr_db=total.psnr_db,
-    )
+    return _result(out, job, medium, tally, start, left)
 
 
 def resolved(medium: Medium, options: EncodeOptions) -> EncodeOptions:
@@ -215,6 +201,27 @@ def _plan(
     options = options.model_copy(update={"precision": precision})
     header = Header.of(model, reference, options.tile, options.dtype, options.std, coding)
     return Job.plan(place, header, options, left_out(find_inputs(medium, root), place, root))
+
+
+def _result(
+    out: str | Path, job: Job, medium: Medium, tally: Tally, began: float, left: int
+) -> EncodeResult:
+    """What came of a call, and what the data set holds after it."""
+    total = merged(job.records(), job.record.header)
+    return EncodeResult(
+        out=str(out),
+        sources=tally.sources,
+        frames=tally.parts,
+        parts=medium.parts,
+        seconds=time.perf_counter() - began,
+        items=total.items,
+        failed=tuple(total.failed),
+        left=left,
+        levels=level_summaries(total, job.record.header),
+        missed=tuple(total.missed),
+        limit_bytes=job.record.options.size_limit,
+        psnr_db=total.psnr_db,
+    )
 
 
 def _finish(medium: Medium, model: Model, job: Job, reader: Reader, root: str | Path) -> None:

@@ -6,22 +6,12 @@ the config file, the checkpoint and everything exported from it.
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, model_validator
 
-from .consistency import (
-    check_field,
-    check_motion,
-    check_rate,
-    check_recall,
-    check_scaling,
-    check_sparse,
-    check_spread,
-)
+from .consistency import check_consistency
 from .domain import Domain
 from .domains import ALL_DOMAINS, DomainName
 from .former import Ignored, is_former, migrate
@@ -57,9 +47,7 @@ __all__ = [
 ]
 
 Units = Annotated[int, Field(ge=0, le=8)]
-MIXED_CHANNELS = 64  # most that a logistic mixture takes
 MOTION_LATENTS = 2  # of level 0: x and y
-MOST_VALUES = 2**22  # of the input, in the block that one feature covers
 
 
 class Stage(Strict):
@@ -239,39 +227,6 @@ class ModelConfig(Strict):
     __hash__ = Strict.__hash__
 
     @model_validator(mode="after")
-    def _strides_nest(self) -> ModelConfig:
-        stages = [*self.levels, self.stem]
-        for stage in stages:
-            self.axes.check_stride(stage.stride)
-            if (values := self.channels * math.prod(stage.stride)) > MOST_VALUES:
-                raise ValueError(
-                    f"one feature at stride {list(stage.stride)} covers {values} values of "
-                    f"{self.channels} channels; at most {MOST_VALUES} are allowed"
-                )
-        for level in self.levels:
-            if level.attention and level.width % 64 and level.width > 64:
-                raise ValueError(
-                    f"a level with attention has width {level.width}; above 64 it must be a "
-                    f"multiple of 64, such as {level.width // 64 * 64}"
-                )
-        for coarse, fine in itertools.pairwise(stages):
-            if any(c % f for c, f in zip(coarse.stride, fine.stride, strict=True)):
-                raise ValueError(
-                    f"stride {list(coarse.stride)} is followed by {list(fine.stride)}, which does "
-                    f"not divide it: list levels coarsest first, each a multiple of the next's"
-                )
-        if self.likelihood.kind == "logistic_mixture" and self.channels > MIXED_CHANNELS:
-            raise ValueError(
-                f"channels is {self.channels}; in a logistic_mixture every channel depends on all "
-                f"before it, so it takes at most {MIXED_CHANNELS}"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _options_fit(self) -> ModelConfig:
-        for check in (
-            *(check_spread, check_recall, check_rate, check_motion),
-            *(check_field, check_scaling, check_sparse),
-        ):
-            check(self)
+        check_consistency(self)
         return self

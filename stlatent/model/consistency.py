@@ -2,14 +2,63 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 from .strict import Strict
 
+MOST_VALUES = 2**22  # of the input, in the block that one feature covers
+MIXED_CHANNELS = 64  # most that a logistic mixture takes
 MOST_TOLD_BY = 4096  # coded features: the start of `spread` solves so many equations
 CELL = 8  # pixels: the coarsest scale at which motion is looked for
 NEAR = 4  # voxels per edge of the blocks of a band, see `geometry/band.py`
 SPARSE_LIKELIHOODS = ("laplace", "gaussian", "l1", "mse", "charbonnier")
+
+
+def check_consistency(config: Strict) -> None:
+    """ValueError at the first options of a `ModelConfig` that do not suit each other."""
+    for check in (
+        *(check_strides, check_attention, check_likelihood, check_spread, check_recall),
+        *(check_rate, check_motion, check_field, check_scaling, check_sparse),
+    ):
+        check(config)
+
+
+def check_strides(config: Strict) -> None:
+    """ValueError unless each stride is a multiple of the next finer one, and none is huge."""
+    stages = [*config.levels, config.stem]
+    for stage in stages:
+        config.axes.check_stride(stage.stride)
+        if (values := config.channels * math.prod(stage.stride)) > MOST_VALUES:
+            raise ValueError(
+                f"one feature at stride {list(stage.stride)} covers {values} values of "
+                f"{config.channels} channels; at most {MOST_VALUES} are allowed"
+            )
+    for coarse, fine in itertools.pairwise(stages):
+        if any(c % f for c, f in zip(coarse.stride, fine.stride, strict=True)):
+            raise ValueError(
+                f"stride {list(coarse.stride)} is followed by {list(fine.stride)}, which does "
+                f"not divide it: list levels coarsest first, each a multiple of the next's"
+            )
+
+
+def check_attention(config: Strict) -> None:
+    """ValueError where the width of a level is not that of whole heads."""
+    for level in config.levels:
+        if level.attention and level.width % 64 and level.width > 64:
+            raise ValueError(
+                f"a level with attention has width {level.width}; above 64 it must be a "
+                f"multiple of 64, such as {level.width // 64 * 64}"
+            )
+
+
+def check_likelihood(config: Strict) -> None:
+    """ValueError for a mixture of more channels than can depend on each other."""
+    if config.likelihood.kind == "logistic_mixture" and config.channels > MIXED_CHANNELS:
+        raise ValueError(
+            f"channels is {config.channels}; in a logistic_mixture every channel depends on all "
+            f"before it, so it takes at most {MIXED_CHANNELS}"
+        )
 
 
 def check_spread(config: Strict) -> None:

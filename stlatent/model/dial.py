@@ -89,8 +89,9 @@ class Dialled(nn.Module):
             past.rate = self.dial(self.rate_weight if weights is None else weights, batch)
 
 
-class Heeded(nn.Module):
-    """Numbers that a layer is to have at this λ: a linear function of what is told, at first 0."""
+class LinearInRate(nn.Module):
+    """Numbers of a layer, such as scales and shifts, that follow λ: linear in what `Dial` gives, at
+    first 0."""
 
     def __init__(self, rates: RateRange, outputs: int) -> None:
         super().__init__()
@@ -108,7 +109,7 @@ class Modulation(nn.Module):
 
     def __init__(self, rates: RateRange, width: int) -> None:
         super().__init__()
-        self.heeded = Heeded(rates, 2 * width)
+        self.heeded = LinearInRate(rates, 2 * width)
 
     def forward(self, x: Tensor, past: Past) -> Tensor:
         scale, shift = self.heeded(past, x.ndim - 2).to(x.dtype).chunk(2, 1)

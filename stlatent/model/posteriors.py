@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .blocks import blocks
 from .codebook import CodePrior, Codes, make_codebook
 from .config import Level, ModelConfig
-from .dial import Heeded
+from .dial import LinearInRate
 from .gaussian import Gaussian, Rounded, bounded
 from .layers import Conv
 from .past import Past
@@ -109,7 +109,7 @@ class RoundedPosterior(GaussianLatent):
     def __init__(self, config: ModelConfig, level: Level) -> None:
         super().__init__(config, level, outputs=level.latent)
         self.log_std = nn.Parameter(torch.full([level.latent], config.posterior.log_noise))
-        self.by_rate = Heeded(config.rate, level.latent) if config.rate else None
+        self.by_rate = LinearInRate(config.rate, level.latent) if config.rate else None
 
     def forward(self, h: Tensor, e: Tensor, prior: Gaussian, past: Past) -> Rounded:
         offset = self.evidence(h, e, past)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import Model
 from ..losses.elbo import LossConfig, Objective, draw_prefixes, objective
-from ..losses.pixels import pixel_error
+from ..losses.pixels import PixelConfig, pixel_error
 from ..model.choose import Prefix
 from ..model.passes import Pass
 from .extras import Extras
@@ -64,15 +64,10 @@ def batch_loss(
         more = extra(out)
         if config.equivariance:
             more = more + config.equivariance * scale_error(ladder, rows, out)
-    previews = [
-        (preview.float() - ladder.preview_target(out.inputs, level)).abs().mean()
-        for level, preview in enumerate(out.previews)
-    ]
+    previews = _preview_errors(ladder, out)
     target = ladder.target(out, rows, keep if config.prefix.blurred else None)
     if config.pixels and at.step % config.pixels.every == 0:
-        decode, teacher = ladder.through_decoder, ladder.frozen.teacher.decode
-        error = pixel_error(decode, teacher, out.x, target, config.pixels.window, at.noise).mean()
-        more = more + config.pixels.weight * config.pixels.every * error
+        more = more + _pixel_penalty(ladder, out, target, config.pixels, at)
     result = objective(
         ladder.likelihood(out.parameters, target),
         out.latents.group_kl,
@@ -87,6 +82,24 @@ def batch_loss(
     )
     # sums over rows in units of samples: prefixes come on top and do not dilute the whole
     return replace(result, total=result.total * (len(rows) / len(x))), out
+
+
+def _preview_errors(ladder: Model, out: Pass) -> list[Tensor]:
+    """Of each level's own prediction of the input, scalar."""
+    return [
+        (preview.float() - ladder.preview_target(out.inputs, level)).abs().mean()
+        for level, preview in enumerate(out.previews)
+    ]
+
+
+def _pixel_penalty(
+    ladder: Model, out: Pass, target: Tensor, config: PixelConfig, at: Moment
+) -> Tensor:
+    """The error in pixels of what stands on a foundation, scalar; it counts for all the steps that
+    go without."""
+    decode, teacher = ladder.through_decoder, ladder.frozen.teacher.decode
+    error = pixel_error(decode, teacher, out.x, target, config.window, at.noise).mean()
+    return config.weight * config.every * error
 
 
 def priced(config: LossConfig, weight: float) -> LossConfig:
