@@ -39,12 +39,13 @@ from ..model.ladder import Ladder
 from ..model.past import Past
 from .coding import Coding, Target
 from .entropy import numerics
-from .quantise import FINEST, STEP
+from .quantise import STEP
 
 # Of all frames of a chunk. It does not depend on the device, since chunks belong to the file; so
 # many that what every stream costs beside its symbols hardly counts.
 CHUNK_PIXELS = 2**21  # 32 frames of 256 x 256
 AIMED_PIXELS = 2**19  # 8 such frames, where every chunk is to reach a target
+FINEST = 1.6  # how much wider than others the steps of a codec's finest level are
 
 
 def make_coding(
@@ -138,26 +139,27 @@ def chunk_sizes(model: Ladder, coding: Coding, size: Sequence[int]) -> Iterator[
         left, full = left - full, count
 
 
-def chunk_frames(model: Ladder, coding: Coding, size: Sequence[int]) -> int:
-    """Frames per chunk of `size` (height, width), a multiple of the coarsest stride in time; the
-    first chunk has one more."""
-    return model.domain.of_time(model.levels[0].stride) * _chunk_units(model, coding, size)
+def chunk_frames(model: Ladder, coding: Coding, space: Sequence[int]) -> int:
+    """Frames per chunk, of frames of size `space` (height, width): a multiple of the coarsest
+    stride in time; the first chunk has one more."""
+    return model.domain.of_time(model.levels[0].stride) * chunk_units(model, coding, space)
 
 
-def _chunk_units(model: Ladder, coding: Coding, size: Sequence[int]) -> int:
-    """The same in units of the coarsest level; where some begin anew, chunks do."""
+def chunk_units(model: Ladder, coding: Coding, space: Sequence[int]) -> int:
+    """The same in units, which are steps of level 0: a divisor of `coding.key_every`, where that is
+    given, so that it is chunks that begin anew."""
     unit = model.domain.of_time(model.levels[0].stride)
-    most = max(1, coding.chunk_pixels // (math.prod(size) * unit))
+    most = max(1, coding.chunk_pixels // (math.prod(space) * unit))
     every = coding.key_every or most
     return next(count for count in range(min(most, every), 0, -1) if every % count == 0)
 
 
-def begins_anew(model: Ladder, coding: Coding, size: Sequence[int], chunk: int) -> bool:
-    """Whether a chunk, of frames of `size` (height, width), that is not the first one remembers
-    nothing."""
+def begins_anew(model: Ladder, coding: Coding, space: Sequence[int], chunk: int) -> bool:
+    """Whether a chunk, of frames of size `space` (height, width), that is not the first one
+    remembers nothing."""
     if not coding.key_every or not chunk:
         return False
-    units = _chunk_units(model, coding, size)
+    units = chunk_units(model, coding, space)
     return chunk * units % coding.key_every == 0
 
 
@@ -168,18 +170,13 @@ def chunks_from_key(
     chunk on, which is the first or begins anew, before which chunk it ends, and the first step."""
     axes, strides = model.domain, [one.stride for one in model.levels]
     space = axes.of_space(size)
-    units = _chunk_units(model, coding, space)
+    units = chunk_units(model, coding, space)
     steps = units * axes.of_time(strides[0]) // axes.of_time(strides[level])  # the first has 1 more
     ends = min(start, stop - 1), stop - 1  # one step at least, which says what none of them is
     chunk, last = (max(0, step - 1) // steps for step in ends)
     while chunk and not begins_anew(model, coding, space, chunk):
         chunk -= 1
     return chunk, last + 1, 1 + chunk * steps if chunk else 0
-
-
-def chunk_units(model: Ladder, coding: Coding, size: Sequence[int]) -> int:
-    """Steps of level 0 per chunk of an item of `size`; the first chunk has one more."""
-    return _chunk_units(model, coding, model.domain.of_space(size))
 
 
 def check_mode(model: Ladder) -> None:

@@ -39,7 +39,6 @@ from .entropy import EDGE, EXCESS, MismatchError, StreamReader, StreamWriter
 # own, which is what the decoder was trained with.
 STEP = math.sqrt(12)
 LEAST_MASS = 2.0**-24  # that the coder can give to a symbol
-FINEST = 1.6  # times as wide as others are steps of a codec's finest level
 PRICE = math.log(2) / 6  # of a bit, in squared steps: what one saves where steps are small
 OF_CODECS = 1 / 3  # of it, on their finest level
 

@@ -92,7 +92,7 @@ class LadderDenoiser(ModelMixin, Checked):
 
     def _packing(self, levels: range, grid: str) -> Packing:
         channels = [self.channels[k] for k in levels]
-        figures = [0.0] * sum(channels), [1.0] * sum(channels)
+        mean, std = [0.0] * sum(channels), [1.0] * sum(channels)
         strides = [self.strides[k] for k in levels]
         stride = grid_of(grid, strides)
         for above in self.strides[: levels.start]:
@@ -100,7 +100,7 @@ class LadderDenoiser(ModelMixin, Checked):
                 raise ValueError(
                     f"a grid of {list(stride)} does not divide that of a level above, {list(above)}"
                 )
-        return Packing(self.domain, strides, channels, *figures, stride)
+        return Packing(self.domain, strides, channels, mean, std, stride)
 
     def _memory(self, stage: int, width: int) -> ContextEncoder:
         """Of the levels down to those that a stage makes."""

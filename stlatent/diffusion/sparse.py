@@ -72,8 +72,8 @@ class AutoencoderSparse(ModelMixin, Checked):
         self.ladder = SparseLadder(parse(ModelConfig, model, "model"))
         strides = [level.stride for level in self.ladder.levels[:levels]]
         channels = [channels_of(self.ladder, k) for k in range(levels)]
-        figures = measured_mean, measured_std
-        self.packing = Packing(self.ladder.domain.whole, strides, channels, *figures)
+        domain = self.ladder.domain.whole
+        self.packing = Packing(domain, strides, channels, measured_mean, measured_std)
         self.prior_temperature = 0.0
 
     @classmethod

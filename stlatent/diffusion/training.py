@@ -116,8 +116,9 @@ class Diffusion(RunTask):
         make = AutoencoderSparse.of if ladder.domain.sparse else wrap
         vae = make(ladder, levels, list(self.data.mean), list(self.data.std))
         scheduler, sampling = make_scheduler(self.run.diffusion.noise), self.run.diffusion.sampling
-        how = sampling.steps, sampling.guidance, sampling.tries
-        return LadderPipeline(vae, denoiser, scheduler, *how).to(self.device)
+        return LadderPipeline(
+            vae, denoiser, scheduler, sampling.steps, sampling.guidance, sampling.tries
+        ).to(self.device)
 
     def _losses(self, denoiser: LadderDenoiser) -> StageLosses:
         noise = self.run.diffusion.noise

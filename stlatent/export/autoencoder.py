@@ -110,8 +110,9 @@ class AutoencoderLadder(ModelMixin, Drawing, Reloaded, PeftAdapterMixin):
         config = parse(ModelConfig, model, "model")
         self.frozen = None if foundation is None else empty_foundation(foundation)
         self.ladder = _ladder(config, self.frozen)
-        figures = measured_mean, measured_std
-        self.packing = packing_of(self.ladder, levels, *figures, grid, least_channels)
+        self.packing = packing_of(
+            self.ladder, levels, measured_mean, measured_std, grid, least_channels
+        )
         open_up(ladder_in(self.ladder))
         self.requires_grad_()
         names = pipeline_names(self.ladder, self.packing)

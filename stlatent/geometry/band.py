@@ -272,5 +272,11 @@ class Band(Measured):
         whole = (0, 3, 1, 4, 2, 5)
         known = known.transpose(whole).reshape(n, n, n)
         colour = pixels.transpose(6, *whole).reshape(3, n, n, n) * known
-        about = self.band_voxels, self.placement, self.route
-        return Field(self.slab(0, n), np.ascontiguousarray(colour), known, *about)
+        return Field(
+            self.slab(0, n),
+            np.ascontiguousarray(colour),
+            known,
+            self.band_voxels,
+            self.placement,
+            self.route,
+        )

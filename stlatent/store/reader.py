@@ -160,25 +160,28 @@ class LatentReader:
     ) -> Iterator[list[Tensor]]:
         """Entropy-coded latents of the first levels `[1, C, *axes]`, as they were written: of all
         chunks, or from one that begins anew to before another."""
-        from ..bits.bitstream import steps_bytes  # brings the network, which most do without
-        from ..bits.decoder import read_clip
+        from ..bits.decoder import read_clip  # brings the network, which most do without
 
-        item, unit, model = self.item(name), self.unit(name), self._coder()
-        files = []
-        for level in range(levels):
-            start, stop = (span := self._files.span(item, unit, level)).start, span.stop
-            spans = [(start, stop)]
-            if last is not None:
-                ends = [*accumulate((c.bits[level] // 8 for c in item.chunks), initial=start)]
-                head = steps_bytes(model, level) if first else 0
-                spans = [(start, start + head), (ends[first], min(ends[last], stop))]
-            files.append(Window(self.place, level_file(level, unit), spans))
+        item, model, header = self.item(name), self._coder(), self.header
+        files = [self._window(item, level, first, last) for level in range(levels)]
+        rates = [chunk.rate_weight for chunk in item.chunks or ()]
         try:
-            how = self.header.coding, item.size, files, self.header.tile, first
-            rates = [chunk.rate_weight for chunk in item.chunks or ()]
-            yield from read_clip(model, *how, rates)
+            yield from read_clip(model, header.coding, item.size, files, header.tile, first, rates)
         except ValueError as error:
             raise ValueError(f"{self.place.url}: {name}: {error}") from None
+
+    def _window(self, item: Item, level: int, first: int, last: int | None) -> Window:
+        """What `read_clip` reads of a level for these chunks: its steps, and their streams."""
+        from ..bits.bitstream import steps_bytes
+
+        unit = self.unit(item.name)
+        start, stop = (span := self._files.span(item, unit, level)).start, span.stop
+        spans = [(start, stop)]
+        if last is not None:
+            ends = [*accumulate((c.bits[level] // 8 for c in item.chunks), initial=start)]
+            head = steps_bytes(self._coder(), level) if first else 0
+            spans = [(start, start + head), (ends[first], min(ends[last], stop))]
+        return Window(self.place, level_file(level, unit), spans)
 
     def _pieces(self, name: str, steps: int) -> Iterator[tuple[int, int, float | None]]:
         """First step of level 0 of each piece of an item, the one behind its last, and its λ."""
@@ -188,7 +191,7 @@ class LatentReader:
         if self.header.rate_chosen:
             from ..bits.bitstream import chunk_units
 
-            units = chunk_units(self._coder(), self.header.coding, item.size)
+            units = chunk_units(self._coder(), self.header.coding, axes.of_space(item.size))
             ends = (1 + k * units for k in range(1, len(item.chunks) + 1))
             chunks = zip(ends, (chunk.rate_weight for chunk in item.chunks), strict=True)
         start = 0
@@ -201,21 +204,23 @@ class LatentReader:
     def _decoded_level(self, name: str, level: int, start: int, stop: int | None) -> Tensor:
         """Decodes all that comes before, too, from where it may begin."""
         axes, kept = self.header.over, []
-        first, last, end = self._span(name, level, start, stop)
+        first, last, step = self._chunk_range(name, level, start, stop)
         for *_, z in self._chunks(name, level + 1, first, last):
             if not axes.has_time:
                 return z
-            begin, end = end, end + axes.of_time(z.shape[2:])
-            first, last = (min(max(at - begin, 0), end - begin) for at in (start, stop))
-            kept.append(axes.steps(z, first, last).clone())
-            if end >= stop:
+            count = axes.of_time(z.shape[2:])
+            begin, end = (min(max(at - step, 0), count) for at in (start, stop))
+            kept.append(axes.steps(z, begin, end).clone())
+            step += count
+            if step >= stop:
                 break
         return axes.joined(kept)
 
-    def _span(
+    def _chunk_range(
         self, name: str, level: int, start: int, stop: int | None
     ) -> tuple[int, int | None, int]:
-        """Which chunks are read for steps of a level, see `chunks_from_key`."""
+        """The first chunk that is read for steps of a level, the one behind the last, or None for
+        all, and the first step that comes of it, see `chunks_from_key`."""
         from ..bits.bitstream import chunks_from_key
 
         item, coding = self.item(name), self.header.coding

@@ -129,23 +129,12 @@ class Extras(nn.Module):
         super().__init__()
         self.perceptual_config, self.alignment_config = perceptual, alignment
         self.spectral = SpectralPenalty(ladder, spectral) if spectral else None
-        self.features = self.alignment = None
+        self.features = None
         if perceptual:
             self.features = PerceptualLoss(
                 perceptual.backbone, perceptual.weights, perceptual.layers
             )
-        if alignment:
-            if alignment.level >= len(ladder.levels):
-                raise ValueError(
-                    f"alignment.level is {alignment.level}; this model has levels 0 to "
-                    f"{len(ladder.levels) - 1}"
-                )
-            layers = (alignment.layer,)
-            features = PerceptualLoss(alignment.backbone, alignment.weights, layers)
-            stride = ladder.levels[alignment.level].stride
-            self.alignment = FeatureAlignment(
-                features, ladder.config.axes, stride, alignment.margin
-            )
+        self.alignment = _alignment(ladder, alignment) if alignment else None
         self.critic = Critic(ladder, adversarial) if adversarial else None
 
     def penalty(self, out: Pass, x: Tensor, step: int, warm: float) -> Tensor:
@@ -171,3 +160,14 @@ class Extras(nn.Module):
         """Train what is trained along, once the gradients of the ladder are there."""
         if self.critic is not None:
             self.critic.learn(decoded, x, step)
+
+
+def _alignment(ladder: Ladder, config: AlignmentConfig) -> FeatureAlignment:
+    if config.level >= len(ladder.levels):
+        raise ValueError(
+            f"alignment.level is {config.level}; this model has levels 0 to "
+            f"{len(ladder.levels) - 1}"
+        )
+    features = PerceptualLoss(config.backbone, config.weights, (config.layer,))
+    stride = ladder.levels[config.level].stride
+    return FeatureAlignment(features, ladder.config.axes, stride, config.margin)

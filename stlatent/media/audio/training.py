@@ -80,8 +80,8 @@ class SoundDataset(Dataset):
         self.rounds = Rounds([source.name for source, _ in self.sources], seed)
 
     def __getitem__(self, i: int) -> SampleRead:
-        read = self.rounds.read(i, lambda which: self._stretch(*self.sources[which], i))
-        return SampleRead(*read)
+        x, failed = self.rounds.read(i, lambda which: self._stretch(*self.sources[which], i))
+        return SampleRead(x, failed)
 
     def _stretch(self, source: Source, seconds: float, i: int) -> Tensor:
         rng = np.random.default_rng((self.seed, 1, i))

@@ -76,8 +76,8 @@ class DecodedShape:
         """On the model's own grid of voxels."""
         values = as_volume(self.model, self.decoded)[0]
         band_voxels = self.band_voxels or shape_fields(self.model.config).band_voxels
-        about = band_voxels, self.placement, self.route
-        return Values.of(self.model.config).to_field(values, *about)
+        shown = Values.of(self.model.config)
+        return shown.to_field(values, band_voxels, self.placement, self.route)
 
     def colours(self) -> Function:
         """From points of the cube `[n, 3]` to colours `[n, 3]` in [-1, 1]."""

@@ -61,8 +61,10 @@ def band_of(
     colour = np.zeros((*distance.shape, 3), np.uint8)
     if known.any():
         colour[known] = np.round((pixels[known] + 1) * 127.5)
-    about = band_voxels, placement or Placement(), route
-    return Band(blocks.resolution, index[order], distance, colour, known, *about)
+    placement = placement or Placement()
+    return Band(
+        blocks.resolution, index[order], distance, colour, known, band_voxels, placement, route
+    )
 
 
 def turned(blocks: Blocks, axes: Sequence[str]) -> Blocks:

@@ -58,11 +58,12 @@ def training_set(model: ModelConfig, data: ShapeData, seed: int) -> TrainingSet:
     Raises:
         ValueError: a folder is missing or holds no meshes, or a held-out one cannot be read.
     """
-    cache, read = BandCache(data.cache.expanduser(), data.fields), block_shape(model)
+    cache = BandCache(data.cache.expanduser(), data.fields)
+    side, coloured = block_shape(model)
 
     def dataset(files: dict[str, Path]) -> BandDataset:
         shown = symmetries(data.upright) if data.turned else AS_IT_IS
-        return BandDataset(files, cache, *read, data.variants, shown, seed)
+        return BandDataset(files, cache, side, coloured, data.variants, shown, seed)
 
     files = _meshes(data.root)
     held, bad = held_out(data, files, cache)
@@ -73,7 +74,7 @@ def training_set(model: ModelConfig, data: ShapeData, seed: int) -> TrainingSet:
         kinds=kinds,
         reads=dict.fromkeys(kinds, data.batch_size),
         share=data.more_share,
-        held_out={name: blocks_of(band, *read) for name, band in held.items()},
+        held_out={name: blocks_of(band, side, coloured) for name, band in held.items()},
         bad=bad,
         collate=collate,
     )
