@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..checkpoint import Model, load
 from ..evaluate.diagnostics import decode_prefixes, sample_quality
-from ..evaluate.media import mp4, side_by_side
+from ..evaluate.pictures import mp4, side_by_side
 from ..jobs.sample import draw_samples
 from ..media.base import Medium, Sample
 from ..media.options import Extent

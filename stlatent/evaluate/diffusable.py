@@ -87,7 +87,9 @@ class DiffusableTally:
 
     def _sums(self, z: Tensor, log_std: Tensor | None) -> dict[str, Tensor]:
         values = z[0].double().flatten(1)  # [C, n]
-        noise = torch.zeros(len(values)) if log_std is None else (2 * log_std[0]).exp().cpu()
+        noise = torch.zeros(len(values), dtype=torch.float64)  # of codes there is none
+        if log_std is not None:
+            noise = (2 * log_std[0]).exp().cpu().double().flatten(1).sum(1)
         powers = torch.stack([values**k for k in (1, 2, 3, 4)])
         fine, energy, white = self._frequencies(z.double())
         return {
@@ -97,7 +99,7 @@ class DiffusableTally:
             "least": values.amin(1),
             "largest": values.amax(1),
             "std": values.std(1, correction=0),
-            "noise": noise.double().flatten(1).sum(1) if log_std is not None else noise.double(),
+            "noise": noise,
             "fine": fine,
             "energy": energy,
             "white": white,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..media.figures import Figure
-from .media import data_uri
+from .pictures import data_uri
 from .plots import prefix_name
 from .surfaces import Surfaces, viewer
 

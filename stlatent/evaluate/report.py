@@ -31,9 +31,9 @@ from ..model.ladder import Ladder
 from . import plots
 from .diagnostics import LevelStatistics, PrefixQuality, Quality
 from .measurement import Measurement
-from .media import fitted, jpeg, mp4, side_by_side
 from .motion import DEFINITION
 from .page import ClipMedia, Plot, page
+from .pictures import fitted, jpeg, mp4, side_by_side
 from .spectrum import BandShares
 from .summary import definitions, summary
 from .surfaces import Surfaces, surfaces_of

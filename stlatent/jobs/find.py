@@ -13,10 +13,10 @@ from ..media.registry import usual_model as usual_model_for
 from ..media.source import Kind, suffix_of
 from ..media.walk import ARCHIVES, COMPRESSED, files_below, name_others
 from ..store.place import Place, file_system
-from .archives import PACKED_IS, Found, holds_others, inside
+from .archives import PACKED_IS, Found, Part, holds_others, inside
 from .captions import caption_of, captions, file_of, rows
 from .inputs import Input
-from .marks import THREADS, digest, local_mark, local_marks, remote_marks
+from .marks import THREADS, Mark, digest, local_mark, local_marks, remote_marks
 
 LISTS = (".txt", ".jsonl", ".csv")
 
@@ -102,8 +102,8 @@ def _local(medium: Medium, place: Place) -> list[Input]:
         )
         marks = local_marks([source.path for source in sources])
         found = [
-            Input(s.name, s.kind, size, str(s.path), ends, changed, said.get(s.name))
-            for s, (size, ends, changed) in zip(sources, marks, strict=True)
+            _input(s.name, s.kind, str(s.path), mark, said.get(s.name))
+            for s, mark in zip(sources, marks, strict=True)
         ]
     return found + _opened(place, archives, medium.kinds, prefix=True)
 
@@ -123,10 +123,8 @@ def _remote(place: Place, kinds: Mapping[str, Kind]) -> list[Input]:
     name_others(others, place.url, known)
     marks = remote_marks(place.fs, [listed[name] for name in known])
     found = [
-        Input(
-            name, known[name], size, f"{scheme}://{listed[name][0]}", ends, changed, said.get(name)
-        )
-        for name, (size, ends, changed) in zip(known, marks, strict=True)
+        _input(name, known[name], f"{scheme}://{listed[name][0]}", mark, said.get(name))
+        for name, mark in zip(known, marks, strict=True)
     ]
     return found + _opened(place, archives, kinds, prefix=True)
 
@@ -150,7 +148,8 @@ def _opened(
         for name, kind in known.items():
             one = names[name]
             own = digest(f"{mark[:2]} {one.part}".encode())  # it changes when the archive does
-            found.append(Input(name, kind, one.bytes, path, own, mark[2], one.caption, one.part))
+            here = Mark(one.bytes, own, mark.changed)
+            found.append(_input(name, kind, path, here, one.caption, one.part))
     return found
 
 
@@ -173,9 +172,15 @@ def _listed(place: Place, name: str, kinds: Mapping[str, Kind]) -> list[Input]:
     name_others([n for n in paths if n not in known], place / name)
     marks = _marks([paths[n] for n in known])
     return [
-        Input(n, kind, size, paths[n], ends, changed, said[n])
-        for (n, kind), (size, ends, changed) in zip(known.items(), marks, strict=True)
+        _input(n, kind, paths[n], mark, said[n])
+        for (n, kind), mark in zip(known.items(), marks, strict=True)
     ]
+
+
+def _input(
+    name: str, kind: Kind, path: str, mark: Mark, caption: str | None, part: Part | None = None
+) -> Input:
+    return Input(name, kind, mark.bytes, path, mark.ends, mark.changed, caption, part)
 
 
 def _lines(name: str, content: bytes) -> Iterator[tuple[int, str, str | None]]:
@@ -198,8 +203,8 @@ def _name(file: str) -> str:
     return "/".join(part for part in parts if part not in ("", ".", ".."))
 
 
-def _marks(paths: Sequence[str]) -> list[tuple[int, str, float]]:
-    """Size, hash of the ends, and time of change of files, here or behind URLs.
+def _marks(paths: Sequence[str]) -> list[Mark]:
+    """Of files, here or behind URLs.
 
     Raises:
         ValueError: one is not there.
@@ -208,7 +213,7 @@ def _marks(paths: Sequence[str]) -> list[tuple[int, str, float]]:
         return [*pool.map(_mark, paths)]
 
 
-def _mark(path: str) -> tuple[int, str, float]:
+def _mark(path: str) -> Mark:
     try:
         if "://" not in path:
             return local_mark(path)

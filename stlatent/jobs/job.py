@@ -97,15 +97,7 @@ class Job:
         update = {"model": there.header.model, "coding": there.header.coding}
         header = self.record.header.model_copy(update=update)
         self.record = self.record.model_copy(update={"header": header})
-        changed = self._changed() if there.inputs != self.record.inputs else {}
-        changed |= self._rewritten(began)
-        replaceable = retry_failed and not there.source_bytes
-        may = {f.name for r in self.records() for f in r.failed} if replaceable else set()
-        names = [n for n in sorted(changed) if changed[n] in ("new", "gone") or n not in may]
-        if names:
-            some = f"{names[0]} is {changed[names[0]]}"
-            more = f", and {len(names) - 1} more" if len(names) > 1 else ""
-            different.append(f"sources ({some}{more})")
+        different += self._other_sources(there, began, retry_failed)
         if different:
             what = "the latents" if self.complete() else "a job"
             raise ValueError(
@@ -114,6 +106,19 @@ class Job:
             )
         if there.inputs != self.record.inputs or not self.place.exists(INPUTS):
             self._write()
+
+    def _other_sources(self, there: JobRecord, began: float, retry_failed: bool) -> list[str]:
+        """In words, whether sources are other than those of the job that is there, which began at
+        a time. Units become those of that job, see `_changed`."""
+        changed = self._changed() if there.inputs != self.record.inputs else {}
+        changed |= self._rewritten(began)
+        replaceable = retry_failed and not there.source_bytes
+        may = {f.name for r in self.records() for f in r.failed} if replaceable else set()
+        names = [n for n in sorted(changed) if changed[n] in ("new", "gone") or n not in may]
+        if not names:
+            return []
+        more = f", and {len(names) - 1} more" if len(names) > 1 else ""
+        return [f"sources ({names[0]} is {changed[names[0]]}{more})"]
 
     def _forget_captions(self) -> None:
         self.units = [[replace(one, caption=None) for one in unit] for unit in self.units]

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from fsspec import AbstractFileSystem
 
@@ -25,33 +26,40 @@ THREADS = 16  # that read ends
 TOGETHER = 1024  # sources at a time
 
 
-def local_mark(path: str | Path) -> tuple[int, str, float]:
-    """Bytes, hash of the ends, and time of change of a file, or of a folder of frames."""
+class Mark(NamedTuple):
+    """bytes: the size of a source. ends: hash of its first and last bytes. changed: when it last
+    was, in seconds since 1970."""
+
+    bytes: int
+    ends: str
+    changed: float
+
+
+def local_mark(path: str | Path) -> Mark:
+    """Of a file, or of a folder of frames."""
     if not os.path.isdir(path):
         about, ends = os.stat(path), b""
         with suppress(OSError), open(path, "rb") as file:  # whoever encodes it says what is wrong
             ends = file.read(END_BYTES)
             file.seek(max(about.st_size - END_BYTES, len(ends)))
             ends += file.read(END_BYTES)
-        return about.st_size, digest(ends), about.st_mtime
+        return Mark(about.st_size, digest(ends), about.st_mtime)
     entries = sorted((entry.name, entry.stat()) for entry in os.scandir(path))
     listed = repr([(name, about.st_size) for name, about in entries]).encode()
-    outer = [local_mark(os.path.join(path, name))[1] for name, _ in {*entries[:1], *entries[-1:]}]
+    outer = [local_mark(os.path.join(path, name)).ends for name, _ in {*entries[:1], *entries[-1:]}]
     total = sum(about.st_size for _, about in entries)
     changed = max((about.st_mtime for _, about in entries), default=0.0)
-    return total, digest(listed + "".join(sorted(outer)).encode()), changed
+    return Mark(total, digest(listed + "".join(sorted(outer)).encode()), changed)
 
 
-def local_marks(paths: Sequence[str | Path]) -> Iterator[tuple[int, str, float]]:
+def local_marks(paths: Sequence[str | Path]) -> Iterator[Mark]:
     """`local_mark` of each, in order."""
     with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(paths), TOGETHER):
             yield from pool.map(local_mark, paths[start : start + TOGETHER])
 
 
-def remote_marks(
-    fs: AbstractFileSystem, found: Sequence[tuple[str, dict]]
-) -> Iterator[tuple[int, str, float]]:
+def remote_marks(fs: AbstractFileSystem, found: Sequence[tuple[str, dict]]) -> Iterator[Mark]:
     """The same of files behind a URL, by their path and what the file system says of them."""
     for start in range(0, len(found), TOGETHER):
         some = found[start : start + TOGETHER]
@@ -62,7 +70,7 @@ def remote_marks(
         parts = iter(part if isinstance(part, bytes) else b"" for part in given)
         for (_, about), ends in zip(some, spans, strict=True):
             content = b"".join(next(parts) for _ in ends)
-            yield about["size"], digest(content), seconds_of(about)
+            yield Mark(about["size"], digest(content), seconds_of(about))
 
 
 def covered(size: int) -> bool:

@@ -46,9 +46,8 @@ class FrameCache:
         parts = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
         stats = [(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
         key = repr((VERSION, str(path.resolve()), stats, self.frames, window))
-        return (
-            self.folder / f"{path.stem[:SHOWN]}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npy"
-        )
+        digest = hashlib.sha256(key.encode()).hexdigest()[:20]
+        return self.folder / f"{path.stem[:SHOWN]}-{digest}.npy"
 
     def _write(self, path: Path, window: int, file: Path) -> None:
         with VideoReader(path) as reader:

@@ -47,25 +47,36 @@ class PictureDecoder:
 
     def _contents(self) -> tuple[list[int], np.ndarray | None]:
         """Which pages are frames, and when each of them ends, in seconds."""
-        count, pages, milliseconds = getattr(self._picture, "n_frames", 1), [], []
-        if count == 1 or self._picture.format not in (*ANIMATED, "TIFF"):
-            return [0], None
+        count, kind = getattr(self._picture, "n_frames", 1), self._picture.format
+        if count > 1 and kind == "TIFF":
+            return self._tiff_pages(count) or [0], None
+        if count > 1 and kind in ANIMATED:
+            return list(range(count)), self._ends(count)
+        return [0], None
+
+    def _tiff_pages(self, count: int) -> list[int]:
+        """Those that are no reduced copies or masks, which are all of one size."""
+        pages = []
         for i in range(count):
             self._picture.seek(i)
-            if self._picture.format == "TIFF":
-                if not self._picture.tag_v2.get(SUBFILE, 0) & REDUCED_OR_MASK:
-                    pages.append(i)
-                    check_size(self.path, *self._picture.size)
-                    sizes = {self.size, self._picture.size[::-1]}
-                    if len(sizes) > 1:
-                        raise ValueError(f"its pages differ in size: {sizes}")
+            if self._picture.tag_v2.get(SUBFILE, 0) & REDUCED_OR_MASK:
                 continue
-            self._picture.load()  # not known before
+            pages.append(i)
+            check_size(self.path, *self._picture.size)
+            sizes = {self.size, self._picture.size[::-1]}
+            if len(sizes) > 1:
+                raise ValueError(f"its pages differ in size: {sizes}")
+        return pages
+
+    def _ends(self, count: int) -> np.ndarray:
+        """When each frame of an animation ends, in seconds."""
+        milliseconds = []
+        for i in range(count):
+            self._picture.seek(i)
+            self._picture.load()  # the duration is not known before
             shown = self._picture.info.get("duration", 0)
             milliseconds.append(shown if shown >= LEAST_MS else INSTEAD_MS)
-        if not milliseconds:
-            return pages or [0], None
-        return list(range(count)), np.cumsum(milliseconds) / 1000
+        return np.cumsum(milliseconds) / 1000
 
     def read(self, indices: list[int]) -> np.ndarray:
         try:

@@ -181,12 +181,8 @@ class AvDecoder:
     """PyAV: every format FFmpeg knows, on every platform."""
 
     def __init__(self, path: Path, times: Timeline, threads: int, background: Colour = WHITE):
-        self.path, self.frames, self.fps, self.background = (
-            path,
-            times.frames,
-            times.fps,
-            background,
-        )
+        self.path, self.background = path, background
+        self.frames, self.fps = times.frames, times.fps
         self._times, self._keys = times, times.keys or ()
         self._frame_at = {pts: i for i, pts in self._keys}
         self._threads = threads
