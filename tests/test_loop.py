@@ -102,9 +102,16 @@ def start(videos: Path, out: Path, **more) -> subprocess.Popen:  # noqa: F811
     return subprocess.Popen([sys.executable, "-c", code], start_new_session=True, **pipes)
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(videos, tmp_path_factory) -> list[dict]:  # noqa: F811
+    """The metrics of a whole run that nothing has stopped."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run(TINY, options(videos, out, save_every=1000))
+    return metrics(out)
+
+
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_to_all_processes_saves_the_step(videos, tmp_path, number, code):  # noqa: F811
-    run(TINY, options(videos, tmp_path / "whole", save_every=1000))
+def test_a_signal_to_all_processes_saves_the_step(videos, uninterrupted, tmp_path, number, code):  # noqa: F811
     out = tmp_path / "parts"
     process = start(videos, out, **{"data.workers": 1})
     deadline, log = time.monotonic() + 600, out / "metrics.jsonl"
@@ -119,7 +126,7 @@ def test_a_signal_to_all_processes_saves_the_step(videos, tmp_path, number, code
     assert (f"saved until step {steps[-1]}; the same command" in errors) == (code == 130)
     assert f'"step": {steps[-1]},' in read(out / "state.safetensors", tensors=False)[1]["values"]
     run(TINY, options(videos, out, save_every=1000, **{"data.workers": 1}))
-    assert metrics(out) == metrics(tmp_path / "whole")
+    assert metrics(out) == uninterrupted
 
 
 def test_a_full_disk_is_one_line(videos, tmp_path):  # noqa: F811
@@ -189,6 +196,13 @@ def test_a_run_goes_on_by_its_own_config(videos, tmp_path):  # noqa: F811
     assert [line["step"] for line in metrics(out) if "loss" in line] == [1, 2]
 
 
+@pytest.fixture(scope="module")
+def one_step(videos, tmp_path_factory) -> Path:  # noqa: F811
+    out = tmp_path_factory.mktemp("one") / "run"
+    run(TINY, options(videos, out, steps=1))
+    return out
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -199,14 +213,14 @@ def test_a_run_goes_on_by_its_own_config(videos, tmp_path):  # noqa: F811
         ({"guard": []}, "guard: input should be a valid dictionary"),
     ],
 )
-def test_a_state_that_cannot_be_is_one_line(videos, tmp_path, capsys, change, said):  # noqa: F811
-    out = tmp_path / "run"
-    run(TINY, options(videos, out, steps=1))
+def test_a_state_that_cannot_be_is_one_line(videos, one_step, capsys, change, said):  # noqa: F811
+    out, whole = one_step, (one_step / STATE).read_bytes()
     tensors, metadata = read(out / STATE)
     values = json.dumps(json.loads(metadata["values"]) | change)
     save_file(tensors, out / STATE, metadata | {"values": values})
     capsys.readouterr()
     assert main(["train", str(TINY), *options(videos, out, steps=2)]) == 2
+    (out / STATE).write_bytes(whole)
     (line,) = capsys.readouterr().err.splitlines()
     assert f"values of {out / STATE}: {said}" in line
 
