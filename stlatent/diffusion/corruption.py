@@ -92,6 +92,7 @@ def set_steps(scheduler: Any, steps: int, device: torch.device) -> Tensor:
 
 
 def is_flow(scheduler: Any) -> bool:
+    """Whether it predicts a velocity, from noise to data on a straight line (flow matching)."""
     return isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
 
 

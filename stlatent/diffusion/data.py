@@ -101,6 +101,7 @@ def open_data(config: DiffusionRun) -> LatentData:
 
 
 def loader(data: Dataset, batches: Iterator[list[int]], workers: int) -> DataLoader:
+    """Batches of windows, by their numbers, read by so many processes; 0 reads in this one."""
     return DataLoader(
         data,
         batch_sampler=batches,

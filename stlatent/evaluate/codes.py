@@ -49,6 +49,7 @@ class CodeTally:
                 self.counts[key] = self.counts.get(key, 0) + count
 
     def result(self) -> list[CodeUse]:
+        """Of each codebook, in the order of levels, groups and depths."""
         return [_use(key, count) for key, count in sorted(self.counts.items())]
 
 

@@ -82,6 +82,7 @@ class PrefixQuality:
 
     @property
     def bits_per_value(self) -> float:
+        """Of the rate, for each value of the input, over all clips."""
         return sum(c.bits for c in self.clips) / sum(c.values for c in self.clips)
 
 

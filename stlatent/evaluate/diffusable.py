@@ -82,6 +82,7 @@ class DiffusableTally:
         self.clips.append([self._sums(z.cpu(), log_std) for z, log_std in pairs])
 
     def result(self) -> list[DiffusableLevel]:
+        """Of each level over all clips, coarsest first."""
         levels = zip(*self.clips, strict=True)
         return [self._level(k, clips) for k, clips in enumerate(levels)]
 

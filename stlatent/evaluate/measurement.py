@@ -95,6 +95,7 @@ class Measurement:
         return self.model.grids(latents)[:1], [log_std.T[None]]
 
     def result(self) -> tuple[list[PrefixQuality], list[LevelStatistics], dict[str, BandShares]]:
+        """Prefixes and levels over all clips, coarsest first, and the bands that levels own."""
         bands = {} if self.sparse else self.bands.result() | self.beneath.bands()
         return gather(self.rows), self.levels.result(), bands
 

@@ -111,10 +111,8 @@ class WebDataset(Collection):
             with tarfile.open(file, "r:") as shard:
                 samples = itertools.groupby(shard, lambda member: member.name.partition(".")[0])
                 for number, members in samples:
-                    held = (
-                        m for m in members if m.isfile() and not m.issparse()
-                    )  # as long as said
-                    files = {m.name: shard.extractfile(m).read() for m in held}
+                    whole = (m for m in members if m.isfile() and not m.issparse())
+                    files = {m.name: shard.extractfile(m).read() for m in whole}
                     yield _sample(file, number, files, levels)
         except (tarfile.TarError, OSError) as error:
             raise ValueError(f"{file} cannot be read: {error}") from None

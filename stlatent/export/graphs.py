@@ -52,6 +52,9 @@ class Part(nn.Module):
 
 
 class Encoder(Part):
+    """Samples `[B, C, *axes]` and the state before them -> means and log-variances of their packed
+    latents, and the state after them."""
+
     name, outputs = "sample", ("latent_mean", "latent_logvar")
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
@@ -60,6 +63,9 @@ class Encoder(Part):
 
 
 class Decoder(Part):
+    """Packed latents `[B, C, *grid]` and the state before them -> samples, and the state after
+    them."""
+
     name, outputs = "latent", ("sample",)
 
     def forward(self, z: Tensor, state: State) -> tuple[Tensor, State]:

@@ -151,7 +151,7 @@ class FoundationAutoencoder(AroundLadder, Decodes):
     # the foundation, on whole units -----------------------------------------------------------
 
     @property
-    def _filled(self) -> tuple[int, ...]:
+    def _fill_stride(self) -> tuple[int, ...]:
         """Strides to whose multiples pixels are filled up before they are encoded: those of the
         foundation, and in time the unit of streaming, so that a whole input ends as a stream does.
         """
@@ -160,7 +160,7 @@ class FoundationAutoencoder(AroundLadder, Decodes):
 
     def _grid(self, size: Sequence[int], started: bool = False) -> tuple[int, ...]:
         """The foundation's latents for `size` pixels."""
-        axes, filled = self.domain, self._filled
+        axes, filled = self.domain, self._fill_stride
         full = axes.samples(axes.shape(size, filled, started), filled, started)
         return axes.shape(full, self.frozen.stride, started)
 
@@ -171,7 +171,7 @@ class FoundationAutoencoder(AroundLadder, Decodes):
     def filled(self, x: Tensor, started: bool = False) -> Tensor:
         """Pixels, filled up to whole strides of the foundation."""
         self.domain.check(x.shape[2:])
-        return self.domain.pad(x, self._filled, started)
+        return self.domain.pad(x, self._fill_stride, started)
 
 
 def _started(past: Past | None) -> bool:

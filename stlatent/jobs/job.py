@@ -168,6 +168,7 @@ class Job:
         return units_done(self.place)
 
     def complete(self) -> bool:
+        """Whether the data set is."""
         return self.place.exists(MANIFEST)
 
     def records(self) -> Iterator[UnitRecord]:

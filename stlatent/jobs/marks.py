@@ -79,6 +79,7 @@ def covered(size: int) -> bool:
 
 
 def digest(content: bytes) -> str:
+    """The first 16 hexadecimal digits of its sha256."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 

@@ -96,6 +96,7 @@ def read_job(place: Place) -> JobRecord | None:
 
 
 def lines_of(units: Sequence[Sequence[Input]]) -> Iterator[bytes]:
+    """The lines of `inputs.jsonl`, see `InputRecord`."""
     for number, unit in enumerate(units):
         for one in unit:
             about = {"name": one.name, "kind": one.kind, "bytes": one.bytes}
@@ -105,6 +106,7 @@ def lines_of(units: Sequence[Sequence[Input]]) -> Iterator[bytes]:
 
 
 def digest_of(units: Sequence[Sequence[Input]]) -> str:
+    """sha256 of these lines, by which jobs of the same sources in the same units are known."""
     digest = hashlib.sha256()
     for line in lines_of(units):
         digest.update(line)

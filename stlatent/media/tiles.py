@@ -35,6 +35,7 @@ class Tile:
 
     @property
     def size(self) -> tuple[int, ...]:
+        """Along each axis of space, in pixels."""
         return tuple(stop - start for start, stop in self.spans)
 
     @property

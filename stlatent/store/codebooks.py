@@ -20,6 +20,7 @@ KEY = "codebook"  # of the one tensor of the file
 
 
 def codebook_file(level: int) -> str:
+    """Its name below the folder of a data set."""
     return f"level_{level}/codebook.safetensors"
 
 
@@ -49,6 +50,7 @@ def codebook_size(table: Tensor) -> tuple[int, str]:
 
 
 def write_codebooks(place: Place, tables: Mapping[int, Tensor]) -> None:
+    """Write the vectors of levels, by their numbers, see `codebook_tables`."""
     for level, table in tables.items():
         place.put(codebook_file(level), codebook_blocks(table))
 

@@ -125,17 +125,17 @@ class LatentDataset(Dataset):
         spans = [(under(start, f), under(start + there, f)) for f in self._finer]
         past = self.past or [0] * len(self.levels)
         read = [
-            self.store.read_level(name, level, max(0, first - before), last)
+            self.store.read_level(name, level, max(0, first - remembered), last)
             if self.domain.has_time
             else self.store.read_level(name, level)
-            for level, before, (first, last) in zip(self.levels, past, spans)
+            for level, remembered, (first, last) in zip(self.levels, past, spans)
         ]
         latents = self.packing.whiten(read) if self.whiten else read
         mask, before, past_mask = (), (), ()
         if self.domain.has_time:
             parts = [
-                split(self.domain, z, (last - first, there * f), count)
-                for z, f, count, (first, last) in zip(latents, self._finer, past, spans)
+                split(self.domain, z, (last - first, there * f), remembered)
+                for z, f, remembered, (first, last) in zip(latents, self._finer, past, spans)
             ]
             latents, mask, before, past_mask = zip(*parts)
             longer = [

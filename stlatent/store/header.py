@@ -244,6 +244,7 @@ def axes_on_disk(domain: Domain) -> tuple[str, ...]:
 
 
 def level_file(level: int, unit: int, part: Part = "mean") -> str:
+    """The name, below the folder of a data set, of the file of a level and a unit."""
     folder = f"level_{level}" if part == "mean" else f"level_{level}_std"
     return f"{folder}/{unit:05d}.safetensors"
 

@@ -159,6 +159,7 @@ def to_bytes(values: Tensor) -> bytes:
 
 
 def from_bytes(content: bytes, dtype: str, shape: Sequence[int]) -> Tensor:
+    """The inverse of `to_bytes`: a tensor of this shape."""
     if not content:
         return torch.empty(*shape, dtype=DTYPES[dtype])
     return (
@@ -185,6 +186,7 @@ class Spool:
         self._file = tempfile.SpooledTemporaryFile(SPOOL_BYTES, dir=folder)  # noqa: SIM115
 
     def append(self, values: Tensor) -> None:
+        """Write a tensor behind those that are there; `end` is then the byte behind it."""
         content = to_bytes(values)
         self._file.seek(self.end)
         self._file.write(content)
@@ -216,6 +218,7 @@ class Moments:
 
     @staticmethod
     def none(channels: int) -> Moments:
+        """Of no positions yet."""
         return Moments(0, torch.zeros(channels).double(), torch.zeros(channels).double())
 
     @staticmethod
@@ -226,6 +229,7 @@ class Moments:
         return Moments(values.shape[1], mean, (values - mean[:, None]).square().sum(1))
 
     def merge(self, other: Moments) -> Moments:
+        """Of the positions of both."""
         count = self.count + other.count
         if count == 0:
             return self

@@ -68,6 +68,7 @@ class StepGuard:
     MEMORY = 0.98
 
     def allows(self, norm: float) -> bool:
+        """Whether a step with a gradient of this length is taken; each call counts as one step."""
         if not math.isfinite(norm):
             self.skipped += 1
             return False

@@ -48,6 +48,7 @@ def at_most(model: Model, size: Sequence[int]) -> Iterator[str]:
 
 
 def parameters(model: nn.Module) -> int:
+    """How many numbers its weights are."""
     return sum(p.numel() for p in model.parameters())
 
 

@@ -53,6 +53,7 @@ class Look:
 
     @classmethod
     def of(cls, stream: av.VideoStream, frame: av.VideoFrame) -> Look:
+        """How the frames of a stream are shown, by what the file says and the first of them."""
         stored, turn = (frame.height, frame.width), (1, 0, 0, 1)
         for one in frame.side_data:
             if one.type.name == "DISPLAYMATRIX":

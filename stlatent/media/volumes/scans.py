@@ -96,6 +96,7 @@ def open_series(path: Path) -> VolumeSequence:
 
 
 def is_dicom(path: Path) -> bool:
+    """By its name alone."""
     return path.suffix.lower() == DICOM and path.is_file()
 
 
