@@ -36,6 +36,7 @@ from stlatent.jobs.options import EncodeOptions, typed
 from stlatent.jobs.status import job_status
 from stlatent.media.coder import TiledDecoder, TiledEncoder
 from stlatent.media.tiles import Tiling
+from stlatent.media.video.medium import Clips
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.media.video.readers import VideoReader
 from stlatent.media.video.write import Mp4Writer
@@ -373,6 +374,32 @@ def test_rates_clips_and_sizes(model, videos, tmp_path):
     made = decode_store(model, store, tmp_path / "videos")
     assert tmp_path / "videos" / "sub/deep/thirty.mp4/0000012.mp4" in made
     assert pixels(made[-2]).shape[1:3] == store.items[list(store.items)[-2]].size[1:]
+
+
+def test_decoding_goes_on_after_an_interruption(model, videos, tmp_path, monkeypatch):
+    encode_folder(model, videos, tmp_path / "z", "video", SMALL)
+    store, out, write = LatentStore(tmp_path / "z"), tmp_path / "out", Clips.write
+    whole = decode_store(model, store, tmp_path / "whole")
+    begun = []
+
+    def interrupted(medium, path, *rest):
+        begun.append(path)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return write(medium, path, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="goes on"):
+        patch.setattr(Clips, "write", interrupted)
+        decode_store(model, store, out)
+    first = begun[0].stat().st_mtime_ns
+    with pytest.raises(ValueError, match="exists"):  # another command
+        decode_store(model, store, out, levels=1)
+    made = decode_store(model, store, out)
+    assert begun[0].stat().st_mtime_ns == first
+    assert [path.read_bytes() for path in made] == [path.read_bytes() for path in whole]
+    assert {path for path in out.rglob("*") if path.is_file()} == {*made}
+    with pytest.raises(ValueError, match="exists"):  # it is complete
+        decode_store(model, store, out)
 
 
 def test_scenes_are_apart(model, tmp_path):

@@ -73,6 +73,7 @@ def test_the_limit_is_kept_and_used_by_shares_of_the_bytes(clips, limited):
         )
         assert taken <= LIMIT * own / sum(source_bytes.values())
     assert not verify_store(limited)[2] and store.manifest.coding.target.size_bytes == LIMIT
+    assert store.manifest.missed is None  # the limit is of all items together
 
 
 def test_more_bytes_are_more_decibels(model, clips, limited, tmp_path):

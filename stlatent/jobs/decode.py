@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from tqdm import tqdm
 from ..checkpoint import Model
 from ..files import inside
 from ..media.base import Medium
-from ..media.output import Output, check_outputs
+from ..media.output import Output
 from ..media.registry import medium_of
 from ..media.sample import Sample
 from ..media.source import FOLDERS, suffix_of
@@ -28,6 +30,7 @@ from ..model.latents import Latents
 from ..store.manifest import MANIFEST
 from ..store.reader import LatentReader, LatentStore, made_by
 from ..store.records import Item
+from .going_on import going_on
 
 
 def decode_store(
@@ -48,7 +51,7 @@ def decode_store(
     Only the files of these levels are read; the finer ones take their prior's mean, or what `draw`
     takes from it. What is long in time goes through in constant memory. Names, sub-folders and
     sizes are those of the sources. An item that holds nothing, such as a shape of which nothing is
-    inside, is named in the log and left out.
+    inside, is named in the log and left out. After an interruption, the same call goes on.
 
     Args:
         format, tile, resolution, texture: see `media.output.Output`.
@@ -67,24 +70,36 @@ def decode_store(
     how = Output(format, resolution, tile, texture)
     medium.check_output(how)
     targets = outputs(store, Path(out), lambda item: medium.ending(item.kind, how))
-    check_outputs([path for _, path in targets], replace)
     store.model = model
     how = as_stored(how, store)
+    paths, asked = [path for _, path in targets], _asked(store, kept, draw, how, precision)
     start, parts, made = time.perf_counter(), 0, []
     with (
+        going_on(Path(out), paths, asked, replace) as there,
         tqdm(total=len(targets), unit="file", disable=None) as bar,
         torch.inference_mode(),
         autocast(next(model.parameters()).device, precision),
     ):
         for item, path in targets:
-            decoded = decode_item(medium, model, store, item, kept, draw, how)
-            count = medium.write(path, decoded, sample_of(item), how)
-            made += [path] if count else []
+            count = 0
+            if path not in there:
+                decoded = decode_item(medium, model, store, item, kept, draw, how)
+                count = medium.write(path, decoded, sample_of(item), how)
+            made += [path] if count or path in there else []
             parts += count
             bar.update()
             rate = parts / (time.perf_counter() - start)
             bar.set_postfix_str(f"{rate:.3g} {medium.parts}/s")
     return made
+
+
+def _asked(
+    store: LatentStore, levels: int, draw: Choose, how: Output, precision: str | None
+) -> str:
+    """A digest of all that decoded files depend on."""
+    drawn = "mean" if draw is choosing.mean else uuid.uuid4().hex  # other draws may be any
+    about = (store.manifest.model_dump_json(), levels, drawn, how, precision)
+    return hashlib.sha256(repr(about).encode()).hexdigest()
 
 
 def decode_item(

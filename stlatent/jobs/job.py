@@ -206,6 +206,7 @@ class Job:
             self.place.put(FAILED, (line.encode() for line in lines))
         else:
             self.place.remove(FAILED)
+        target = self.record.options.target
         manifest = Manifest(
             **self.record.header.model_dump(),
             items=total.items,
@@ -213,6 +214,6 @@ class Job:
             units=self.record.units,
             statistics=tuple(Statistics.of(moments) for moments in total.moments),
             tolerance=total.tolerance,
-            missed=len(total.missed) if self.record.options.target else None,
+            missed=len(total.missed) if target and target.size_bytes is None else None,
         )
         write_json(self.place, MANIFEST, manifest, indent=1)

@@ -27,7 +27,7 @@ class Manifest(Header):
         units: of work, all finished.
         statistics: per level.
         tolerance: the least of all units, per level; None where nothing is entropy-coded.
-        missed: how many items are not as `coding.target` says; None without one.
+        missed: how many items are not as `coding.target` says; None unless it is one of each item.
     """
 
     items: Count
