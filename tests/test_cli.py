@@ -253,6 +253,7 @@ WRONG = {
     f"{DECODE} --model image.safetensors": "fingerprint",
     "decode moved --out new": "give its place with --model",
     "inspect nowhere --data videos --out new": "no model at 'nowhere'",
+    "inspect latents --data videos --out new": "manifest.json says what it holds",
     "inspect video.safetensors --data nowhere --out new": "nowhere does not exist",
     "inspect video.safetensors --data videos --out latents": "latents",
     f"{SAMPLE} --keep-level 0": "--from",

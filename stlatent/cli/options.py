@@ -9,6 +9,7 @@ import itertools
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -182,5 +183,9 @@ def load_model(reference: str, options: Options) -> Model:
     """The model, on the device and with the threads that are asked for; ValueError if it cannot be
     used there."""
     from ..checkpoint import load
+    from ..store.manifest import MANIFEST
 
+    if Path(reference, MANIFEST).is_file():
+        how = f"its {MANIFEST} says what it holds, `stlatent verify {reference}` if all is there"
+        raise ValueError(f"{reference} is a data set of latents and no model; {how}")
     return load(reference, device_of(options))
