@@ -26,7 +26,7 @@ EXPECTED = {
     "triplane": -8.385118,
     "video/tiny": 41.894291,
     "image/vqvae2": 904.303297,
-    "shape/triplane": 1410.620079,
+    "shape/triplane": -645.926738,
     "shape/planes": 80.263135,
     "image/vdvae": 893.810059,
 }

@@ -22,7 +22,7 @@ from stlatent.evaluate.latents import ABOUT
 from stlatent.geometry import FieldSettings, field_from_surface, read_surface, volume_iou
 from stlatent.geometry.values import Values
 from stlatent.media.video.clips import centre_clip
-from stlatent.shipped import shipped_models
+from stlatent.shipped import shipped_models, shipped_pipelines
 
 README = (ROOT / "README.md").read_text()
 BENCHMARKS = (ROOT / "docs" / "benchmarks.md").read_text()
@@ -124,6 +124,25 @@ def test_figures_are_those_that_were_measured():
     )
     count = sum(half["assets"] for half in drawn["halves"])
     assert f"{whole} of {count} are whole; {once} with `--tries 1`" in README
+
+
+def test_the_page_of_models_says_what_was_measured():
+    """docs/models.md: a row for everything that ships, with the numbers and the main figure of
+    each prefix where the row has them from `figures.json`."""
+    page = (ROOT / "docs" / "models.md").read_text()
+    rows = dict(re.findall(r"^\| \[`([\w-]+)`\]\S+ \|(.*)$", page, re.MULTILINE))
+    assert set(rows) == {*shipped_models(), *shipped_pipelines()}
+    for name, file in shipped_models().items():
+        assert file.stat().st_size <= 12 * 2**20, name
+        prefixes = json.loads((file.parent / "figures.json").read_text())["prefixes"]
+        fewer = [prefix["values_per_number"] for prefix in prefixes]
+        (row,) = re.findall(rf"^\| \[`{name}`\].*1/.*$", page, re.MULTILINE)
+        assert ", ".join(f"1/{n:.0f}" if n > 10 else f"1/{n:.1f}" for n in fewer) in row, row
+    for name, key, digits in (("video", "psnr_db", 2), ("voxel", "volume_iou", 3)):
+        for model in (name, {"video": "video-motion", "voxel": "triplane"}[name]):
+            file = shipped_models()[model].parent / "figures.json"
+            prefixes = json.loads(file.read_text())["prefixes"]
+            assert ", ".join(f"{prefix[key]:.{digits}f}" for prefix in prefixes) in page
 
 
 def test_the_map_of_the_house_is_true():

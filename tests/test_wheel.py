@@ -23,6 +23,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-c", build], cwd=ROOT, check=True, capture_output=True)
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     wheel = str(next(wheels.glob("*.whl")))
+    assert os.path.getsize(wheel) < 100e6, "package indexes take no larger one"
     subprocess.run([*install, "--target", target, wheel], check=True, capture_output=True)
     return target
 

@@ -1,4 +1,4 @@
-"""What every prefix of a sparse model holds of meshes that it never saw, and of thin sheets:
+"""What every prefix of a model of shapes holds of meshes that it never saw, and of thin sheets:
 
     python tools/benchmarks/benchmark_assets.py MODEL ASSETS --names ASSETS/validation.txt
     python tools/benchmarks/benchmark_assets.py MODEL --sheets --resolutions 64 96 128
@@ -20,23 +20,31 @@ import numpy as np
 import torch
 import trimesh
 from benchmark_bands import Row, scores, shown
+from torch import Tensor
 
 import stlatent
+from stlatent.checkpoint import Model
 from stlatent.cli.outcome import command
 from stlatent.files import replace_text
 from stlatent.geometry import (
-    Band,
+    Field,
     FieldSettings,
     Surface,
     band_from_surface,
+    field_from_surface,
     mesh_from_band,
+    mesh_from_field,
     read_surface,
     surface_of,
 )
-from stlatent.geometry.metrics import band_colour_psnr, volume_iou
+from stlatent.geometry.metrics import colour_psnr, volume_iou
+from stlatent.geometry.values import Values
+from stlatent.geometry.whereabouts import Shape
+from stlatent.media.registry import medium_of
+from stlatent.media.sample import Sample
 from stlatent.media.shape.decoded import shape_fields
-from stlatent.media.shape.near import DecodedBlocks, block_shape, blocks_of
-from stlatent.sparse.ladder import SparseLadder
+from stlatent.media.shape.near import block_shape, blocks_of
+from stlatent.sparse.blocks import Blocks
 
 FIGURES = ("numbers", "f_1.0%", "f_0.5%", "volume_iou", "colour_psnr_db")
 THICKNESS = (0.5, 1.0, 2.0, 4.0)  # voxels
@@ -44,35 +52,47 @@ TILT = trimesh.transformations.euler_matrix(0.3, 0.5, 0.2)
 
 
 @torch.inference_mode()
-def prefixes(model: SparseLadder, surface: Surface, settings: FieldSettings) -> Iterator[Row]:
+def prefixes(model: Model, surface: Surface, settings: FieldSettings) -> Iterator[Row]:
     """Of one shape, a row per prefix; the first, of no levels, of what the model reads."""
     reference = trimesh.Trimesh(surface.vertices, surface.faces, process=False)
-    band = band_from_surface(surface, settings)
-    read = blocks_of(band, *block_shape(model.config))
-    about = band.band_voxels, band.placement, band.route
-    latents = model.encode(read)
-    whole = scores(reference, mesh_from_band(band))
+    x, own, mesh = read(model, surface, settings)
+    where = Shape(placement=own.placement, band_voxels=own.band_voxels, route=own.route)
+    sample = Sample("mesh", (settings.resolution,) * 3, shape=where)
+    latents = model.encode(x)
     perfect = {"volume_iou": 1.0, "colour_psnr_db": float("inf")}
-    yield {"levels": 0, "numbers": read.numel(), **whole, **perfect}
+    yield {"levels": 0, "numbers": x.numel(), **scores(reference, mesh), **perfect}
     for levels in range(1, len(latents.levels) + 1):
-        decoded = DecodedBlocks(model.decode(latents, levels), *about)
+        decoded = medium_of(model).take(model, model.decode(latents, levels), sample)
+        field = decoded.field()
         yield {
             "levels": levels,
             "numbers": sum(z.numel() for z in latents.levels[:levels]),
             **scores(reference, decoded.mesh()),
-            "volume_iou": inside_iou(band, decoded.band()),
-            "colour_psnr_db": band_colour_psnr(band, decoded.band()),
+            "volume_iou": inside_iou(own, field),
+            "colour_psnr_db": colour_psnr(own, field.colour),
         }
 
 
-def inside_iou(reference: Band, decoded: Band) -> float:
+def read(
+    model: Model, surface: Surface, settings: FieldSettings
+) -> tuple[Blocks | Tensor, Field, trimesh.Trimesh]:
+    """What a model reads of a surface, near it or in the whole cube: as it reads it, as a field,
+    and the mesh that this comes back as."""
+    if model.domain.sparse:
+        band = band_from_surface(surface, settings)
+        return blocks_of(band, *block_shape(model.config)), band.field(), mesh_from_band(band)
+    field = field_from_surface(surface, settings)
+    return Values.of(model.config).from_field(field)[None], field, mesh_from_field(field)
+
+
+def inside_iou(reference: Field, decoded: Field) -> float:
     """Of voxels inside; NaN where some of the reference has no inside."""
     if reference.route.sheets:
         return float("nan")
-    return volume_iou(reference.field().distance, decoded.field().distance)
+    return volume_iou(reference.distance, decoded.distance)
 
 
-def of_meshes(model: SparseLadder, root: Path, names: Iterable[str]) -> list[Row]:
+def of_meshes(model: Model, root: Path, names: Iterable[str]) -> list[Row]:
     """Rows of meshes below a folder."""
     rows, settings = [], shape_fields(model.config)
     for name in names:
@@ -82,7 +102,7 @@ def of_meshes(model: SparseLadder, root: Path, names: Iterable[str]) -> list[Row
     return rows
 
 
-def of_sheets(model: SparseLadder, resolutions: Sequence[int]) -> list[Row]:
+def of_sheets(model: Model, resolutions: Sequence[int]) -> list[Row]:
     """Rows of plates whose longest edge fills the cube but for its margin."""
     rows = []
     for resolution in resolutions:
@@ -111,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", help="a sparse model: name, file or folder")
+    parser.add_argument("model", help="of shapes: name, file or folder")
     parser.add_argument("meshes", type=Path, nargs="?", help="a folder of meshes")
     parser.add_argument("--names", type=Path, help="a file with the names of some, one a line")
     parser.add_argument("--sheets", action="store_true", help="thin sheets instead of meshes")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 from ...model.config import Scaling
 from ...model.ladder import Ladder
 from ..base import Medium
-from ..coder import TiledEncoder
+from ..coder import CoderFor
 from ..codes import whole_codes
 from ..encoder import About, Named, Sink, SourceEncoder
 from ..figures import PSNR, Figure
@@ -80,7 +80,7 @@ class FeaturePlanes(Medium[Tensor]):
         options: SourceOptions,
         sink: Sink,
         std: bool,
-        coder: Callable[[Sequence[int]], TiledEncoder] | None,
+        coder: CoderFor | None,
     ) -> PlaneEncoder:
         return PlaneEncoder(self, model, sink, std)
 
