@@ -37,6 +37,7 @@ from stlatent.geometry.resample import straightened, volume_field
 from stlatent.geometry.values import PLAIN, Values
 from stlatent.jobs import reader
 from stlatent.jobs.encode import encode_folder
+from stlatent.jobs.mix import mix_samples
 from stlatent.jobs.options import EncodeOptions
 from stlatent.media.shape.data import ShapeDataset, find_shapes
 from stlatent.media.shape.decoded import DecodedShape, shape_fields
@@ -419,13 +420,17 @@ def test_samples_keep_the_levels_and_the_place_of_a_mesh(either, meshes, tmp_pat
     assert main([*sample, "--frames", "3", "--replace"]) == 2
 
 
-def test_mixing_and_generating(either, meshes, tmp_path):
+def test_mixing_and_generating(either, meshes, tmp_path, monkeypatch):
     stlatent.save(either, tmp_path / "model.safetensors", {})
     given = [str(meshes / "a.ply"), str(meshes / "sub" / "b.ply"), "--steps", "2"]
     at = ["--model", str(tmp_path / "model.safetensors"), "--out", str(tmp_path / "mix")]
     assert main(["mix", *given, *at]) == 0
     assert len(list((tmp_path / "mix").glob("*.glb"))) == 3 + 2 * 3
     assert main(["mix", *given, *at]) == 2  # nothing is overwritten
+    model, decoded = stlatent.load(tmp_path / "model.safetensors"), []
+    monkeypatch.setattr(model, "decode", lambda z, d=model.decode: decoded.append(z) or d(z))
+    made = mix_samples(model, [meshes / "a.ply", meshes / "sub" / "b.ply"], tmp_path / "again", 2)
+    assert len(made) == 9 and len(decoded) == 5  # the ends, which are in every row, once
     drawn = ["-n", "2", "--out", str(tmp_path / "drawn")]
     assert main(["generate", str(tmp_path / "model.safetensors"), *drawn]) == 0
     figures = json.loads((tmp_path / "drawn" / "figures.json").read_text())

@@ -55,13 +55,12 @@ def mix_samples(
     rows, ending = list(_mixtures(a, b, steps)), medium.ending(sample.kind, how)
     paths = [Path(out) / f"{name}{ending}" for row in rows for name in row]
     check_outputs([Path(out) / "sheet.png", *paths], replace)
-    pictures = []
-    latents = [z for row in rows for z in row.values()]
+    pictures, latents = [], [z for row in rows for z in row.values()]
+    ends = {id(z): medium.take(model, model.decode(z), sample) for z in (a, b)}
     for path, z in zip(paths, tqdm(latents, unit="mixture", disable=None), strict=True):
-        decoded = model.decode(z)
-        if z is not a and z is not b:
-            decoded = medium.tidied(decoded)
-        part = medium.take(model, decoded, sample)
+        part = ends.get(id(z))
+        if part is None:
+            part = medium.take(model, medium.tidied(model.decode(z)), sample)
         medium.write(path, [part], sample, how)
         pictures.append(medium.part_picture([part], sample))
     with writing(Path(out) / "sheet.png") as partial:

@@ -58,23 +58,30 @@ class Latents:
         return self.mixed(other, range(levels, len(self.levels)))
 
     def mixed(self, other: Latents, levels: Sequence[int]) -> Latents:
-        """These, but for `levels`, which are those of `other`.
+        """These, but for `levels`, which are those of `other`; where it is none or all of them,
+        one of the two itself.
 
         Raises:
             ValueError: the two differ in their sizes.
         """
         self._check(other)
+        every = {*range(len(self.levels))}
+        if (taken := every & {*levels}) in (set(), every):
+            return other if taken else self
         pairs = enumerate(zip(self.levels, other.levels, strict=True))
         return Latents(tuple(b if k in levels else a for k, (a, b) in pairs), self.size)
 
     def towards(self, other: Latents, share: float, levels: Sequence[int] | None = None) -> Latents:
-        """On the straight line to `other`: 0 is these, 1 the other; only `levels` move, if given.
+        """On the straight line to `other`; only `levels` move, if given. A share of 0 gives these
+        themselves, and 1, where all levels move, the other.
 
         Raises:
             ValueError: the two differ in their sizes.
         """
         self._check(other)
         moving = range(len(self.levels)) if levels is None else levels
+        if share in (0, 1):
+            return self.mixed(other, moving if share else ())
         pairs = enumerate(zip(self.levels, other.levels, strict=True))
         moved = (a.lerp(b, share) if k in moving else a for k, (a, b) in pairs)
         return Latents(tuple(moved), self.size)
