@@ -18,6 +18,7 @@ import yaml
 import stlatent
 from stlatent import TRIPLANE, ModelConfig, checkpoint
 from stlatent.cli import main
+from stlatent.export import export
 from stlatent.files import UnreadableError
 from stlatent.geometry import (
     FieldSettings,
@@ -234,6 +235,15 @@ def test_save_load_encode_decode_field(channels, stride, tmp_path):
     assert planes.shape == (1, 8, 3, 16 // stride, 16 // stride) and torch.equal(planes, out.x)
     assert again.field(planes, torch.zeros(1, 5, 3)).shape == (1, 5, channels)
     assert again.volume(planes, 10).shape == (1, channels, 10, 10, 10)
+
+
+def test_an_autoencoder_of_volumes_is_exported_by_its_ladder(tmp_path):
+    model = checkpoint.build(config()).eval()
+    with pytest.raises(ValueError, match=r"cannot be exported.*model\.ladder"):
+        export(model, tmp_path / "vae")
+    with torch.no_grad():
+        planes = model.lift(solid())
+    assert (export(model.ladder, tmp_path / "vae", data=[planes]) / "config.json").is_file()
 
 
 def test_a_new_model_is_a_linear_code_whose_prefixes_grow():

@@ -84,8 +84,10 @@ def export(
         )
     if ladder.exported is not ladder:
         raise ValueError(
-            "a ladder alone can be exported: of an autoencoder of volumes, give `model.ladder` and "
-            "as data batches of `model.lift(volume)`"
+            "a model that makes its planes of volumes is no autoencoder of diffusers, which read "
+            "planes: it cannot be exported (but diffused: `stlatent train diffusion/coarse` on its "
+            "latents). In Python its ladder can: `export(model.ladder, out, data=batches)` "
+            "with batches of `model.lift(volume)`"
         )
     if layout == "foundation":
         vae, x = with_ladder(ladder), trial(ladder)
