@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import multiprocessing
@@ -40,6 +41,7 @@ from stlatent.media.video.medium import Clips
 from stlatent.media.video.pixels import to_float, to_uint8
 from stlatent.media.video.readers import VideoReader
 from stlatent.media.video.write import Mp4Writer
+from stlatent.model.fingerprint import fingerprint
 from stlatent.store.dataset import LatentDataset
 from stlatent.store.reader import LatentStore
 from stlatent.store.windows import collate
@@ -392,8 +394,13 @@ def test_decoding_goes_on_after_an_interruption(model, videos, tmp_path, monkeyp
         patch.setattr(Clips, "write", interrupted)
         decode_store(model, store, out)
     first = begun[0].stat().st_mtime_ns
-    with pytest.raises(ValueError, match="exists"):  # another command
-        decode_store(model, store, out, levels=1)
+    tuned = copy.deepcopy(model)  # reads the same latents
+    tuned.config = model.config.model_copy(update={"latents_of": fingerprint(model)})
+    with torch.no_grad():
+        next(tuned.head.parameters()).add_(0.1)
+    for another in ({"model": model, "levels": 1}, {"model": tuned}):
+        with pytest.raises(ValueError, match="exists"):
+            decode_store(**{"store": store, "out": out} | another)
     made = decode_store(model, store, out)
     assert begun[0].stat().st_mtime_ns == first
     assert [path.read_bytes() for path in made] == [path.read_bytes() for path in whole]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import sys
 import time
 import uuid
 from collections import Counter
@@ -26,6 +27,7 @@ from ..media.source import FOLDERS, suffix_of
 from ..model import choose as choosing
 from ..model.choose import Choose
 from ..model.device import autocast
+from ..model.fingerprint import whole_fingerprint
 from ..model.latents import Latents
 from ..store.manifest import MANIFEST
 from ..store.reader import LatentReader, LatentStore, made_by
@@ -72,7 +74,8 @@ def decode_store(
     targets = outputs(store, Path(out), lambda item: medium.ending(item.kind, how))
     store.model = model
     how = as_stored(how, store)
-    paths, asked = [path for _, path in targets], _asked(store, kept, draw, how, precision)
+    paths = [path for _, path in targets]
+    asked = _asked(model, store, kept, draw, how, precision)
     start, parts, made = time.perf_counter(), 0, []
     with (
         going_on(Path(out), paths, asked, replace) as there,
@@ -94,12 +97,14 @@ def decode_store(
 
 
 def _asked(
-    store: LatentStore, levels: int, draw: Choose, how: Output, precision: str | None
+    model: Model, store: LatentStore, levels: int, draw: Choose, how: Output, precision: str | None
 ) -> str:
     """A digest of all that decoded files depend on."""
     drawn = "mean" if draw is choosing.mean else uuid.uuid4().hex  # other draws may be any
-    about = (store.manifest.model_dump_json(), levels, drawn, how, precision)
-    return hashlib.sha256(repr(about).encode()).hexdigest()
+    code = sys.modules[__package__.partition(".")[0]].__version__
+    device = next(model.parameters()).device.type
+    about = code, device, whole_fingerprint(model), store.manifest.model_dump_json()
+    return hashlib.sha256(repr((*about, levels, drawn, how, precision)).encode()).hexdigest()
 
 
 def decode_item(

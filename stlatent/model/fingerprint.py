@@ -49,6 +49,11 @@ def priors_fingerprint(model: nn.Module) -> str | None:
     return _digest(what.encode(), _weights(model, remembering=True)) if units else None
 
 
+def whole_fingerprint(model: nn.Module) -> str:
+    """The same of the config and every weight: what a model decodes to depends on all."""
+    return _digest(digested(model.config), model.state_dict())
+
+
 def _weights(model: nn.Module, remembering: bool) -> dict[str, Tensor]:
     """What priors remember by, or all else; the same however a ladder lies in memory, such as
     exported."""
