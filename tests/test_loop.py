@@ -219,8 +219,10 @@ def test_a_state_that_cannot_be_is_one_line(videos, one_step, capsys, change, sa
     values = json.dumps(json.loads(metadata["values"]) | change)
     save_file(tensors, out / STATE, metadata | {"values": values})
     capsys.readouterr()
-    assert main(["train", str(TINY), *options(videos, out, steps=2)]) == 2
-    (out / STATE).write_bytes(whole)
+    try:
+        assert main(["train", str(TINY), *options(videos, out, steps=2)]) == 2
+    finally:
+        (out / STATE).write_bytes(whole)  # for the others
     (line,) = capsys.readouterr().err.splitlines()
     assert f"values of {out / STATE}: {said}" in line
 

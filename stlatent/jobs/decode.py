@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import sys
 import time
 import uuid
 from collections import Counter
@@ -33,6 +32,7 @@ from ..store.manifest import MANIFEST
 from ..store.reader import LatentReader, LatentStore, made_by
 from ..store.records import Item
 from .going_on import going_on
+from .record import library_version
 
 
 def decode_store(
@@ -101,9 +101,8 @@ def _asked(
 ) -> str:
     """A digest of all that decoded files depend on."""
     drawn = "mean" if draw is choosing.mean else uuid.uuid4().hex  # other draws may be any
-    code = sys.modules[__package__.partition(".")[0]].__version__
     device = next(model.parameters()).device.type
-    about = code, device, whole_fingerprint(model), store.manifest.model_dump_json()
+    about = library_version(), device, whole_fingerprint(model), store.manifest.model_dump_json()
     return hashlib.sha256(repr((*about, levels, drawn, how, precision)).encode()).hexdigest()
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -36,7 +35,7 @@ from .folder import INPUTS, JOB, check_free
 from .inputs import Input, cut
 from .marks import covered
 from .options import EncodeOptions
-from .record import InputRecord, JobRecord, digest_of, lines_of, read_job
+from .record import InputRecord, JobRecord, digest_of, library_version, lines_of, read_job
 
 ADVICE = "give another folder, or --replace to put new ones in their place"
 Units = Sequence[Sequence[Input]] | Mapping[int, Sequence[Input]]
@@ -61,7 +60,7 @@ class Job:
         options = options.model_copy(update={"dtype": dtypes, "step": steps})
         units = cut(inputs, options.unit_files)
         record = JobRecord(
-            code=sys.modules[__package__.partition(".")[0]].__version__,
+            code=library_version(),
             header=header,
             options=options,
             sources=len(inputs),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -86,6 +87,11 @@ class InputRecord(Strict):
     unit: Count
     ends: str | None = None
     caption: str | None = None
+
+
+def library_version() -> str:
+    """By which records and marks of jobs tell what wrote them."""
+    return sys.modules[__package__.partition(".")[0]].__version__
 
 
 def read_job(place: Place) -> JobRecord | None:
